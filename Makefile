@@ -1,0 +1,71 @@
+# The two commands of a fresh machine are `make demo` and `make test`; plain `make` lists the rest.
+# Everything is installed into .venv. What is there already is not installed again: each step leaves a stamp named
+# after the content of pyproject.toml, so an edited pyproject installs anew and an unchanged one costs nothing.
+
+PYTHON ?= python3
+INDEX ?=
+ARGS ?=
+
+BIN := .venv/bin
+# pip shows its progress to a person and stays quiet in a log; errors are shown in both.
+QUIET := $(shell test -t 2 || echo --quiet)
+PIP := $(BIN)/python -m pip install --disable-pip-version-check $(QUIET) $(if $(INDEX),--extra-index-url $(INDEX))
+
+KEY := $(shell cksum < pyproject.toml | cut -d' ' -f1)
+CORE := .venv/stamps/core-$(KEY)
+DEV := .venv/stamps/dev-$(KEY)
+FFCV := .venv/stamps/ffcv-$(KEY)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint types tests format core dev ffcv clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "PYTHON=python3.12  another interpreter (3.11 or newer) for .venv"
+	@echo "INDEX=URL          one more package index, e.g. one with CPU builds of torch: PyPI's torch for Linux brings CUDA"
+	@echo "ARGS='-k puzzle'   passed to pytest by \`make tests\` and \`make test\`"
+
+demo: $(CORE)  ## install the core, train the embedded recipe, print where the report is
+	$(BIN)/python -m engine.demo
+
+test: ffcv lint types tests  ## install everything, then lint, types and tests: what CI runs
+
+lint: $(DEV)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV)  ## mypy --strict
+	$(BIN)/mypy
+
+tests: $(DEV)  ## pytest alone
+	$(BIN)/python -m pytest $(ARGS)
+
+format: $(DEV)  ## let ruff format, and fix what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+core: $(CORE)  ## install what training needs
+
+dev: $(DEV)  ## install the tools, DALI and the benchmark plugin too
+
+ffcv: $(DEV)  ## install FFCV too where it can be built; says what is missing where it cannot
+	@if [ ! -e $(FFCV) ] && .ci/install-ffcv $(PIP); then touch $(FFCV); fi
+
+clean:  ## remove caches and build output; keeps .venv, data and runs
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# `venv` makes python first and pip last: an interrupted or refused attempt has no pip and is made again.
+$(BIN)/pip:
+	@.ci/check-python $(PYTHON)
+	$(PYTHON) -m venv .venv
+
+$(CORE): | $(BIN)/pip
+	$(PIP) -e .
+	@mkdir -p $(@D) && touch $@
+
+$(DEV): $(CORE)
+	$(PIP) -e '.[dev,bench,dali]'
+	@touch $@

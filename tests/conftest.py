@@ -1,0 +1,52 @@
+"""What every test may rely on: the machine's settings before the first heavy import, and tests that skip with a reason.
+
+Nothing here needs a GPU or real faces. `gpu` tests run where torch finds a CUDA device, `data` tests where the
+environment variable HMTL_DATA names a folder of real faces; elsewhere both skip and say so.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Read when numba starts its first parallel kernel: with the `workqueue` layer, FFCV beside one of our kernels aborts.
+os.environ.setdefault("NUMBA_THREADING_LAYER", "omp")
+# Read when torch loads. Under xdist the workers share the cores, or each would start a thread per core.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // WORKERS)))
+
+import torch
+
+# Read when a Triton kernel is decorated, so before any kernel module is imported: without a GPU its kernels are
+# interpreted on CPU tensors. A test that compiles them instead starts a process without this variable.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+import engine.torchvision_ops  # noqa: E402, F401  (before any test imports torchvision, timm or torchmetrics)
+
+NO_GPU = "needs a CUDA device: torch.cuda.is_available() is false here"
+NO_FACES = "needs real faces: set HMTL_DATA to a folder that holds them (CONTRIBUTING.md, Real faces)"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "hmtl_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason=NO_GPU))
+        if item.get_closest_marker("data") and not os.environ.get("HMTL_DATA"):
+            item.add_marker(pytest.mark.skip(reason=NO_FACES))
+
+
+@pytest.fixture(scope="session")
+def hmtl_data() -> Path:
+    """The folder of real faces that HMTL_DATA names; a test that asks for it skips where the variable is not set."""
+    folder = os.environ.get("HMTL_DATA")
+    if not folder:
+        pytest.skip(NO_FACES)
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.fail(f"HMTL_DATA (={folder}) must be a folder; set it to the folder of real faces, or unset it")
+    return path

@@ -1,0 +1,361 @@
+"""The house rules of CONTRIBUTING.md that a machine can hold: imports, names, tracked files, recipes, documents."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+# Which rooms a room may import besides itself. Recipes, benchmarks, tests and examples are imported by nobody.
+ARROWS = {
+    "kernels": set(),
+    "loaders": {"kernels"},
+    "engine": {"kernels", "loaders"},
+    "recipes": {"kernels", "loaders", "engine"},
+    "benchmarks": {"kernels", "loaders", "engine"},
+    "examples": {"kernels", "loaders", "engine"},
+    "tests": {"kernels", "loaders", "engine"},
+}
+PACKAGES = ("kernels", "loaders", "engine")
+KERNELS_MAY_USE = {"torch", "numpy", "numba", "triton", "jaxtyping"}
+# Import names that differ from the name of the distribution that brings them.
+DISTRIBUTION = {"PIL": "pillow", "nvidia": "nvidia-dali-cuda130", "cv2": "opencv-python"}
+CATCH_ALL = {"utils", "util", "misc", "common", "helpers", "helper"}
+
+
+def python_files(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imports(source: str, room: str) -> Iterator[tuple[int, str]]:
+    """(line, top-level package) of each import, wherever it stands: in functions, under TYPE_CHECKING, by name."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name.partition(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, room if node.level else (node.module or "").partition(".")[0]
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = ast.unparse(node.func)
+            if called in ("__import__", "import_module", "importlib.import_module") and isinstance(
+                node.args[0].value, str
+            ):
+                yield node.lineno, node.args[0].value.partition(".")[0] or room
+
+
+def wrong_arrows(source: str, room: str) -> list[str]:
+    """The imports of one file that point at a room which its own room may not know."""
+    # A recipe or an example stands alone; the other rooms may split a job over files.
+    own = set() if room in ("recipes", "examples") else {room}
+    allowed = ARROWS[room] | own
+    return [
+        f"line {line}: {room} imports {name}"
+        for line, name in imports(source, room)
+        if name in ARROWS and name not in allowed
+    ]
+
+
+def undeclared(source: str, room: str, declared: set[str]) -> list[str]:
+    """The imports of one file that are neither of the standard library, nor of the project, nor in `declared`."""
+    known = set(sys.stdlib_module_names) | set(ARROWS)
+    return [
+        f"line {line}: {name}"
+        for line, name in imports(source, room)
+        if name not in known and DISTRIBUTION.get(name, name).lower().replace("_", "-") not in declared
+    ]
+
+
+def tracked() -> list[Path]:
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("needs a git checkout: what is tracked is asked of git")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).exists()]
+
+
+# --- imports -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_imports_follow_the_arrows(room: str) -> None:
+    wrong = {str(f.relative_to(ROOT)): w for f in python_files(room) if (w := wrong_arrows(f.read_text(), room))}
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("kernels", "import loaders"),
+        ("kernels", "from engine.tasks import Task"),
+        ("kernels", "def f():\n    import engine.loop as loop"),
+        ("loaders", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from engine.views import View"),
+        ("loaders", "import importlib\nm = importlib.import_module('engine.loop')"),
+        ("engine", "import recipes.demo"),
+        ("engine", "import torch, benchmarks"),
+        ("recipes", "from recipes.demo import recipe"),
+        ("tests", "from examples import own_loop"),
+    ],
+)
+def test_the_check_of_arrows_catches_a_planted_one(room: str, source: str) -> None:
+    assert len(wrong_arrows(source, room)) == 1
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("kernels", "from .views import render_views\nfrom kernels.tables import draw\nimport torch"),
+        ("loaders", "import kernels\nfrom . import base"),
+        ("engine", "from loaders.base import Batch\nfrom kernels import draw\nfrom ..engine import views"),
+        ("recipes", "from engine.recipe import Recipe\nfrom loaders import Packed"),
+    ],
+)
+def test_the_check_of_arrows_lets_the_right_ones_pass(room: str, source: str) -> None:
+    assert wrong_arrows(source, room) == []
+
+
+def test_kernels_import_nothing_but_the_tensor_libraries() -> None:
+    used = {name for f in python_files("kernels") for _, name in imports(f.read_text(), "kernels")}
+    assert used - set(sys.stdlib_module_names) - {"kernels"} <= KERNELS_MAY_USE
+
+
+def test_every_import_is_declared_in_pyproject() -> None:
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split(r"[^A-Za-z0-9._-]", r)[0].lower().replace("_", "-") for r in requirements}
+
+    core = names(PROJECT["project"]["dependencies"])
+    extras = PROJECT["project"]["optional-dependencies"]
+    optional = core | names(extras["dali"]) | names(extras["ffcv"])
+    everything = core.union(*(names(extra) for extra in extras.values()))
+    assert undeclared("import kornia", "engine", everything) == ["line 1: kornia"]
+    for room in ARROWS:
+        # Only adapters in `loaders` may know DALI and FFCV; only what users do not run may know the tools.
+        declared = {"loaders": optional, "benchmarks": everything, "tests": everything}.get(room, core)
+        missing = {
+            str(f.relative_to(ROOT)): m for f in python_files(room) if (m := undeclared(f.read_text(), room, declared))
+        }
+        assert not missing
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_packages_come_from_this_checkout(package: str) -> None:
+    # PyPI has a package named `kernels` too.
+    module = importlib.import_module(package)
+    assert module.__file__ is not None
+    assert Path(module.__file__).is_relative_to(ROOT / package)
+
+
+@pytest.mark.parametrize(
+    ("package", "strangers"),
+    [
+        ("kernels", ("loaders", "engine", "timm", "torchvision", "torchmetrics", "matplotlib")),
+        ("loaders", ("engine", "timm", "torchvision", "torchmetrics", "matplotlib", "nvidia.dali", "ffcv")),
+    ],
+)
+def test_importing_a_lower_room_wakes_no_upper_one(package: str, strangers: tuple[str, ...]) -> None:
+    code = f"import {package}, sys; print(*(m for m in {strangers!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+# --- names -------------------------------------------------------------------------------------------------------
+
+
+def bad_names(paths: list[Path]) -> list[str]:
+    """Paths (relative to the root) that name no job, or that shadow a package somebody imports."""
+    third_party = {
+        name
+        for room in ARROWS
+        for f in python_files(room)
+        for _, name in imports(f.read_text(), room)
+        if name not in ARROWS and name not in sys.stdlib_module_names
+    }
+    # A script's own folder comes first on sys.path: there a file named after a room hides the room.
+    return [
+        str(path)
+        for path in paths
+        if path.stem in CATCH_ALL | third_party
+        or any(part in CATCH_ALL for part in path.parent.parts)
+        or (path.parts[0] in ("benchmarks", "examples", "tests") and path.stem in ARROWS)
+    ]
+
+
+def test_no_file_is_a_catch_all_or_shadows_a_package() -> None:
+    assert bad_names([f.relative_to(ROOT) for room in ARROWS for f in python_files(room)]) == []
+
+
+def test_the_check_of_names_catches_planted_ones() -> None:
+    planted = ["engine/utils.py", "kernels/views/numpy.py", "loaders/common/csv_rows.py", "benchmarks/kernels.py"]
+    assert bad_names([Path(name) for name in planted]) == planted
+    assert bad_names([Path("kernels/views/triton_kernel.py"), Path("benchmarks/bench_kernels.py")]) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_packages_are_marked_as_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
+
+
+# --- tracked files -----------------------------------------------------------------------------------------------
+
+PLACE = re.compile(
+    r"""
+    (?<![\w.~$}/-]) / (?: (?:work|root)\b | (?:home|Users)/\w+ )    # a folder of one machine
+    | \b (?: pypi\.org | pythonhosted\. | npmjs\. | deb\.debian\. | archive\.ubuntu\. | download\.pytorch\. )
+    """,
+    re.VERBOSE,
+)
+LEFTOVER = re.compile(r"(^|/)(__pycache__|\.venv|\.mypy_cache|\.ruff_cache|\.pytest_cache|[^/]+\.egg-info)/|\.py[co]$")
+
+
+def test_no_tracked_file_names_a_place_of_one_machine() -> None:
+    found = {}
+    for path in tracked():
+        text = path.read_bytes()
+        if b"\0" in text or path == Path(__file__).resolve():
+            continue
+        if hits := [m.group() for m in PLACE.finditer(text.decode(errors="replace"))]:
+            found[str(path.relative_to(ROOT))] = hits
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('cd "/work/main"', True),
+        ("/root/.cache", True),
+        ("see /home/anna/data", True),
+        ("https://pypi.org/simple", True),
+        ("files.pythonhosted.org", True),
+        ("runs/work/last", False),
+        ("the root/leaf of ./work/x", False),
+        ("install it from PyPI", False),
+    ],
+)
+def test_the_check_of_places_catches_planted_ones(text: str, found: bool) -> None:
+    assert bool(PLACE.search(text)) is found
+
+
+def test_no_tracked_file_is_large() -> None:
+    assert [str(p.relative_to(ROOT)) for p in tracked() if p.stat().st_size > 500_000] == []
+
+
+def test_no_leftover_is_tracked() -> None:
+    assert [str(p.relative_to(ROOT)) for p in tracked() if LEFTOVER.search(str(p.relative_to(ROOT)))] == []
+    assert LEFTOVER.search("engine/__pycache__/loop.cpython-311.pyc")
+    assert LEFTOVER.search("hmtl.egg-info/PKG-INFO")
+
+
+# --- recipes -----------------------------------------------------------------------------------------------------
+
+
+def recipe_faults(name: str, source: str) -> list[str]:
+    """What keeps a recipe file from being one experiment, told by its docstring and written in flat lines."""
+    tree = ast.parse(source)
+    doc = ast.get_docstring(tree) or ""
+    faults = [f"no line {word}:" for word in ("Source", "Expect", "Differs", "Run", "Try") if f"\n{word}:" not in doc]
+    if f"recipes/{name}" not in doc.partition("\nRun:")[2].partition("\nTry:")[0]:
+        faults.append(f"Run: does not say recipes/{name}")
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    faults += [f"line {n.lineno} defines something" for n in ast.walk(tree) if isinstance(n, definitions)]
+    if (lines := source.count("\n")) > 60:
+        faults.append(f"{lines} lines")
+    return faults
+
+
+def test_every_recipe_is_flat_and_says_what_it_is() -> None:
+    recipes = [f for f in python_files("recipes") if f.name != "__init__.py"]
+    assert recipes
+    assert not {f.name: faults for f in recipes if (faults := recipe_faults(f.name, f.read_text()))}
+
+
+def test_the_check_of_recipes_catches_planted_faults() -> None:
+    good = '"""A try.\n\nSource: ours\nExpect: 1\nDiffers: -\nRun: x recipes/a.py\nTry: y\n"""\nrecipe = 1\n'
+    assert recipe_faults("a.py", good) == []
+    assert recipe_faults("b.py", good) == ["Run: does not say recipes/b.py"]
+    assert recipe_faults("a.py", good.replace("Expect", "Hope")) == ["no line Expect:"]
+    assert recipe_faults("a.py", good + "def f(): pass\n") == ["line 9 defines something"]
+    assert recipe_faults("a.py", good + "\n" * 60) == ["69 lines"]
+
+
+# --- documents ---------------------------------------------------------------------------------------------------
+
+DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+
+
+def commands(document: str) -> list[str]:
+    """The code of a Markdown text: its fenced blocks line by line, then its inline spans."""
+    fenced = re.findall(r"^```.*?\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", document, flags=re.MULTILINE | re.DOTALL))
+    return [line.strip() for block in fenced for line in block.splitlines()] + inline
+
+
+def missing(document: str) -> list[str]:
+    """Modules, files and make targets which a document's commands name and which are not there."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    absent = []
+    for command in commands(document):
+        for module in re.findall(r"python[\d.]* -m ([\w.]+)", command):
+            file = ROOT / module.replace(".", "/")
+            ours = module.partition(".")[0] in ARROWS
+            here = file.with_suffix(".py").is_file() or (file / "__main__.py").is_file()
+            if not (here if ours else importlib.util.find_spec(module)):
+                absent.append(module)
+        absent += [
+            path
+            for path in re.findall(r"(?:recipes|benchmarks|examples|tests)/[\w/]+\.py", command)
+            if not (ROOT / path).is_file()
+        ]
+        if call := re.match(r"(?:\w+=\S+ )*make ((?:[a-z-]+ ?)+)", command):
+            absent += [target for target in call.group(1).split() if target not in targets]
+    return absent
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_a_document_tells_to_run_exists(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert any(command.startswith("make ") for command in commands(text))
+    assert missing(text) == []
+
+
+def test_the_check_of_documents_catches_planted_faults() -> None:
+    text = """Make sure to `make dinner` and run `python -m engine.nothing`; make sure twice.
+```bash
+make test         # not dinner
+python3.12 -m venv .venv
+python -m kernels.nothing recipes/nothing.py
+```
+"""
+    assert sorted(missing(text)) == ["dinner", "engine.nothing", "kernels.nothing", "recipes/nothing.py"]
+
+
+def test_the_newest_version_of_the_changelog_is_the_projects() -> None:
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    released = [h for h in headings if h != "Unreleased"]
+    assert headings
+    assert "Unreleased" not in headings[1:]
+    # Before the first release everything is under Unreleased.
+    assert not released or released[0] == PROJECT["project"]["version"]
+
+
+def test_the_citation_names_the_projects_version_and_licence() -> None:
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {PROJECT['project']['version']}\n" in citation
+    assert f"\nlicense: {PROJECT['project']['license']}\n" in citation
+
+
+def test_the_licence_is_the_one_pyproject_names() -> None:
+    assert PROJECT["project"]["license"] == "Apache-2.0"
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License\n                           Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
