@@ -17,7 +17,7 @@ os.environ.setdefault("NUMBA_THREADING_LAYER", "omp")
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // WORKERS)))
 
-import torch
+import torch  # noqa: E402
 
 # Read when a Triton kernel is decorated, so before any kernel module is imported: without a GPU its kernels are
 # interpreted on CPU tensors. A test that compiles them instead starts a process without this variable.

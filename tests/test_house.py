@@ -284,7 +284,7 @@ def test_the_check_of_recipes_catches_planted_faults() -> None:
     assert recipe_faults("a.py", good) == []
     assert recipe_faults("b.py", good) == ["Run: does not say recipes/b.py"]
     assert recipe_faults("a.py", good.replace("Expect", "Hope")) == ["no line Expect:"]
-    assert recipe_faults("a.py", good + "def f(): pass\n") == ["line 9 defines something"]
+    assert recipe_faults("a.py", good + "def f(): pass\n") == ["line 10 defines something"]
     assert recipe_faults("a.py", good + "\n" * 60) == ["69 lines"]
 
 
