@@ -5,6 +5,7 @@
 PYTHON ?= python3
 INDEX ?=
 ARGS ?=
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
 BIN := .venv/bin
 # pip shows its progress to a person and stays quiet in a log; errors are shown in both.
@@ -26,6 +27,7 @@ help:  ## list these targets
 	@echo "PYTHON=python3.12  another interpreter (3.11 or newer) for .venv"
 	@echo "INDEX=URL          one more package index, e.g. one with CPU builds of torch: PyPI's torch for Linux brings CUDA"
 	@echo "ARGS='-k puzzle'   passed to pytest by \`make tests\` and \`make test\`"
+	@echo "WORKERS=1          processes that run tests; as many as cores, 4 at most"
 
 demo: $(CORE)  ## install the core, train the embedded recipe, print where the report is
 	$(BIN)/python -m engine.demo
@@ -40,7 +42,7 @@ types: $(DEV)  ## mypy --strict
 	$(BIN)/mypy
 
 tests: $(DEV)  ## pytest alone
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
 
 format: $(DEV)  ## let ruff format, and fix what it can
 	$(BIN)/ruff format .

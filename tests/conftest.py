@@ -13,18 +13,19 @@ import pytest
 
 # Read when numba starts its first parallel kernel: with the `workqueue` layer, FFCV beside one of our kernels aborts.
 os.environ.setdefault("NUMBA_THREADING_LAYER", "omp")
-# Read when torch loads. Under xdist the workers share the cores, or each would start a thread per core.
-WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // WORKERS)))
+# Read when torch loads. xdist's workers share the cores, or each would start a thread per core.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
-import torch  # noqa: E402
+import torch
 
 # Read when a Triton kernel is decorated, so before any kernel module is imported: without a GPU its kernels are
 # interpreted on CPU tensors. A test that compiles them instead starts a process without this variable.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-import engine.torchvision_ops  # noqa: E402, F401  (before any test imports torchvision, timm or torchmetrics)
+import engine.torchvision_ops  # noqa: F401  (before any test imports torchvision, timm or torchmetrics)
 
 NO_GPU = "needs a CUDA device: torch.cuda.is_available() is false here"
 NO_FACES = "needs real faces: set HMTL_DATA to a folder that holds them (CONTRIBUTING.md, Real faces)"
