@@ -1,0 +1,35 @@
+"""Views of faces: their tables drawn (`draw`, ...), shown (`render_views`) and compared (`hidden_l1`).
+
+Pure functions of tensors: no files, no hidden randomness, no synchronisation with the device.
+"""
+
+from __future__ import annotations
+
+from kernels.hidden.op import hidden_l1
+from kernels.tables.augment import Augment, none, simclr_strong, simclr_weak, strong, weak
+from kernels.tables.cells import draw_permutation, draw_turns, identity_cells, inverse
+from kernels.tables.draw import Tables, centre, draw
+from kernels.tables.holes import draw_holes
+from kernels.tables.streams import random_bits, uniform
+from kernels.views.op import render_views
+
+__all__ = [
+    "Augment",
+    "Tables",
+    "centre",
+    "draw",
+    "draw_holes",
+    "draw_permutation",
+    "draw_turns",
+    "hidden_l1",
+    "identity_cells",
+    "inverse",
+    "none",
+    "random_bits",
+    "render_views",
+    "simclr_strong",
+    "simclr_weak",
+    "strong",
+    "uniform",
+    "weak",
+]

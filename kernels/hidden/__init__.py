@@ -1,0 +1,1 @@
+"""Hidden: the pixel loss of in-painting over hidden cells."""

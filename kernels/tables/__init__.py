@@ -1,0 +1,1 @@
+"""Tables: how views are shown, drawn by pure functions of (seed, epoch, sample id)."""

@@ -1,0 +1,1 @@
+"""Views: the stored faces shown through their tables."""
