@@ -1,0 +1,279 @@
+"""The charts of a report: learning curves, confusion matrix, recall of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from engine.classwise import confusion_counts, recall, wilson_interval
+from engine.plotting import BLUE, GREEN, INK, MUTED, PURPLE, VERMILION, new_figure, quiet_axes, save_figure
+from engine.quantities import is_percent, label_of
+
+_SPLIT_COLOUR = {"train": BLUE, "val": VERMILION, "test": GREEN}
+_ACROSS = 3
+_LEVEL_STYLE: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (0.0, (4.0, 2.0)),
+    (0.0, (1.0, 1.5)),
+    (0.0, (6.0, 1.5, 1.0, 1.5)),
+)
+
+
+def curve_panels(metrics: Mapping[str, Float64[np.ndarray, " e"]]) -> list[dict[str, dict[str, str]]]:
+    """What is drawn where: rows of panels, each a quantity ("loss", "lr", "expression/accuracy") to split to column.
+
+    The first row holds what belongs to no task (total loss, learning rate), then each task has its own, its loss
+    first. Columns without one finite value and the columns of time (`seconds`, ...) are left out.
+    """
+    rows: dict[str, dict[str, dict[str, str]]] = {"": {}}
+    for column, values in metrics.items():
+        split, slash, quantity = column.partition("/")
+        if slash and np.isfinite(values).any():
+            task = quantity.rpartition("/")[0]
+            rows.setdefault(task, {}).setdefault(quantity, {})[split] = column
+    if "lr" in metrics and np.isfinite(metrics["lr"]).any():
+        rows[""]["lr"] = {"": "lr"}
+    found = []
+    for row in rows.values():
+        losses_first = sorted(row, key=lambda quantity: not quantity.endswith("loss"))
+        found += [
+            {quantity: row[quantity] for quantity in losses_first[start : start + _ACROSS]}
+            for start in range(0, len(row), _ACROSS)
+        ]
+    return found
+
+
+def learning_curves(
+    metrics: Mapping[str, Float64[np.ndarray, " e"]],
+    path: Path,
+    *,
+    levels: Mapping[str, Mapping[str, float]] | None = None,
+    best: int | None = None,
+) -> Path:
+    """Draw every quantity of `metrics.csv` over the epochs, train beside val, one panel each, a row a task.
+
+    Args:
+        metrics: Column name to one value an epoch, NaN where the cell is empty; needs "epoch".
+        path: The PNG to write.
+        levels: Name of a level ("chance") to quantity ("expression/accuracy") to its height, drawn as a broken line.
+        best: Epoch to mark.
+
+    Raises:
+        ValueError: There is no epoch, or nothing to draw.
+    """
+    rows = curve_panels(metrics)
+    if "epoch" not in metrics or not np.isfinite(metrics["epoch"]).any() or not rows:
+        raise ValueError(
+            f"learning_curves: metrics (columns {', '.join(metrics) or 'none'}) must hold at least one epoch of at "
+            "least one loss or metric; wait for the first epoch to end"
+        )
+    across = max(map(len, rows))
+    figure = new_figure(max(4.8, 3.3 * across), 2.3 * len(rows) + 0.45)
+    grid = figure.subplots(len(rows), across, squeeze=False)
+    keys: dict[str, Line2D] = {}
+    for place, row in zip(grid, rows, strict=True):
+        for axes, (quantity, columns) in zip(place, row.items(), strict=False):
+            _draw_panel(axes, quantity, columns, metrics, keys)
+            _draw_levels(axes, quantity, levels or {}, keys)
+            if best is not None and len(metrics["epoch"]) > 1:
+                keys["best epoch"] = axes.axvline(best, color="#b8b8b8", linewidth=1.1, zorder=0.5)
+        for axes in place[len(row) :]:
+            axes.set_visible(False)
+    names = sorted(keys, key=lambda name: list(_SPLIT_COLOUR).index(name) if name in _SPLIT_COLOUR else len(keys))
+    figure.legend(
+        [keys[name] for name in names],
+        names,
+        loc="outside upper left",
+        ncols=max(1, len(names)),
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=INK,
+        handlelength=1.8,
+        columnspacing=1.6,
+    )
+    return save_figure(figure, path)
+
+
+def _draw_panel(
+    axes: Axes,
+    quantity: str,
+    columns: Mapping[str, str],
+    metrics: Mapping[str, Float64[np.ndarray, " e"]],
+    keys: dict[str, Line2D],
+) -> None:
+    epochs = metrics["epoch"]
+    scale = 100.0 if is_percent(quantity) else 1.0
+    for split, column in columns.items():
+        drawn = np.isfinite(metrics[column]) & np.isfinite(epochs)
+        colour = _SPLIT_COLOUR.get(split, PURPLE if split else MUTED)
+        # A curve of one point is a marker; markers on a long curve would hide it.
+        marker = "o" if drawn.sum() <= 25 else ""
+        (line,) = axes.plot(
+            epochs[drawn], scale * metrics[column][drawn], color=colour, linewidth=1.5, marker=marker, markersize=2.8
+        )
+        if split:
+            keys.setdefault(split, line)
+    _name_panel(axes, quantity)
+    _set_epoch_axis(axes, epochs)
+
+
+def _draw_levels(axes: Axes, quantity: str, levels: Mapping[str, Mapping[str, float]], keys: dict[str, Line2D]) -> None:
+    scale = 100.0 if is_percent(quantity) else 1.0
+    for i, (name, heights) in enumerate(levels.items()):
+        if quantity in heights:
+            style = _LEVEL_STYLE[i % len(_LEVEL_STYLE)]
+            line = axes.axhline(scale * heights[quantity], color=MUTED, linewidth=1.0, linestyle=style, zorder=1)
+            keys.setdefault(name, line)
+
+
+def _name_panel(axes: Axes, quantity: str) -> None:
+    task, _, metric = quantity.rpartition("/")
+    name = "learning rate" if quantity == "lr" else label_of(metric)
+    title = f"{task} · {name}" if task else ("total loss" if quantity == "loss" else name)
+    unit = " (%)" if is_percent(metric) else ""
+    axes.set_title(title + unit, fontsize=9, color=INK, loc="left", parse_math=False)
+    quiet_axes(axes)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    if quantity == "lr":
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+
+
+def _set_epoch_axis(axes: Axes, epochs: Float64[np.ndarray, " e"]) -> None:
+    first, last = float(np.nanmin(epochs)), float(np.nanmax(epochs))
+    room = max(0.6 if first == last else 0.0, 0.03 * (last - first))
+    axes.set_xlim(first - room, last + room)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axes.set_xlabel("epoch", fontsize=8, color=MUTED)
+
+
+def confusion(
+    names: Sequence[str],
+    target: Int64[np.ndarray, " n"],
+    probability: Float[np.ndarray, "n k"],
+    path: Path,
+    *,
+    title: str = "",
+) -> Path:
+    """Draw the confusion matrix: rows are labels, coloured by their share, with percent and count in each cell.
+
+    Args: as `engine.classwise.confusion_counts`; `title` says which split and epoch this is.
+
+    Raises:
+        ValueError: As `confusion_counts`.
+    """
+    counts = confusion_counts(names, target, probability)
+    k = len(names)
+    support = counts.sum(axis=1)
+    share = np.divide(counts, support[:, None], out=np.full((k, k), np.nan), where=support[:, None] > 0)
+    cell = 0.62 if k <= 12 else 0.42
+    longest = max(map(len, names), default=1)
+    side = cell * k
+    figure = new_figure(max(4.4, side + 0.075 * longest + 1.9), max(3.6, side + 0.05 * longest + 1.35))
+    axes = figure.subplots()
+    colours = mpl.colormaps["Blues"].with_extremes(bad="#f0f0f0")
+    image = axes.imshow(np.ma.masked_invalid(share), cmap=colours, vmin=0.0, vmax=1.0)
+    for row in range(k):
+        if not support[row]:
+            axes.text((k - 1) / 2, row, "no samples", ha="center", va="center", fontsize=8, color=MUTED, style="italic")
+            continue
+        for column in range(k):
+            _write_cell(axes, row, column, float(share[row, column]), int(counts[row, column]), small=k > 12)
+    axes.set_xticks(range(k), names, rotation=40, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(
+        range(k), [f"{name}  (n = {n:,})" for name, n in zip(names, support, strict=True)], parse_math=False
+    )
+    axes.set_xticks(np.arange(1, k) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, k) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.2)
+    axes.tick_params(which="both", length=0, labelsize=9, labelcolor=INK)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_xlabel("predicted", fontsize=9, color=MUTED)
+    axes.set_ylabel("labelled", fontsize=9, color=MUTED)
+    left_out = int((np.asarray(target) < 0).sum())
+    subtitle = f"n = {support.sum():,}" + (f", {left_out:,} without a label left out" if left_out else "")
+    axes.set_title(f"{title}\n{subtitle}" if title else subtitle, fontsize=9.5, color=INK, loc="left", parse_math=False)
+    bar = figure.colorbar(image, ax=axes, shrink=0.75, aspect=26, pad=0.02)
+    bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0 %", "25 %", "50 %", "75 %", "100 %"])
+    bar.ax.tick_params(labelsize=8, colors=MUTED, length=0)
+    bar.set_label("share of the labelled class", fontsize=8, color=MUTED)
+    bar.outline.set_visible(False)
+    return save_figure(figure, path)
+
+
+def _write_cell(axes: Axes, row: int, column: int, share: float, count: int, *, small: bool) -> None:
+    colour = "white" if share > 0.66 else (INK if count else "#b5b5b5")
+    weight = "bold" if row == column else "normal"
+    if small:
+        axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=colour, weight=weight)
+        return
+    axes.text(
+        column, row - 0.1, f"{100 * share:.0f} %", ha="center", va="center", fontsize=8.5, color=colour, weight=weight
+    )
+    axes.text(column, row + 0.25, f"{count:,}", ha="center", va="center", fontsize=6.5, color=colour)
+
+
+def recall_bars(
+    names: Sequence[str],
+    target: Int64[np.ndarray, " n"],
+    probability: Float[np.ndarray, "n k"],
+    path: Path,
+    *,
+    title: str = "",
+) -> Path:
+    """Draw the recall of each class with its 95 % Wilson interval and its number of samples.
+
+    Args: as `engine.classwise.confusion_counts`; `title` says which split and epoch this is.
+
+    Raises:
+        ValueError: As `confusion_counts`.
+    """
+    counts = confusion_counts(names, target, probability)
+    k = len(names)
+    support = counts.sum(axis=1)
+    share = recall(counts)
+    low, high = wilson_interval(counts.diagonal(), support)
+    figure = new_figure(7.0, 0.34 * k + 1.45)
+    axes = figure.subplots()
+    there = np.flatnonzero(support)
+    axes.barh(there, 100 * share[there], height=0.64, color=BLUE, alpha=0.85)
+    axes.errorbar(
+        100 * share[there],
+        there,
+        xerr=100 * np.stack([share - low, high - share])[:, there].clip(0.0),
+        fmt="none",
+        ecolor=INK,
+        elinewidth=1.0,
+        capsize=2.5,
+    )
+    # In columns right of the bars, where neither intervals nor lines cross them.
+    for i in range(k):
+        text = f"{100 * share[i]:.1f} %" if support[i] else "–"
+        axes.text(115, i, text, ha="right", va="center", fontsize=8.5, color=INK)
+        axes.text(135, i, f"n = {support[i]:,}", ha="right", va="center", fontsize=8.5, color=MUTED)
+    handles = []
+    if support.sum():
+        accuracy = 100 * counts.diagonal().sum() / support.sum()
+        mean = 100 * float(np.nanmean(share))
+        handles.append(axes.axvline(accuracy, color=VERMILION, linewidth=1.2, label=f"accuracy {accuracy:.1f} %"))
+        handles.append(
+            axes.axvline(mean, color=MUTED, linewidth=1.2, linestyle=(0, (4, 2)), label=f"mean recall {mean:.1f} %")
+        )
+    axes.set_yticks(range(k), names, parse_math=False)
+    axes.set_ylim(k - 0.4, -0.6)
+    axes.set_xlim(0, 136)
+    axes.set_xticks(range(0, 101, 20), [f"{x} %" for x in range(0, 101, 20)])
+    quiet_axes(axes, grid="x")
+    axes.spines["bottom"].set_bounds(0, 100)
+    axes.tick_params(axis="y", length=0, labelsize=9, labelcolor=INK)
+    axes.set_xlabel("recall, with its 95 % interval", fontsize=8.5, color=MUTED, x=50 / 136)
+    axes.set_title(title, fontsize=9.5, color=INK, loc="left", parse_math=False)
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8.5, labelcolor=INK)
+    return save_figure(figure, path)

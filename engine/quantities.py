@@ -1,0 +1,37 @@
+"""How metrics are named and written for people: `macro_f1` 0.5132 is "macro-F1" 51.3 %."""
+
+from __future__ import annotations
+
+import math
+
+_LABEL = {"macro_f1": "macro-F1", "l1": "L1", "lr": "learning rate", "mae": "mean absolute error"}
+
+
+def label_of(metric: str) -> str:
+    """A metric's name in running text, of "macro_f1" or "expression/macro_f1"."""
+    name = metric.rpartition("/")[2]
+    return _LABEL.get(name, name.replace("_", " "))
+
+
+def is_percent(metric: str) -> bool:
+    """Whether a metric is a share, 0..1, that people read in percent: accuracies, recalls, F1 and error rates."""
+    return metric.rpartition("/")[2].endswith(("accuracy", "recall", "f1", "error_rate"))
+
+
+def format_value(metric: str, value: float | None, *, decimals: int = 2, unit: bool = True) -> str:
+    """A value as people read it: a share in percent with `decimals`, else four digits; "–" where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if is_percent(metric):
+        return f"{100 * value:.{decimals}f}" + (" %" if unit else "")
+    return f"{value:.4g}"
+
+
+def format_count(value: float | None) -> str:
+    """A large number in three digits: 812, 5.29 M, 1.15 G; "–" where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    for size, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:g}"

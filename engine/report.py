@@ -1,0 +1,390 @@
+"""The report of a run: `report.md` and its figures, made from the files of the run folder alone.
+
+    python -m engine.report RUN ...
+
+writes it anew, for a run that still goes on or was interrupted as well: what is not there is said.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import numpy as np
+import typer
+
+from engine import markdown
+from engine.classwise import confusion_counts, recall
+from engine.figures import confusion, learning_curves, recall_bars
+from engine.files import whole
+from engine.quantities import format_count, format_value, label_of
+from engine.results import ClassPredictions, Run, as_mapping, as_number, read_predictions, read_run
+
+_SPEED: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("images_per_second", "images per second, overall", lambda x: f"{x:,.1f}"),
+    ("compute_images_per_second", "images per second, compute only", lambda x: f"{x:,.1f}"),
+    ("wait_share", "share of time waiting for data", lambda x: f"{100 * x:.2f} %"),
+    ("step_p50_ms", "step, median", lambda x: f"{x:,.2f} ms"),
+    ("step_p99_ms", "step, 99th percentile", lambda x: f"{x:,.2f} ms"),
+    ("compile_seconds", "compiling, not in the above", lambda x: f"{x:,.1f} s"),
+    ("peak_memory_mib", "peak memory", lambda x: f"{x:,.0f} MiB"),
+)
+
+
+_COST: tuple[tuple[tuple[str, ...], Callable[[float], str]], ...] = (
+    (("epochs",), lambda x: f"{x:g} epochs"),
+    (("steps",), lambda x: f"{x:,.0f} steps"),
+    (("seconds",), lambda x: f"{x / 60:.1f} minutes"),
+    (("pictures_through_encoder",), lambda x: f"{x:,.0f} pictures through the encoder"),
+    (("parameters", "training"), lambda x: f"{format_count(x)} parameters in training"),
+    (("parameters", "inference"), lambda x: f"{format_count(x)} parameters at inference"),
+)
+
+
+def write_report(run: Path) -> Path:
+    """Make the figures of a run and its `report.md`; each file is replaced as a whole.
+
+    Returns:
+        The path of `report.md`.
+
+    Raises:
+        ValueError: `run` is not the folder of a run.
+    """
+    found = read_run(run, where="write_report")
+    predictions, left_out = read_predictions(found)
+    sections = [
+        _head(found),
+        _recipe_header(found),
+        _results(found, predictions),
+        _curves(found),
+        *(_task_pictures(found, task, items) for task, items in predictions.items()),
+        _views(found),
+        _inpainting(found),
+        _speed(found),
+        _environment(found),
+        _other_figures(found, predictions),
+        _left_out(found, left_out),
+        _resolved_recipe(found),
+    ]
+    text = "\n\n".join(section.strip() for section in sections if section) + "\n"
+    path = found.path / "report.md"
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _head(run: Run) -> str:
+    lines = [f"# {markdown.plain(run.name)}", _summary(run)]
+    if not run.finished:
+        ended = run.last.epoch
+        since = "no epoch was evaluated" if ended is None else f"the last evaluated epoch is {ended}"
+        lines.append(f"> **Unfinished.** This run goes on or was interrupted; {since}. Figures are those so far.")
+    return "\n\n".join(lines)
+
+
+def _summary(run: Run) -> str:
+    """The figures of the tasks with classes in one paragraph, beside what guessing reaches; else all figures."""
+    parts = []
+    for split in run.splits:
+        for task in dict.fromkeys(q.rpartition("/")[0] for q in run.quantities if q.endswith("/accuracy")):
+            figures = [_last_and_best(run, split, f"{task}/{metric}") for metric in ("accuracy", "macro_f1")]
+            if not any(figures):
+                continue
+            quantity = f"{task}/accuracy"
+            guesses = [
+                f"{name} {format_value(quantity, value)}"
+                for name, value in (("chance", run.chance(quantity)), ("majority class", run.majority(split, quantity)))
+                if value is not None
+            ]
+            text = f"**{markdown.plain(task)} on {split}: {', '.join(filter(None, figures))}**"
+            parts.append(text + (f" ({', '.join(guesses)})" if guesses else ""))
+    if not parts:
+        others = [
+            f"{markdown.plain(q)} on {split}: {text}"
+            for split in run.splits
+            for q in run.quantities
+            if (text := _last_and_best(run, split, q))
+        ]
+        return "No task with classes in this run" + (f"; {'; '.join(others)}." if others else ".")
+    return "; ".join(parts) + "."
+
+
+def _last_and_best(run: Run, split: str, quantity: str) -> str:
+    """ "accuracy 55.20 % last / 56.10 % best", or what there is of it."""
+    last, best = (scores.value(split, quantity) if scores else None for scores in (run.last, run.best))
+    parts = [
+        f"{format_value(quantity, value)} {which}"
+        for value, which in ((last, "last"), (best, "best"))
+        if value is not None
+    ]
+    return f"{label_of(quantity)} {' / '.join(parts)}" if parts else ""
+
+
+def _recipe_header(run: Run) -> str:
+    header = recipe_docstring(run.source)
+    return f"## Recipe\n\n{markdown.fence(header)}" if header else ""
+
+
+def recipe_docstring(source: str | None) -> str:
+    """The docstring at the head of a recipe's source text; empty where there is none or the text does not parse."""
+    try:
+        return ast.get_docstring(ast.parse(source or "")) or ""
+    except (SyntaxError, ValueError):
+        return ""
+
+
+def _results(run: Run, predictions: Mapping[str, Sequence[ClassPredictions]]) -> str:
+    if not run.quantities:
+        return "## Results\n\nNo figures yet."
+    heads = [f"{split}, {which}" for split in run.splits for which in ("last", "best")]
+    rows = []
+    for quantity in run.quantities:
+        task = quantity.rpartition("/")[0]
+        cells = [
+            format_value(quantity, scores.value(split, quantity) if scores else None)
+            for split in run.splits
+            for scores in (run.last, run.best)
+        ]
+        majority = [format_value(quantity, run.majority(split, quantity)) for split in run.splits]
+        together = majority[0] if len(set(majority)) == 1 else " / ".join(majority)
+        rows.append([task, label_of(quantity), *cells, format_value(quantity, run.chance(quantity)), together])
+    table = markdown.table(
+        ["task", "metric", *heads, "chance", f"majority class ({' / '.join(run.splits)})"],
+        rows,
+        left=2,
+    )
+    return "\n\n".join(["## Results", table, *_notes_on_results(run, predictions)])
+
+
+def _notes_on_results(run: Run, predictions: Mapping[str, Sequence[ClassPredictions]]) -> Iterator[str]:
+    yield _note_on_best(run)
+    errors = [
+        f"{markdown.plain(task)} on {split} {_sampling_error(run.classes[task], item)}"
+        for task, items in predictions.items()
+        for split, item in {item.split: item for item in reversed(items)}.items()
+    ]
+    if errors:
+        yield f"Sampling error of accuracy, one standard error of one run: {'; '.join(errors)}."
+    if facts := [form(value) for keys, form in _COST if (value := _find(run.result, keys)) is not None]:
+        yield f"Cost: {'; '.join(facts)}."
+
+
+def _sampling_error(names: Sequence[str], item: ClassPredictions) -> str:
+    counts = confusion_counts(names, item.target, item.probability)
+    n = int(counts.sum())
+    share = counts.trace() / n
+    return f"{100 * math.sqrt(share * (1 - share) / n):.2f} points (n = {n:,})"
+
+
+def _find(result: Mapping[str, object], keys: Sequence[str]) -> float | None:
+    value: object = result
+    for key in keys:
+        value = as_mapping(value).get(key)
+    return as_number(value)
+
+
+def _note_on_best(run: Run) -> str:
+    last = "the last epoch" if run.last.epoch is None else f"epoch {run.last.epoch}"
+    if run.best is None:
+        return f"*Last* is {last}. No epoch has been chosen as the best."
+    best = "the best epoch" if run.best.epoch is None else f"epoch {run.best.epoch}"
+    judge = _judge(run)
+    unseen = [split for split in run.splits if split != judge]
+    reading = (
+        f"so its figures on {judge} are optimistic; {', '.join(unseen)} took no part in the choice."
+        if unseen
+        else f"so its figures are optimistic: {judge} is the only split here, and the last epoch is the one to report."
+    )
+    return f"*Last* is {last}. *Best* is {best}, chosen by `{run.select_on or judge}`, {reading}"
+
+
+def _judge(run: Run) -> str:
+    """The split that chose the best epoch."""
+    return (run.select_on or "val").partition("/")[0]
+
+
+def _curves(run: Run) -> str:
+    if not any(len(values) for values in run.metrics.values()):
+        return ""
+    chance = {q: value for q in run.quantities if (value := run.chance(q)) is not None}
+    majority = {q: value for q in run.quantities if (value := run.majority(_judge(run), q)) is not None}
+    levels = {
+        name: heights
+        for name, heights in (("chance", chance), (f"majority class on {_judge(run)}", majority))
+        if heights
+    }
+    try:
+        path = learning_curves(
+            run.metrics,
+            run.path / "figures" / "learning-curves.png",
+            levels=levels,
+            best=run.best.epoch if run.best else None,
+        )
+    except ValueError as error:
+        return f"## Learning curves\n\nNot drawn: {markdown.plain(str(error))}."
+    return f"## Learning curves\n\n{_image(run, path, 'Losses, metrics and learning rate over the epochs')}"
+
+
+def pictured(items: Sequence[ClassPredictions], judge: str) -> ClassPredictions:
+    """The predictions a report draws: the best epoch's on a split other than the one that chose it (`judge`), else the
+    last epoch's."""
+
+    def rank(item: ClassPredictions) -> tuple[bool, bool]:
+        unseen = item.split != judge
+        return (not unseen, item.checkpoint != ("best" if unseen else "last"))
+
+    return min(items, key=rank)
+
+
+def _task_pictures(run: Run, task: str, items: Sequence[ClassPredictions]) -> str:
+    names = run.classes[task]
+    drawn = pictured(items, _judge(run))
+    what = f"{task} · {drawn.split}, {drawn.checkpoint} epoch"
+    folder = run.path / "figures"
+    matrix = confusion(names, drawn.target, drawn.probability, folder / f"confusion-{_file_name(task)}.png", title=what)
+    bars = recall_bars(names, drawn.target, drawn.probability, folder / f"recall-{_file_name(task)}.png", title=what)
+
+    counts = [confusion_counts(names, item.target, item.probability) for item in items]
+    splits = list(dict.fromkeys(item.split for item in items))
+    support = {item.split: table.sum(axis=1) for item, table in zip(items, counts, strict=True)}
+    shares = [recall(table) for table in counts]
+    rows = [
+        [
+            name,
+            *(f"{support[split][i]:,}" for split in splits),
+            *(format_value("recall", float(share[i])) for share in shares),
+        ]
+        for i, name in enumerate(names)
+    ]
+    rows.append(
+        [
+            "mean",
+            *(f"{support[split].sum():,}" for split in splits),
+            *(format_value("recall", float(np.nanmean(share))) for share in shares),
+        ]
+    )
+    heads = [*(f"n, {split}" for split in splits), *(f"{item.split}, {item.checkpoint}" for item in items)]
+    return "\n\n".join(
+        [
+            f"## {markdown.plain(task)}: classes",
+            f"Drawn: {markdown.plain(drawn.split)}, {drawn.checkpoint} epoch.",
+            _image(run, matrix, f"Confusion matrix of {what}"),
+            "Recall of each class:",
+            markdown.table(["class", *heads], rows, left=1),
+            _image(run, bars, f"Recall of each class of {what}"),
+        ]
+    )
+
+
+def _views(run: Run) -> str:
+    path = run.path / "figures" / "views.png"
+    if not path.is_file():
+        return ""
+    return f"## What the network saw\n\n{_image(run, path, 'Each view of the same samples')}"
+
+
+def _inpainting(run: Run) -> str:
+    path = run.path / "figures" / "inpaint.png"
+    if not path.is_file():
+        return ""
+    return f"## In-painting\n\n{_image(run, path, 'Before, hidden, completed and their difference')}"
+
+
+def _speed(run: Run) -> str:
+    speed = dict(as_mapping(run.result.get("speed")))
+    if not speed:
+        return ""
+    wait = speed.pop("wait_label", None)
+    rows = []
+    for key, label, form in _SPEED:
+        value = speed.pop(key, None)
+        if key == "wait_share" and wait:
+            label = f"{label} ({wait})"
+        number = as_number(value)
+        rows.append([label, "–" if number is None else form(number)])
+    rows += [[label_of(key), str(value)] for key, value in speed.items()]
+    return f"## Speed\n\n{markdown.table(['', 'value'], rows, left=1)}"
+
+
+def _environment(run: Run) -> str:
+    if not run.starts:
+        return ""
+    facts = {key: value for key, value in run.starts[-1].items() if key != "command"}
+    parts = [
+        "## Environment",
+        markdown.table(["", "value"], [[key, _fact(value)] for key, value in facts.items()], left=2),
+    ]
+    if len(run.starts) > 1:
+        parts += [f"Of the last of {len(run.starts)} starts. What differs between them:", _differences(run.starts)]
+    if commands := dict.fromkeys(str(start["command"]) for start in run.starts if start.get("command")):
+        parts += ["Command:" if len(commands) == 1 else "Commands:", markdown.fence("\n".join(commands), "sh")]
+    return "\n\n".join(parts)
+
+
+def _differences(starts: Sequence[Mapping[str, object]]) -> str:
+    keys = dict.fromkeys(key for start in starts for key in start if key != "command")
+    different = [key for key in keys if len({_fact(start.get(key)) for start in starts}) > 1]
+    rows = [[str(i), *(_fact(start.get(key)) for key in different)] for i, start in enumerate(starts, 1)]
+    return markdown.table(["start", *different], rows, left=1 + len(different))
+
+
+def _fact(value: object) -> str:
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _other_figures(run: Run, predictions: Mapping[str, object]) -> str:
+    """Pictures of later tasks, which this report has no section for."""
+    placed = {"learning-curves.png", "views.png", "inpaint.png"}
+    placed |= {f"{kind}-{_file_name(task)}.png" for kind in ("confusion", "recall") for task in predictions}
+    others = [
+        path
+        for path in sorted(run.path.joinpath("figures").glob("*.png"))
+        if path.name not in placed and not path.name.startswith(".")
+    ]
+    if not others:
+        return ""
+    return "\n\n".join(["## Other figures", *(_image(run, path, path.stem) for path in others)])
+
+
+def _left_out(run: Run, left_out: Iterable[str]) -> str:
+    sentences = [*run.missing, *left_out]
+    if not sentences:
+        return ""
+    return "## Not in this report\n\n" + "\n".join(f"- {sentence}." for sentence in sentences)
+
+
+def _resolved_recipe(run: Run) -> str:
+    if not run.recipe:
+        return ""
+    text = json.dumps(run.recipe, indent=2, ensure_ascii=False)
+    return f"<details>\n<summary>Resolved recipe</summary>\n\n{markdown.fence(text, 'json')}\n\n</details>"
+
+
+def _image(run: Run, path: Path, alternative: str) -> str:
+    return f"![{markdown.plain(alternative)}]({quote(path.relative_to(run.path).as_posix())})"
+
+
+def _file_name(task: str) -> str:
+    return re.sub(r"[^\w-]+", "-", task)
+
+
+def main(runs: Annotated[list[Path], typer.Argument(help="Run folders.", show_default=False)]) -> None:
+    """Write the report of each run anew."""
+    for run in runs:
+        try:
+            typer.echo(write_report(run))
+        except ValueError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+
+
+if __name__ == "__main__":
+    typer.run(main)
