@@ -1,0 +1,114 @@
+"""`Folder`: picture files decoded with Pillow at every access. Slow and exact: what faster sources are held against."""
+
+from __future__ import annotations
+
+import io
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from loaders.base import Loader, Sampler
+from loaders.importers import ClassFolders, Importer, Record
+from loaders.manifest import Manifest, ManifestWriter, read_manifest
+from loaders.opened import Streamed, refuse_draw
+from loaders.order import Order
+from loaders.pictures import Colour, Fit, Form, UnreadableError, as_channels, decode, mean_colour
+from loaders.reading import Face, read_faces
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Picture files, read with the same importer and decoder as `loaders.prepare`.
+
+    Sample ids, pixels, labels and mean colours equal those of a store prepared from the same source with the same
+    settings. To know them, opening decodes every picture once; pictures that cannot be read are left out, as there.
+
+    Attributes:
+        source: A folder of class folders, or an importer whose records are picture files.
+        size: Side of the square face; None keeps pictures as they are, which then must share one size.
+        fit: What happens to pictures that are not square: "crop" (centre square) or "stretch".
+        colour: "gray", "rgb", or "auto": gray if every picture is gray.
+    """
+
+    source: str | Path | Importer
+    size: int | None = None
+    fit: Fit = "crop"
+    colour: Colour = "auto"
+
+    def open(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str,
+        rank: int = 0,
+        world: int = 1,
+        sampler: Sampler | None = None,
+        draw: Any = None,
+    ) -> Loader:
+        """Open one split; see `loaders.base.Source`.
+
+        Raises:
+            ValueError: The source is missing, has no readable picture or no such split, or `draw` is given. While
+                batches are read: a picture has changed since.
+        """
+        refuse_draw("Folder", draw)
+        form = Form(self.size, self.fit, self.colour)
+        source = self.source
+        importer = ClassFolders(Path(source)) if isinstance(source, str | Path) else source
+        records, shape, manifest = _scan(importer, form)
+        part = manifest.part(split, shape, f"folder {importer.source}")
+        order = Order(part, batch_size, seed, rank, world, sampler)
+        ids = part.sample.tolist()
+
+        def read(position: Tensor) -> Tensor:
+            faces = [_face(records[ids[place]], form, shape) for place in position.tolist()]
+            return torch.from_numpy(np.stack(faces))
+
+        return Streamed(order, read, manifest.mean[part.sample], device)
+
+
+def _scan(importer: Importer, form: Form) -> tuple[list[Record], tuple[int, int, int], Manifest]:
+    """Decode every picture once: the readable records, (height, width, channels) of the faces, and the manifest."""
+    contents = importer.survey()
+    text = io.StringIO(newline="")
+    writer = ManifestWriter(text, contents.labels)
+    records: list[Record] = []
+    height = width = channels = 0
+    with closing(contents.records()) as listed, closing(read_faces(listed, form)) as chunks:
+        for face in (face for chunk in chunks for face in chunk if isinstance(face, Face)):
+            if not isinstance(face.record.picture, Path):
+                raise ValueError(
+                    f"folder {importer.source}: must hold picture files; {face.record.path} is none, "
+                    "prepare it with `python -m loaders.prepare` and use Packed"
+                )
+            height, width = face.pixels.shape[:2]
+            channels = max(channels, face.pixels.shape[2])
+            mean = mean_colour(face.pixels[None])[0].tolist()
+            writer.add(face.record.split, face.record.path, face.record.labels, mean)
+            records.append(face.record)
+    if not records:
+        raise ValueError(f"folder {importer.source}: must hold a readable picture; none of those listed can be read")
+    text.seek(0)
+    manifest = read_manifest(text, contents.labels, f"folder {importer.source}")
+    return records, (height, width, channels), manifest
+
+
+def _face(record: Record, form: Form, shape: tuple[int, int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    try:
+        pixels = decode(record.picture, form, record.box)
+    except UnreadableError as error:
+        raise ValueError(
+            f"folder: {record.path} must stay readable while it is used; {error}, open the split again"
+        ) from error
+    if pixels.shape[:2] != shape[:2] or pixels.shape[2] > shape[2]:
+        raise ValueError(
+            f"folder: {record.path} must stay as it was when it was opened; it changed, open it again"
+        )
+    return as_channels(pixels, shape[2])

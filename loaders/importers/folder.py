@@ -1,0 +1,179 @@
+"""Class folders: `<split>/<class>/*` or `<class>/*`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from kernels import random_bits
+from loaders.base import Classes
+from loaders.importers.base import Contents, Record, Skipped
+from loaders.strata import apportion, lowest
+
+ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"})
+SPLITS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFolders:
+    """Pictures sorted into one folder a class, with or without a folder a split above.
+
+    Attributes:
+        source: The folder.
+        label: Name of the label that the class folders give.
+        classes: Class names in their order; folders are matched whatever their case. Empty takes the folders' names,
+            sorted. One item may hold several names with commas between.
+        val_share: Share of each class that goes from train to val, where the source has no val; 0 makes none.
+        seed: Chooses the pictures of val.
+    """
+
+    source: Path
+    label: str = "expression"
+    classes: tuple[str, ...] = ()
+    val_share: float = 0.0
+    seed: int = 0
+
+    def survey(self) -> Contents:
+        """Find splits and classes.
+
+        Raises:
+            ValueError: The folder is missing or empty, its layout is neither of the two, a class is not in `classes`,
+                or `val_share` is out of range or asked of a source that has a val split.
+        """
+        splits, notes = self._splits()
+        found = sorted({folder.name for folders in splits.values() for folder in folders})
+        names = tuple(name for item in self.classes for name in item.split(",")) or tuple(found)
+        of_folder = {name: self._class_of(name, names) for name in found}
+        for split, folders in splits.items():
+            given = [of_folder[folder.name] for folder in folders]
+            doubled = sorted({name for name in given if given.count(name) > 1})
+            if doubled:
+                raise ValueError(f"folder {self.source}: {split} has two folders of class {doubled[0]!r}; merge them")
+        counts = {split: [len(_pictures(folder)) for folder in folders] for split, folders in splits.items()}
+        total = sum(map(sum, counts.values()))
+        if total == 0:
+            raise ValueError(
+                f"folder {self.source}: class folders must hold pictures ({', '.join(sorted(ENDINGS))}); there are none"
+            )
+        to_val = self._to_val(splits, counts.get("train", []))
+        if to_val:
+            notes.append(
+                f"val is a stratified {self.val_share:g} of train, chosen by seed {self.seed}; the source has none"
+            )
+        elif "val" not in splits:
+            notes.append("the source has no val split; --val-share makes one from train")
+        return Contents(
+            labels={self.label: Classes(names)},
+            notes=tuple(notes),
+            records=lambda: self._records(splits, of_folder, to_val),
+            total=total,
+        )
+
+    def _splits(self) -> tuple[dict[str, list[Path]], list[str]]:
+        """Class folders of each split, and notes."""
+        if not self.source.is_dir():
+            raise ValueError(f"folder {self.source}: must be a folder of pictures; there is none")
+        tops = _folders(self.source)
+        if not tops:
+            raise ValueError(f"folder {self.source}: must hold <split>/<class>/* or <class>/*; it has no folder")
+        with_classes = [top for top in tops if _folders(top)]
+        with_pictures = [top for top in tops if _pictures(top)]
+        if not with_classes:
+            return {"train": tops}, ["the source has no splits: all pictures are train"]
+        if with_pictures:
+            raise ValueError(
+                f"folder {self.source}: must be either <split>/<class>/* or <class>/*; {with_classes[0].name} holds "
+                f"folders and {with_pictures[0].name} holds pictures, sort them the same way"
+            )
+        splits: dict[str, list[Path]] = {}
+        notes = []
+        for top in with_classes:
+            split = SPLITS.get(top.name.lower(), top.name.lower())
+            if split in splits:
+                raise ValueError(f"folder {self.source}: {top.name} must not be a second folder of split {split!r}")
+            if split != top.name:
+                notes.append(f"the folder {top.name} is the split {split}")
+            splits[split] = _folders(top)
+        usual = [split for split in ("train", "val", "test") if split in splits]
+        return {split: splits[split] for split in [*usual, *sorted(splits.keys() - set(usual))]}, notes
+
+    def _class_of(self, folder: str, names: tuple[str, ...]) -> str:
+        lower = {name.lower(): name for name in names}
+        if folder.lower() not in lower:
+            near = difflib.get_close_matches(folder.lower(), lower, n=1)
+            hint = f"did you mean {lower[near[0]]!r}? " if near else ""
+            raise ValueError(
+                f"folder {self.source}: class folder (={folder!r}) must be one of {', '.join(names)}; "
+                f"{hint}rename the folder or give its classes"
+            )
+        return folder if folder in names else lower[folder.lower()]
+
+    def _to_val(self, splits: dict[str, list[Path]], counts: list[int]) -> dict[Path, frozenset[int]]:
+        """Places of the pictures of each train folder that go to val."""
+        if not 0 <= self.val_share < 1:
+            raise ValueError(f"folder {self.source}: val_share (={self.val_share}) must be 0 to below 1")
+        if self.val_share == 0:
+            return {}
+        if "val" in splits or "train" not in splits:
+            raise ValueError(
+                f"folder {self.source}: val_share (={self.val_share}) must be 0 where the source has "
+                f"{'a val split' if 'val' in splits else 'no train split'}; it has {', '.join(splits)}"
+            )
+        share = apportion(counts, round(self.val_share * sum(counts)))
+        chosen = {}
+        first = 0
+        for folder, count, places in zip(splits["train"], counts, share, strict=True):
+            listed = torch.arange(first, first + count)
+            first += count
+            if count:
+                keys = random_bits(self.seed, epoch=0, sample=listed, stream="val", count=1)[:, 0]
+                chosen[folder] = frozenset(lowest(keys, places).tolist())
+        return chosen
+
+    def _records(
+        self, splits: dict[str, list[Path]], of_folder: dict[str, str], to_val: dict[Path, frozenset[int]]
+    ) -> Generator[Record | Skipped, None, None]:
+        for split, folders in splits.items():
+            for folder in folders:
+                val = to_val.get(folder, frozenset())
+                inside = folder.relative_to(self.source)
+                labels = {self.label: of_folder[folder.name]}
+                for place, name in enumerate(_pictures(folder)):
+                    yield Record(
+                        split="val" if split == "train" and place in val else split,
+                        path=str(inside / name),
+                        labels=labels,
+                        picture=folder / name,
+                    )
+        yield from self._others(splits)
+
+    def _others(self, splits: dict[str, list[Path]]) -> Iterator[Skipped]:
+        """Everything that is neither a picture in a class folder nor a folder on the way to one."""
+        classes = {folder for folders in splits.values() for folder in folders}
+        above = {folder.parent for folder in classes} | {self.source}
+        for folder in sorted(above | classes):
+            for path in sorted(folder.iterdir()):
+                if path in classes or path in above:
+                    continue
+                name = str(path.relative_to(self.source))
+                if path.is_dir():
+                    yield Skipped(name, "folder where none is expected")
+                elif folder in classes and path.suffix.lower() not in ENDINGS:
+                    yield Skipped(name, "not a picture", f"its name ends in {path.suffix!r}")
+                elif folder not in classes:
+                    yield Skipped(name, "file outside the class folders")
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _pictures(folder: Path) -> list[str]:
+    """Names of the picture files, sorted."""
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if Path(e.name).suffix.lower() in ENDINGS and not e.is_dir())

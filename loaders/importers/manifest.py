@@ -1,0 +1,179 @@
+"""A plain manifest: a csv file with the columns `path`, `split` and labels."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loaders.base import Classes, Label, Numbers
+from loaders.importers.base import Contents, Record, Skipped, Value
+from loaders.manifest import FIRST, MEAN, check_labels
+
+BOX = ("box_left", "box_top", "box_right", "box_bottom")
+MOST_CLASSES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """Pictures listed in a csv file, with paths relative to its folder.
+
+    A column `name` is a label of classes, columns `name.part` together are a label of numbers; empty cells are missing
+    labels. Columns `box_left`, `box_top`, `box_right`, `box_bottom` (pixels of the upright picture) cut the faces out.
+    The columns `sample` and `mean_*` of a prepared store's own manifest are passed over.
+
+    Attributes:
+        source: The csv file, or a folder that holds it as `manifest.csv`.
+        classes: Class names in their order, one item a label: "label=a,b,c". Other labels take the names that occur,
+            sorted.
+    """
+
+    source: Path
+    classes: tuple[str, ...] = ()
+
+    def survey(self) -> Contents:
+        """Read the columns and the class names.
+
+        Raises:
+            ValueError: The file is missing, has no rows or wrong columns, a class name is not in `classes`, or a cell
+                that must be a number is none; names the row.
+        """
+        file = self._file()
+        table = _Table(file, self._order())
+        total = table.survey()
+        return Contents(
+            labels=table.labels,
+            notes=("labels as the manifest gives them",),
+            records=table.records,
+            total=total,
+        )
+
+    def _file(self) -> Path:
+        file = self.source / "manifest.csv" if self.source.is_dir() else self.source
+        if not file.is_file():
+            raise ValueError(f"manifest {self.source}: must be a csv file or a folder with manifest.csv; there is none")
+        return file
+
+    def _order(self) -> dict[str, tuple[str, ...]]:
+        order = {}
+        for item in self.classes:
+            label, equals, names = item.partition("=")
+            if not equals:
+                raise ValueError(f"manifest {self.source}: classes (={item!r}) must read label=a,b,c")
+            order[label] = tuple(names.split(","))
+        return order
+
+
+@dataclass(slots=True)
+class _Table:
+    """The rows of one file."""
+
+    file: Path
+    order: dict[str, tuple[str, ...]]
+    labels: dict[str, Label] = field(default_factory=dict)
+
+    def survey(self) -> int:
+        """Fill in `labels`; returns the number of rows."""
+        with self.file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+            header = next(csv.reader(stream), [])
+        for name in ("path", "split"):
+            if name not in header:
+                raise self._error(f"columns (={','.join(header)}) must have {name!r}", "see `ManifestFile`")
+        if len(set(header)) < len(header):
+            raise self._error(f"columns (={','.join(header)}) must have different names", "rename one")
+        if 0 < len(set(BOX) & set(header)) < 4:
+            raise self._error(f"columns must have all of {', '.join(BOX)} or none", "add the missing ones")
+        labelled = [name for name in header if name not in (*FIRST, *MEAN, *BOX)]
+        numbers: dict[str, tuple[str, ...]] = {}
+        for name in labelled:
+            label, dot, part = name.partition(".")
+            if dot:
+                numbers[label] = (*numbers.get(label, ()), part)
+        names: dict[str, set[str]] = {name: set() for name in labelled if "." not in name}
+        for label in numbers.keys() & names.keys():
+            raise self._error(f"label (={label!r}) must be either of classes or of numbers", "rename a column")
+        for label in self.order.keys() - names.keys():
+            raise self._error(f"classes (={label!r}) must be a column of classes", f"there are {', '.join(names)}")
+        total = 0
+        for row, cells in self._rows():
+            total += 1
+            for name, seen in names.items():
+                if cells[name]:
+                    seen.add(cells[name])
+                    self._check_class(row, name, cells[name], len(seen))
+        if total == 0:
+            raise self._error("must list pictures", "it has no rows")
+        for name in dict.fromkeys(name.partition(".")[0] for name in labelled):
+            if name in numbers:
+                self.labels[name] = Numbers(numbers[name])
+            elif names[name]:
+                self.labels[name] = Classes(self.order.get(name) or tuple(sorted(names[name])))
+            else:
+                raise self._error(f"column (={name!r}) must name a class somewhere", "remove the empty column")
+        check_labels(self.labels, f"manifest {self.file}")
+        return total
+
+    def records(self) -> Generator[Record | Skipped, None, None]:
+        for row, cells in self._rows():
+            values: dict[str, Value] = {}
+            for name, label in self.labels.items():
+                if isinstance(label, Classes):
+                    values[name] = cells[name] or None
+                else:
+                    values[name] = [self._number(row, cells, f"{name}.{part}") for part in label.columns]
+            yield Record(
+                split=cells["split"],
+                path=cells["path"],
+                labels=values,
+                picture=self.file.parent / cells["path"],
+                box=self._box(row, cells),
+            )
+
+    def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        with self.file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+            lines = csv.reader(stream)
+            header = next(lines, [])
+            for row, cells in enumerate(lines, start=1):
+                if len(cells) != len(header):
+                    raise self._error(
+                        f"row {row} has {len(cells)} columns and must have {len(header)}", "correct the row"
+                    )
+                named = dict(zip(header, cells, strict=True))
+                if not named["path"] or not named["split"]:
+                    raise self._error(f"row {row} must have a path and a split", "correct the row")
+                yield row, named
+
+    def _check_class(self, row: int, name: str, value: str, different: int) -> None:
+        if name in self.order and value not in self.order[name]:
+            near = difflib.get_close_matches(value, self.order[name], n=1)
+            raise self._error(
+                f"row {row}: {name} (={value!r}) must be one of {', '.join(self.order[name])}",
+                f"did you mean {near[0]!r}?" if near else "correct the row or the classes",
+            )
+        if different > MOST_CLASSES:
+            raise self._error(
+                f"column (={name!r}) has more than {MOST_CLASSES:,} different names and is no label of classes",
+                f"remove it, or call it {name}.value if it holds numbers",
+            )
+
+    def _box(self, row: int, cells: dict[str, str]) -> tuple[float, float, float, float] | None:
+        if BOX[0] not in cells or not any(cells[name] for name in BOX):
+            return None
+        left, top, right, bottom = (self._number(row, cells, name) for name in BOX)
+        if not (left < right and top < bottom):
+            raise self._error(
+                f"row {row}: box (={left:g}, {top:g}, {right:g}, {bottom:g}) must run from left, top to right, bottom",
+                "correct the row",
+            )
+        return left, top, right, bottom
+
+    def _number(self, row: int, cells: dict[str, str], name: str) -> float:
+        try:
+            return float(cells[name] or "nan")
+        except ValueError as error:
+            raise self._error(f"row {row}: {name} (={cells[name]!r}) must be a number", "correct the row") from error
+
+    def _error(self, what: str, do: str) -> ValueError:
+        return ValueError(f"manifest {self.file}: {what}; {do}")

@@ -1,0 +1,91 @@
+"""From a sampler's order to batches: the one implementation that every source shares.
+
+The order of an epoch is a function of (seed, epoch). Rank r of w takes its every w-th place from place r on; training
+drops what does not fill a batch on every rank, evaluation pads. So every source, rank count and starting point shows
+the same samples in the same order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from loaders.base import Sampler, Split
+
+PADDING = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The batches of one rank, as positions in `split.sample`.
+
+    Raises:
+        ValueError: The split is empty, a number is out of range, or an epoch does not fill one batch on every rank.
+    """
+
+    split: Split
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+    sampler: Sampler | None = None
+    count: int = field(init=False)
+    """Batches an epoch, the same on every rank."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"loader: batch_size (={self.batch_size}) must be at least 1")
+        if self.world < 1 or not 0 <= self.rank < self.world:
+            raise ValueError(f"loader: rank (={self.rank}) must be 0 to world - 1 (world is {self.world})")
+        if len(self.split.sample) == 0:
+            raise ValueError(f"loader: split (={self.split.name!r}) must hold samples; it is empty")
+        together = self.batch_size * self.world
+        shown = len(self._epoch(0))
+        count = -(-shown // together) if self.sampler is None else shown // together
+        object.__setattr__(self, "count", count)
+        if count == 0:
+            raise ValueError(
+                f"loader: batch_size (={self.batch_size}) x world (={self.world}) must not be more than the {shown} "
+                f"samples of an epoch of {self.split.name!r}; take a smaller batch"
+            )
+
+    def positions(self, epoch: int, *, start: int = 0) -> Int64[Tensor, "k b"]:
+        """The batches of an epoch from batch `start` on; -1 pads evaluation, where a whole batch may be padding.
+
+        Raises:
+            ValueError: `start` is not a batch of the epoch, or the sampler shows another number of samples than before.
+        """
+        count = self.count
+        if not 0 <= start <= count:
+            raise ValueError(f"loader: start (={start}) must be 0 to {count}, the batches of an epoch")
+        order = self._epoch(epoch)
+        together = self.batch_size * self.world
+        if self.sampler is not None and len(order) // together != count:
+            raise ValueError(
+                f"loader: sampler (={self.sampler}) must show as many samples in every epoch; "
+                f"epoch 0 fills {count} batches and epoch {epoch} {len(order) // together}"
+            )
+        full = order.new_full((count * together,), PADDING)
+        kept = order[: count * together]
+        full[: len(kept)] = kept
+        return full[self.rank :: self.world].reshape(count, self.batch_size)[start:]
+
+    def _epoch(self, epoch: int) -> Int64[Tensor, " m"]:
+        """Positions shown to all ranks together."""
+        n = len(self.split.sample)
+        if self.sampler is None:
+            return torch.arange(n)
+        order = self.sampler.order(self.split, seed=self.seed, epoch=epoch)
+        if order.dtype != torch.int64 or order.ndim != 1:
+            raise ValueError(
+                f"loader: sampler (={self.sampler}) must give int64 positions on one axis; "
+                f"it gave {order.dtype} of shape {tuple(order.shape)}"
+            )
+        if len(order) and not (int(order.min()) >= 0 and int(order.max()) < n):
+            raise ValueError(
+                f"loader: sampler (={self.sampler}) must give positions 0 to {n - 1} of {self.split.name!r}"
+            )
+        return order

@@ -1,0 +1,194 @@
+"""Raw faces to a packed store: `python -m loaders.prepare NAME SOURCE --out DIR [--size N]`."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from loaders.importers import IMPORTERS, Importer
+from loaders.packing import StoreWriter
+from loaders.pictures import Form
+from loaders.progress import progress
+from loaders.reading import read_faces
+from loaders.store import SKIPPED, SOURCE, open_store, read_source
+
+
+def prepare(
+    importer: Importer,
+    out: Path,
+    form: Form,
+    *,
+    force: bool = False,
+    workers: int | None = None,
+    console: Console | None = None,
+) -> Mapping[str, Any]:
+    """Write the packed store of a data set, or find it finished.
+
+    Args:
+        importer: The data set.
+        out: Folder of the store: new, empty, or a finished store.
+        form: What stored faces look like.
+        force: Replace a store that is already there.
+        workers: Decoding threads; None chooses by the number of cores.
+        console: Where progress and tables are printed; None prints nothing.
+
+    Returns:
+        The contents of the store's source.json.
+
+    Raises:
+        ValueError: The source is not what the importer reads, no picture is readable, or `out` holds something else.
+        OSError: The disk is full or a folder cannot be read or written; nothing half-written is left.
+    """
+    console = console or Console(quiet=True)
+    origin = describe(importer, form)
+    done = _finished(out, origin, force)
+    if done is not None:
+        console.print(f"{escape(str(out))} is finished: {done['shape'][0]:,} faces; --force makes it again")
+        return done
+    contents = importer.survey()
+    start = time.perf_counter()
+    with (
+        StoreWriter(out, contents.labels, origin=origin, notes=contents.notes, replace=force) as writer,
+        progress("faces", contents.total, console) as advance,
+        closing(contents.records()) as records,
+        closing(read_faces(records, form, workers=workers)) as faces,
+    ):
+        for some in faces:
+            writer.add(some)
+            advance(len(some))
+        source = writer.finish()
+    _report(source, out, time.perf_counter() - start, console)
+    return source
+
+
+def describe(importer: Importer, form: Form) -> dict[str, Any]:
+    """What a store is made from and how, as JSON values; equal for equal runs."""
+    names = {kind: name for name, kind in IMPORTERS.items()}
+    options = {f.name: getattr(importer, f.name) for f in fields(importer) if f.name != "source"}  # type: ignore[arg-type]
+    return {
+        "importer": names.get(type(importer), type(importer).__qualname__),
+        "source": str(importer.source.resolve()),
+        "options": {name: _json(value) for name, value in options.items()},
+        "pictures": asdict(form),
+    }
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value.resolve())
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _finished(out: Path, origin: Mapping[str, Any], force: bool) -> Mapping[str, Any] | None:
+    """The source.json of a finished store at `out` that was made from `origin`; None where one must be written."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    if not (out / SOURCE).is_file():
+        raise ValueError(f"prepare: out (={out}) must be new, empty or a prepared store; choose another folder")
+    if force:
+        return None
+    found = read_source(out)["origin"]
+    different = [key for key in origin if found.get(key) != origin[key]]
+    if different:
+        made = "; ".join(f"{key} {found.get(key)} there, {origin[key]} here" for key in different)
+        raise ValueError(
+            f"prepare: out (={out}) must be new or made from the same source and settings ({made}); "
+            "choose another --out, or replace it with --force"
+        )
+    return open_store(out).source
+
+
+def _report(source: Mapping[str, Any], out: Path, seconds: float, console: Console) -> None:
+    counts: Mapping[str, Mapping[str, Any]] = source["counts"]
+    for label in [name for name, kind in source["labels"].items() if kind["kind"] == "classes"]:
+        table = Table(title=label, title_justify="left")
+        table.add_column("class")
+        for split in (*counts, "all"):
+            table.add_column(split, justify="right")
+        for name in dict.fromkeys(name for of in counts.values() for name in of[label]):
+            row = [of[label].get(name, 0) for of in counts.values()]
+            table.add_row(escape(name), *(f"{n:,}" for n in (*row, sum(row))))
+        table.add_section()
+        totals = [of["total"] for of in counts.values()]
+        table.add_row("all", *(f"{n:,}" for n in (*totals, sum(totals))))
+        console.print(table)
+    for note in source["notes"]:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    skipped = source["skipped"]
+    if skipped["total"]:
+        table = Table(title=f"skipped: {skipped['total']:,}", title_justify="left")
+        for column in ("path", "reason", "detail"):
+            table.add_column(column, overflow="fold")
+        for example in skipped["examples"]:
+            table.add_row(*(escape(example[column]) for column in ("path", "reason", "detail")))
+        console.print(table)
+        if skipped["total"] > len(skipped["examples"]):
+            console.print(f"all of them are in {escape(str(out / SKIPPED))}")
+    n, h, w, c = source["shape"]
+    tail = f"{seconds:.1f} s, {n / seconds:,.0f} faces/s" if seconds else ""
+    console.print(
+        f"{escape(str(out))}: {n:,} faces of {w} x {h}, {'gray' if c == 1 else 'RGB'}; {tail}", highlight=False
+    )
+
+
+def _importer(name: str, source: Path, options: Mapping[str, Any]) -> Importer:
+    if name not in IMPORTERS:
+        raise ValueError(f"prepare: NAME (={name!r}) must be one of {', '.join(IMPORTERS)}")
+    given = {option: value for option, value in options.items() if value is not None}
+    known = inspect.signature(IMPORTERS[name]).parameters.keys() - {"source"}
+    for option in given:
+        if option not in known:
+            has = ", ".join("--" + k.replace("_", "-") for k in sorted(known))
+            raise ValueError(f"prepare: --{option.replace('_', '-')} must be left out for {name}; it has {has}")
+    return IMPORTERS[name](source, **given)
+
+
+def main(
+    name: Annotated[str, typer.Argument(help=f"What the source is: {', '.join(IMPORTERS)}.")],
+    source: Annotated[Path, typer.Argument(help="The file or folder as it was published.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; must be new, empty or a finished store.")],
+    size: Annotated[int | None, typer.Option(help="Side of the stored square; left out: as the pictures are.")] = None,
+    fit: Annotated[str, typer.Option(help="Pictures that are not square: crop (centre square) or stretch.")] = "crop",
+    colour: Annotated[str, typer.Option(help="gray, rgb, or auto: gray if all pictures are gray.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace a finished store.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads; left out: cores + 1.")] = None,
+    val_share: Annotated[float | None, typer.Option(help="folder, fer2013 folders: share of train for val.")] = None,
+    seed: Annotated[int | None, typer.Option(help="folder, fer2013 folders: chooses that val.")] = None,
+    label: Annotated[str | None, typer.Option(help="folder: name of the label that its classes give.")] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option(help="folder: a,b,c; manifest: LABEL=a,b,c (may be repeated). Sets the order.")
+    ] = None,
+    ferplus: Annotated[Path | None, typer.Option(help="fer2013: FER+'s fer2013new.csv.")] = None,
+    skip_damaged: Annotated[
+        bool | None, typer.Option("--skip-damaged", help="fer2013: leave rows with broken pixels out.")
+    ] = None,
+) -> None:
+    """Prepare raw faces: decode, check, and write a packed store that training reads."""
+    options = {
+        "val_share": val_share,
+        "seed": seed,
+        "label": label,
+        "classes": tuple(classes) if classes else None,
+        "ferplus": ferplus,
+        "skip_damaged": skip_damaged,
+    }
+    try:
+        form = Form(size, fit, colour)  # type: ignore[arg-type]  # refuses what is none of the choices
+        prepare(_importer(name, source, options), out, form, force=force, workers=workers, console=Console())
+    except (ValueError, OSError) as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    typer.run(main)
