@@ -23,7 +23,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) -> 
 
 def plain(text: str) -> str:
     """Text on one line that Markdown shows as it is: names come from data and may hold its marks."""
-    return re.sub(r"([\\`*<>\[\]])", r"\\\1", " ".join(str(text).split()))
+    # An underscore inside a word is only that.
+    return re.sub(r"[\\`*<>\[\]]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(text.split()))
 
 
 def fence(text: str, language: str = "text") -> str:

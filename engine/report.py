@@ -165,13 +165,16 @@ def _results(run: Run, predictions: Mapping[str, Sequence[ClassPredictions]]) ->
 def _notes_on_results(run: Run, predictions: Mapping[str, Sequence[ClassPredictions]]) -> Iterator[str]:
     yield _note_on_best(run)
     errors = [
-        f"{markdown.plain(task)} on {split} {_sampling_error(run.classes[task], item)}"
+        f"{markdown.plain(task)} on {item.split} {_sampling_error(run.classes[task], item)}"
         for task, items in predictions.items()
-        for split, item in {item.split: item for item in reversed(items)}.items()
+        for item in items
+        if item.checkpoint == "last"
     ]
     if errors:
         yield f"Sampling error of accuracy, one standard error of one run: {'; '.join(errors)}."
     if facts := [form(value) for keys, form in _COST if (value := _find(run.result, keys)) is not None]:
+        if isinstance(views := run.result.get("views"), list):
+            facts.append(f"views: {markdown.plain(', '.join(map(str, views)))}")
         yield f"Cost: {'; '.join(facts)}."
 
 
@@ -272,7 +275,7 @@ def _task_pictures(run: Run, task: str, items: Sequence[ClassPredictions]) -> st
     heads = [*(f"n, {split}" for split in splits), *(f"{item.split}, {item.checkpoint}" for item in items)]
     return "\n\n".join(
         [
-            f"## {markdown.plain(task)}: classes",
+            f"## Classes of {markdown.plain(task)}",
             f"Drawn: {markdown.plain(drawn.split)}, {drawn.checkpoint} epoch.",
             _image(run, matrix, f"Confusion matrix of {what}"),
             "Recall of each class:",

@@ -89,6 +89,7 @@ class Loader(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where faces come from; plain data until opened."""
 

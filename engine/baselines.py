@@ -1,0 +1,47 @@
+"""The two supervised baselines that a hybrid recipe stands beside (METHOD section 5, Budget).
+
+Budget means pictures through the encoder in training: the first baseline has the hybrid's epochs and one view, the
+second as many independently augmented plain views as the hybrid has views, which is the same cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from engine.batchnorm import BatchStatistics
+from engine.recipe import Recipe
+from engine.tasks.base import Task
+from engine.views import Plain
+
+
+def supervised(hybrid: Recipe) -> Recipe:
+    """The hybrid's supervised tasks on one plain view."""
+    return _on_plain_views(hybrid, {"plain": Plain()})
+
+
+def supervised_equal_cost(hybrid: Recipe) -> Recipe:
+    """The hybrid's supervised tasks on as many plain views as it has views, each augmented on its own."""
+    return _on_plain_views(hybrid, {f"plain_{i}": Plain(fresh=True) for i in range(len(hybrid.views))})
+
+
+def _on_plain_views(hybrid: Recipe, views: dict[str, Plain]) -> Recipe:
+    tasks = [task for task in hybrid.tasks if task.label is not None]
+    if not tasks:
+        raise ValueError("baselines: the recipe has no supervised task, so it has no supervised baseline")
+    statistics: BatchStatistics = "joint" if hybrid.batch_statistics == "joint" else "per_view"
+    return replace(
+        hybrid,
+        views=views,
+        tasks=tuple(_look_at(task, tuple(views)) for task in tasks),
+        batch_statistics=statistics,
+    )
+
+
+def _look_at(task: Task, on: tuple[str, ...]) -> Task:
+    """The task on other views; with one view there is nothing to join."""
+    changes: dict[str, Any] = {"on": on}
+    if len(on) > 1 and any(field.name == "join" for field in fields(task)):  # type: ignore[arg-type]
+        changes["join"] = "mean"
+    changed: Task = replace(task, **changes)  # type: ignore[type-var]
+    return changed

@@ -1,0 +1,168 @@
+"""Checkpoints: weights anyone can load, and the state a run goes on from.
+
+A checkpoint is a folder of three files: weights.safetensors (the model that is evaluated, with class names and
+preprocessing in its metadata), state.pt (loaded with `weights_only=True`) and files.json, the hash of the others. It is
+written under a temporary name and renamed; the one before is kept, so that at every moment a whole one is there.
+Loading executes no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from engine.files import whole, write_json
+
+LAST, BEFORE, BEST = "last", "before", "best"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A model's weights as loaded: names to tensors, and what they are of."""
+
+    tensors: Mapping[str, Tensor]
+    about: Mapping[str, Any]
+    """classes (task to names), backbone, views, preprocessing (image_size, evaluation_crop, mean, std), epoch, step."""
+
+
+def save(folder: Path, name: str, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Writes one checkpoint whole; when it is `last`, the one it takes the place of becomes `before`.
+
+    Raises:
+        OSError: The disk is full; what was there is kept.
+    """
+    temporary = folder / f".{name}.partial"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        _write(temporary, model, about, state)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    target, before = folder / name, folder / BEFORE
+    if target.exists():
+        # A kill between these three leaves `before`, or the whole new one under its temporary name: `newest` finds it.
+        shutil.rmtree(before if name == LAST else target, ignore_errors=True)
+        if name == LAST:
+            target.rename(before)
+    temporary.rename(target)
+
+
+def _write(folder: Path, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    with whole(folder / "weights.safetensors") as path:
+        _save_tensors(tensors, path, {key: json.dumps(value) for key, value in about.items()})
+    with whole(folder / "state.pt") as path:
+        torch.save(dict(state), path)
+    hashes = {name: _hash(folder / name) for name in ("weights.safetensors", "state.pt")}
+    write_json(folder / "files.json", hashes)
+    descriptor = os.open(folder, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:  # it hides the errno: say it as the other files would
+        if "No space left" in str(error) or "os error 28" in str(error):
+            raise OSError(28, "No space left on device", str(path)) from error
+        raise
+
+
+def newest(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest whole checkpoint to go on from, and what is to be said of those passed over."""
+    notes: list[str] = []
+    for name in (f".{LAST}.partial", LAST, BEFORE):
+        path = folder / name
+        if not path.exists():
+            continue
+        damage = damaged(path)
+        if damage is None:
+            return path, notes
+        if name != f".{LAST}.partial":  # an unfinished one is what a kill leaves, and nothing to worry about
+            notes.append(f"checkpoint: {path} is damaged ({damage}); going on from the one before")
+    return None, notes
+
+
+def damaged(path: Path) -> str | None:
+    """What is wrong with a checkpoint, or None."""
+    try:
+        hashes = json.loads((path / "files.json").read_text())
+    except (OSError, ValueError):
+        return "files.json is missing or cut"
+    for name, expected in hashes.items():
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if _hash(path / name) != expected:
+            return f"{name} was cut or changed"
+    return None
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The training state of a checkpoint, on the CPU."""
+    state: dict[str, Any] = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+    return state
+
+
+def load_weights(path: Path) -> Weights:
+    """The weights of a checkpoint folder or of a weights.safetensors file, on the CPU.
+
+    Raises:
+        ValueError: Nothing is there, or it is cut, damaged, or not one of this project's.
+    """
+    file = path / "weights.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"checkpoint: {file} is not there; give a run's checkpoints/last or checkpoints/best")
+    try:
+        with safe_open(file, framework="pt", device="cpu") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise ValueError(f"checkpoint: {file} is cut or damaged ({error}); take another one") from error
+    if "classes" not in metadata:
+        raise ValueError(f"checkpoint: {file} has no class names, it was not written by this engine")
+    return Weights(tensors, {key: json.loads(value) for key, value in metadata.items()})
+
+
+def fill(model: nn.Module, weights: Weights, classes: Mapping[str, Any], where: Path) -> None:
+    """Puts weights into a model that must be the very one they were saved from.
+
+    Raises:
+        ValueError: Other class names, or another model.
+    """
+    if weights.about["classes"] != {name: list(names) for name, names in classes.items()}:
+        raise ValueError(
+            f"checkpoint: {where} was trained on the classes {weights.about['classes']}, this model has {dict(classes)}; "
+            "use the recipe it was trained with"
+        )
+    own = model.state_dict()
+    wrong = [f"{name} is missing there" for name in own if name not in weights.tensors]
+    wrong += [f"{name} is not in this model" for name in weights.tensors if name not in own]
+    wrong += [
+        f"{name} has shape {tuple(weights.tensors[name].shape)}, here {tuple(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in weights.tensors and weights.tensors[name].shape != tensor.shape
+    ]
+    if wrong:
+        raise ValueError(
+            f"checkpoint: {where} is of another model ({'; '.join(wrong[:3])}{'; ...' if len(wrong) > 3 else ''}); "
+            "use the recipe it was trained with"
+        )
+    model.load_state_dict(dict(weights.tensors))
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,334 @@
+"""The multi-task training loop.
+
+The loop knows tasks, views and losses by their borders only: which task is supervised, what a view hides and how the
+faces are stored are not its business.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+
+import engine.torchvision_ops  # noqa: F401 - before timm, which imports torchvision
+from engine import checkpoint
+from engine.evaluate import figures, predict
+from engine.model import Model
+from engine.objective import Objective
+from engine.optim import set_rate
+from engine.precision import autocast, resolve
+from engine.progress import Bars
+from engine.recipe import Recipe
+from engine.render import Renderer
+from engine.rundir import RunDir
+from engine.speed import Clock, summarise
+from engine.tasks.base import Rows
+from engine.watch import Watch
+from loaders.base import Batch, Classes, Loader
+
+from timm.utils import ModelEmaV3  # isort: skip
+
+T = TypeVar("T")
+
+
+class StoppedError(RuntimeError):
+    """Training was asked to stop, and its checkpoint is written."""
+
+
+@dataclass(slots=True)
+class Position:
+    """Where training stands."""
+
+    epoch: int = 0
+    """Epochs finished."""
+    step: int = 0
+    """Optimiser steps of the running epoch."""
+    total: int = 0
+    """Optimiser steps since the start."""
+
+
+@dataclass(slots=True)
+class Best:
+    """The best evaluation on the select split so far."""
+
+    epoch: int
+    value: float
+    figures: dict[str, float]
+
+
+class Trainer:
+    """Trains one recipe on one device, from wherever its run stands."""
+
+    def __init__(self, recipe: Recipe, train: Loader, select: Loader, device: torch.device) -> None:
+        self.recipe, self.train, self.select, self.device = recipe, train, select, device
+        dtype = resolve(recipe.precision, device)
+        self.autocast: Callable[[], Any] = lambda: autocast(dtype, device)
+        self.renderer = renderer(recipe, dtype)
+        self.model = build_model(recipe).to(device=device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.criteria = {task.name: task.criterion(train.split).to(device) for task in recipe.tasks}
+        self.total = recipe.total.build(
+            {task.name: task.weight for task in recipe.tasks},
+            frozenset(task.name for task in recipe.tasks if task.label is not None),
+        ).to(device)
+        self.compiled = recipe.compile if recipe.compile is not None else device.type == "cuda"
+        objective = Objective(self.model, recipe.tasks, self.criteria)
+        self.objective: nn.Module = torch.compile(objective) if self.compiled else objective  # type: ignore[assignment]
+        self.optimiser = recipe.optim.build([self.model, self.total])
+        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self.ema = None if recipe.ema is None else ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True)
+        self.watch = Watch([task.name for task in recipe.tasks], device)
+        self.clock = Clock()
+        self.at = Position()
+        self.best: Best | None = None
+        self.last_figures: dict[str, float] = {}
+        self.seconds = 0.0
+        self.steps = math.ceil(len(train) / recipe.accumulate)
+        self.stop = False
+        self._rng_seed()
+
+    @property
+    def evaluated(self) -> Model:
+        """The model that is evaluated and kept: the moving average where there is one."""
+        if self.ema is None:
+            return self.model
+        average: Model = self.ema.module
+        return average
+
+    def step(self, batches: list[Batch]) -> None:
+        """One optimiser step: draw, render, encode, add up the losses, descend. Nothing here waits for the device."""
+        recipe = self.recipe
+        set_rate(self.optimiser, recipe.optim.rate(self.at.epoch + (self.at.step + 0.5) / self.steps, recipe.epochs))
+        for batch in batches:
+            rendered = self.renderer.training(batch, epoch=self.at.epoch, step=self.at.step)
+            with self.autocast():
+                losses = self.objective(rendered, batch.target)
+            total = self.total(losses)
+            self.scaler.scale(total / len(batches)).backward()
+            self.watch.add(total, losses, self.at.total)
+        if recipe.optim.clip is not None:
+            self.scaler.unscale_(self.optimiser)
+            clip_grad_norm_([p for group in self.optimiser.param_groups for p in group["params"]], recipe.optim.clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.ema is not None:
+            self.ema.update(self.model, self.at.total)
+        self.at.step += 1
+        self.at.total += 1
+
+    def fit(self, run: RunDir, bars: Bars) -> None:
+        """Trains to the recipe's last epoch.
+
+        Raises:
+            NonFiniteLossError: The loss was not finite; the last good checkpoint is kept.
+            StoppedError: `stop` was set; the checkpoint is written.
+        """
+        if self.at.total == 0 and self.at.step == 0:
+            self.save(run)
+        while self.at.epoch < self.recipe.epochs:
+            self._epoch(run, bars)
+            self._finish_epoch(run, bars)
+
+    def _epoch(self, run: RunDir, bars: Bars) -> None:
+        recipe = self.recipe
+        start = time.perf_counter()
+        faces = self.train.epoch(self.at.epoch, start=self.at.step * recipe.accumulate)
+        for batches in _groups(self.clock.waiting(faces), recipe.accumulate):
+            first = not self.clock.first
+            self.step(batches)
+            now = time.perf_counter()
+            images = sum(len(batch.row) for batch in batches)
+            self.clock.step(now - start, images, first=first)
+            self.seconds += now - start
+            start = now
+            bars.at(self.at.epoch, self.at.step)
+            if self.at.step % recipe.log_every == 0:
+                self._log(run, bars)
+            if self.stop or (self.at.step % recipe.checkpoint_every == 0 and self.at.step < self.steps):
+                self.save(run)
+                start = time.perf_counter()
+            if self.stop:
+                raise StoppedError("stopped; go on with --resume")
+
+    def _log(self, run: RunDir, bars: Bars) -> None:
+        losses = self.watch.recent()
+        self.watch.check()
+        rate = self.optimiser.param_groups[0]["lr"]
+        run.log("step", epoch=self.at.epoch + 1, step=self.at.total, lr=rate, **losses)
+        run.scalars(self.at.total, {f"step/{name}": value for name, value in losses.items()} | {"step/lr": rate})
+        bars.note(f"loss {losses['loss']:.3f}")
+
+    def _finish_epoch(self, run: RunDir, bars: Bars) -> None:
+        self.watch.check()
+        recipe, rate = self.recipe, self.optimiser.param_groups[0]["lr"]
+        row: dict[str, float | int | None] = {"epoch": self.at.epoch + 1, "step": self.at.total, "lr": rate}
+        row |= {f"train/{name}": value for name, value in self.watch.epoch().items()}
+        speed = summarise(self.clock, self.device, self.compiled)
+        self.at = Position(self.at.epoch + 1, 0, self.at.total)
+        if self.at.epoch % recipe.evaluate_every == 0 or self.at.epoch == recipe.epochs:
+            samples, rows = self.predict(self.evaluated, self.select)
+            self.last_figures = figures(recipe.tasks, rows)
+            row |= {f"{recipe.select}/{name}": value for name, value in self.last_figures.items()}
+            arrays = prediction_arrays(samples, rows)
+            run.predictions(f"{recipe.select}-{checkpoint.LAST}", arrays)
+            if self._is_best(run):
+                run.predictions(f"{recipe.select}-{checkpoint.BEST}", arrays)
+        run.scalars(self.at.total, {name: float(value) for name, value in row.items() if value is not None})
+        times = {name: speed.get(name) for name in ("images_per_second", "wait_share")}
+        run.epoch(row | {"seconds": self.seconds} | times)  # type: ignore[arg-type]
+        run.log("epoch", **row)
+        self.watch.reset()
+        self.save(run)
+        bars.say(_line(row, recipe, speed))
+        bars.at(self.at.epoch, 0)
+
+    def _is_best(self, run: RunDir) -> bool:
+        """Keeps the weights if no evaluation was better than the last one."""
+        name, greater = headline(self.recipe)
+        value = self.last_figures[name]
+        was = math.nan if self.best is None else self.best.value
+        if not math.isnan(was) and not (value > was if greater else value < was):
+            return False
+        self.best = Best(self.at.epoch, value, dict(self.last_figures))
+        checkpoint.save(run.path / "checkpoints", checkpoint.BEST, self.evaluated, self.about(), {})
+        return True
+
+    def predict(self, model: Model, loader: Loader) -> tuple[Any, dict[str, Rows]]:
+        """What a model says of a split; see `engine.evaluate.predict`."""
+        return predict(model, self.renderer, loader, self.recipe.tasks, self.criteria, self.autocast())
+
+    def about(self) -> dict[str, Any]:
+        """What a checkpoint says of its weights."""
+        return describe_weights(self.recipe, self.train) | {"epoch": self.at.epoch, "step": self.at.total}
+
+    def save(self, run: RunDir) -> None:
+        """Writes the checkpoint that training goes on from, unless the loss has not been finite."""
+        self.watch.check()
+        state = {
+            "position": [self.at.epoch, self.at.step, self.at.total],
+            "model": None if self.ema is None else self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "total": self.total.state_dict(),
+            "watch": self.watch.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "best": None if self.best is None else [self.best.epoch, self.best.value, self.best.figures],
+            "last_figures": self.last_figures,
+            "seconds": self.seconds,
+            "marks": run.marks(),
+        }
+        checkpoint.save(run.path / "checkpoints", checkpoint.LAST, self.evaluated, self.about(), state)
+
+    def load(self, path: Path, run: RunDir) -> None:
+        """Goes on from a checkpoint: everything a step depends on, and the run folder as it was then."""
+        state = checkpoint.load_state(path)
+        checkpoint.fill(self.evaluated, checkpoint.load_weights(path), classes(self.recipe, self.train), path)
+        if state["model"] is not None:
+            self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.total.load_state_dict(state["total"])
+        self.watch.load_state_dict(state["watch"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        self.at = Position(*state["position"])
+        self.best = None if state["best"] is None else Best(*state["best"])
+        self.last_figures = state["last_figures"]
+        self.seconds = state["seconds"]
+        run.cut(state["marks"])
+
+    def _rng_seed(self) -> None:
+        """Dropout and stochastic depth use torch's own generators, which start from the recipe's seed."""
+        torch.manual_seed(self.recipe.seed)
+
+
+def build_model(recipe: Recipe) -> Model:
+    """A recipe's model at its start, on the CPU."""
+    return Model(
+        recipe.backbone,
+        recipe.views,
+        recipe.tasks,
+        recipe.batch_statistics,
+        seed=recipe.seed,
+        image_size=recipe.image_size,
+    )
+
+
+def renderer(recipe: Recipe, dtype: torch.dtype) -> Renderer:
+    """What renders a recipe's views."""
+    return Renderer(
+        views=recipe.views,
+        augment=recipe.augment,
+        image_size=recipe.image_size,
+        evaluation_crop=recipe.evaluation_crop,
+        mean=recipe.mean,
+        std=recipe.std,
+        seed=recipe.seed,
+        dtype=dtype,
+        hiding=frozenset(view for task in recipe.tasks if task.needs_whole for view in task.on),
+    )
+
+
+def headline(recipe: Recipe) -> tuple[str, bool]:
+    """The figure epochs are chosen by, of the first supervised task (else the first), and whether more is better."""
+    task = next((task for task in recipe.tasks if task.label is not None), recipe.tasks[0])
+    return f"{task.name}/{task.headline.metric}", task.headline.greater_is_better
+
+
+def classes(recipe: Recipe, loader: Loader) -> dict[str, list[str]]:
+    """Task name to class names, for the tasks that learn classes."""
+    labels = {task.name: loader.split.labels[task.label] for task in recipe.tasks if task.label is not None}
+    return {name: list(label.names) for name, label in labels.items() if isinstance(label, Classes)}
+
+
+def describe_weights(recipe: Recipe, loader: Loader) -> dict[str, Any]:
+    """What must be known to use a recipe's weights: class names, architecture, preprocessing."""
+    return {
+        "classes": classes(recipe, loader),
+        "backbone": {
+            "name": recipe.backbone.name,
+            "small_pictures": recipe.backbone.small_pictures,
+            "options": dict(recipe.backbone.options),
+        },
+        "preprocessing": {
+            "image_size": recipe.image_size,
+            "evaluation_crop": recipe.evaluation_crop,
+            "mean": recipe.mean,
+            "std": recipe.std,
+        },
+        "supervised": [task.name for task in recipe.tasks if task.label is not None],
+    }
+
+
+def prediction_arrays(samples: Any, rows: Mapping[str, Rows]) -> dict[str, Any]:
+    """Rows of all tasks as flat arrays, `<task>.<what>`."""
+    return {"sample": samples} | {f"{task}.{key}": value for task, r in rows.items() for key, value in r.items()}
+
+
+def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group
+
+
+def _line(row: Mapping[str, float | int | None], recipe: Recipe, speed: Mapping[str, float | str | None]) -> str:
+    """One epoch in one line."""
+    parts = [f"epoch {row['epoch']}/{recipe.epochs}", f"loss {row['train/loss']:.3f}"]
+    for task in recipe.tasks:
+        value = row.get(f"{recipe.select}/{task.name}/{task.headline.metric}")
+        if value is not None:
+            parts.append(f"{recipe.select} {task.name} {task.headline.metric} {value:.3f}")
+    if speed:
+        parts.append(f"{speed['images_per_second']:.0f} images/s")
+    return "  ".join(parts)

@@ -1,0 +1,175 @@
+"""The network: one encoder for all views, one head a task."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+import engine.torchvision_ops  # noqa: F401 - before timm, which imports torchvision
+from engine.batchnorm import BatchStatistics, Parts, normalise_per_view
+from engine.tasks.base import Features, Shape, Task
+from engine.views import Plain, View
+
+import timm  # isort: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A timm architecture by its name, with fresh weights.
+
+    Args:
+        name: Any name of `timm.list_models()` that gives a feature map; the paper uses efficientnet_b0 and _b2.
+        small_pictures: Stem with stride 1 and no first pooling, for pictures of about 32 to 64 px (ours).
+        drop_path: Stochastic depth.
+        options: Further keyword arguments of the architecture, e.g. {"channels": (32, 64, 128, 256)}.
+    """
+
+    name: str
+    small_pictures: bool = False
+    drop_path: float = 0.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self) -> nn.Module:
+        """The encoder, without a classifier.
+
+        Raises:
+            ValueError: timm has no such architecture, or does not take the options.
+        """
+        if not timm.is_model(self.name):
+            near = ", ".join(timm.list_models(f"*{self.name[:6]}*")[:6])
+            raise ValueError(f"Backbone: name (={self.name!r}) must be one of timm's; near it: {near or 'none'}")
+        options: dict[str, Any] = dict(self.options)
+        if self.drop_path:
+            options["drop_path_rate"] = self.drop_path
+        try:
+            encoder: nn.Module = timm.create_model(self.name, pretrained=False, num_classes=0, **options)
+        except TypeError as error:
+            raise ValueError(f"Backbone: options (={options}) do not fit {self.name}: {error}") from error
+        if self.small_pictures:
+            _full_resolution_stem(encoder, self.name)
+        return encoder
+
+
+def _full_resolution_stem(encoder: nn.Module, name: str) -> None:
+    """The first convolution at stride 1, the first pooling gone."""
+    first = next((module for module in encoder.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None or first.stride != (2, 2):
+        raise ValueError(
+            f"Backbone: small_pictures needs a first convolution of stride 2, {name} has none; leave it False"
+        )
+    first.stride = (1, 1)
+    if isinstance(getattr(encoder, "maxpool", None), nn.Module):
+        encoder.maxpool = nn.Identity()
+
+
+class Model(nn.Module):
+    """Encoder and heads of a recipe; views of one size pass through the encoder in one batch."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        views: Mapping[str, View],
+        tasks: Sequence[Task],
+        batch_statistics: BatchStatistics,
+        *,
+        seed: int,
+        image_size: int,
+    ) -> None:
+        super().__init__()
+        with keyed_initialisation(seed, "encoder"):
+            self.encoder = backbone.build()
+        shape = measure_shape(self.encoder, backbone.name, image_size)
+        heads: dict[str, nn.Module] = {}
+        for task in tasks:
+            with keyed_initialisation(seed, f"heads.{task.name}"):
+                heads[task.name] = task.head(shape, views)
+        self.heads = nn.ModuleDict(heads)
+        self.on = {task.name: task.on for task in tasks}
+        self.supervised = tuple(task.name for task in tasks if task.label is not None)
+        self.tracked = {
+            name: batch_statistics != "per_view_plain" or isinstance(view, Plain) for name, view in views.items()
+        }
+        self.parts: Parts | None = None if batch_statistics == "joint" else normalise_per_view(self.encoder)
+
+    def forward(self, pictures: Mapping[str, Float[Tensor, "b 3 s s"]]) -> dict[str, dict[str, Tensor]]:
+        """Task name to view name to output, for each task on each of its views."""
+        wanted = {view for views in self.on.values() for view in views}
+        features = self.encode({name: picture for name, picture in pictures.items() if name in wanted})
+        return {
+            name: {view: self.heads[name](features[view]) for view in views if view in features}
+            for name, views in self.on.items()
+        }
+
+    def encode(self, pictures: Mapping[str, Float[Tensor, "b 3 s s"]]) -> dict[str, Features]:
+        """The features of each view."""
+        by_size: dict[int, list[str]] = {}
+        for name, picture in pictures.items():
+            by_size.setdefault(picture.shape[-1], []).append(name)
+        features: dict[str, Features] = {}
+        for names in by_size.values():
+            if self.parts is not None:
+                self.parts.tracked = tuple(self.tracked.get(name, True) for name in names)
+            joined = encode(self.encoder, torch.cat([pictures[name] for name in names]))
+            maps, pooled = joined.map.chunk(len(names)), joined.pooled.chunk(len(names))
+            features |= {name: Features(maps[i], pooled[i]) for i, name in enumerate(names)}
+        return features
+
+    def inference(self) -> InferenceModel:
+        """The deployed model: the encoder with the supervised heads, sharing this model's weights."""
+        return InferenceModel(self.encoder, {name: self.heads[name] for name in self.supervised})
+
+
+class InferenceModel(nn.Module):
+    """What is left of a trained model when the pretext heads are dropped: exactly the supervised model."""
+
+    def __init__(self, encoder: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heads = nn.ModuleDict(heads)
+
+    def forward(self, pictures: Float[Tensor, "b 3 s s"]) -> dict[str, Tensor]:
+        """Supervised task name to its output (class tasks: logits)."""
+        features = encode(self.encoder, pictures)
+        return {name: head(features) for name, head in self.heads.items()}
+
+
+def encode(encoder: nn.Module, pictures: Float[Tensor, "b 3 s s"]) -> Features:
+    """The features of a batch of pictures."""
+    timm_model: Any = encoder
+    feature_map = timm_model.forward_features(pictures)
+    return Features(feature_map, timm_model.forward_head(feature_map, pre_logits=True))
+
+
+def measure_shape(encoder: nn.Module, name: str, image_size: int) -> Shape:
+    """What heads must know of an encoder, found by showing it one blank picture.
+
+    Raises:
+        ValueError: Its features are no map of channels, height and width.
+    """
+    training = encoder.training
+    encoder.eval()
+    with torch.no_grad():
+        features = encode(encoder, torch.zeros(1, 3, image_size, image_size))
+    encoder.train(training)
+    if features.map.ndim != 4 or features.pooled.ndim != 2 or features.map.shape[1] < features.map.shape[-1]:
+        raise ValueError(
+            f"Backbone: {name} gives features of shape {tuple(features.map.shape)}, not (1, channels, y, x); "
+            "choose a convolutional backbone"
+        )
+    return Shape(features.map.shape[1], features.pooled.shape[1], round(image_size / features.map.shape[-1]))
+
+
+@contextmanager
+def keyed_initialisation(seed: int, name: str) -> Iterator[None]:
+    """Initial weights made inside depend on (seed, name) alone, and torch's generators are left as they were."""
+    key = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "little") >> 1
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key)
+        yield

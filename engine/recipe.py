@@ -1,0 +1,174 @@
+"""The recipe: one experiment, whole, as a frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.batchnorm import BatchStatistics
+from engine.losses import Total, WeightedSum
+from engine.model import Backbone
+from engine.optim import Optim
+from engine.tasks.base import Task
+from engine.views import Plain, View, check_views
+from kernels import Augment
+from loaders.base import Sampler, Source, Split
+from loaders.samplers import Shuffled
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """An experiment; change one with `dataclasses.replace`.
+
+    Args:
+        data: Where the faces come from.
+        views: Name to view; all pictures the network sees in training.
+        tasks: One head and loss each; those with a label are kept for inference.
+        backbone: The encoder.
+        augment: Ranges of geometry, colour, blur and noise.
+        optim: Optimiser, learning rate and its schedule.
+        epochs: Passes over the training split.
+        batch_size: Faces of one forward pass; each is shown in every view.
+        image_size: Side in pixels of the views that name no size.
+        sampler: Order and choice of the training samples.
+        total: How the tasks' losses are joined.
+        batch_statistics: What batch normalisation sees of several views; see `engine.batchnorm`.
+        accumulate: Batches whose gradients are summed up before an optimiser step.
+        ema: Decay of a moving average of the weights, which is then what is evaluated and kept; None for none.
+        precision: "auto" is bf16 on a CUDA device that has it, else fp32.
+        compile: Whether `torch.compile` is used; None is yes on CUDA, no on a CPU.
+        evaluation_crop: Share of the side that evaluation keeps, centred (authors: 0.80 and 0.85).
+        mean, std: Normalisation on the 0..1 scale; the default is ImageNet's.
+        train, select, test: Splits to train on, to choose epochs on, and to report (None to report none).
+        evaluate_every: Epochs between evaluations on `select`; the last is always evaluated.
+        checkpoint_every: Optimiser steps between checkpoints inside an epoch; every epoch's end is kept too.
+        log_every: Optimiser steps between lines of the log.
+        seed: Key of every random choice.
+    """
+
+    data: Source
+    views: Mapping[str, View]
+    tasks: tuple[Task, ...]
+    backbone: Backbone
+    augment: Augment
+    optim: Optim
+    epochs: int
+    batch_size: int
+    image_size: int
+    sampler: Sampler = field(default_factory=Shuffled)
+    total: Total = field(default_factory=WeightedSum)
+    batch_statistics: BatchStatistics = "joint"
+    accumulate: int = 1
+    ema: float | None = None
+    precision: Precision = "auto"
+    compile: bool | None = None
+    evaluation_crop: float = 0.85
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    train: str = "train"
+    select: str = "val"
+    test: str | None = "test"
+    evaluate_every: int = 1
+    checkpoint_every: int = 500
+    log_every: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "epochs",
+            "batch_size",
+            "image_size",
+            "accumulate",
+            "evaluate_every",
+            "checkpoint_every",
+            "log_every",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Recipe: {name} (={getattr(self, name)}) must be 1 or more")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"Recipe: seed (={self.seed}) must be 0 or more and below 2**63")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"Recipe: ema (={self.ema}) must be between 0 and 1, e.g. 0.999, or None for none")
+        if not 0 < self.evaluation_crop <= 1:
+            raise ValueError(f"Recipe: evaluation_crop (={self.evaluation_crop}) must be above 0 and at most 1")
+        if min(self.std) <= 0:
+            raise ValueError(f"Recipe: std (={self.std}) must be above 0 in every channel")
+        if self.optim.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"Recipe: optim.warmup_epochs (={self.optim.warmup_epochs}) must be at most epochs (={self.epochs})"
+            )
+        check_views(self.views, self.image_size)
+        self._check_tasks()
+        if self.batch_statistics == "per_view_plain" and not any(isinstance(v, Plain) for v in self.views.values()):
+            raise ValueError(
+                "Recipe: batch_statistics (='per_view_plain') needs a Plain view, the running statistics come from it; "
+                "add {'plain': Plain()} to views, or use 'per_view'"
+            )
+
+    def _check_tasks(self) -> None:
+        if not self.tasks:
+            raise ValueError("Recipe: tasks (=()) must hold at least one task; e.g. (Expression(FER2013_7),)")
+        for task in self.tasks:
+            if not isinstance(task, Task):
+                raise ValueError(f"Recipe: tasks holds {task!r}, which is no task; e.g. Expression or SolvePuzzle")
+            if not task.name.isidentifier():
+                raise ValueError(f"Recipe: the task name {task.name!r} must be an identifier; e.g. 'expression'")
+        names = [task.name for task in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"Recipe: tasks have the names {', '.join(names)}; give each its own, name='...'")
+        for task in self.tasks:
+            task.check(self.views)
+        used = {view for task in self.tasks for view in task.on}
+        for view in self.views:
+            if view not in used:
+                raise ValueError(
+                    f"Recipe: no task looks at the view {view!r}; name it in a task's `on`, or take it out of views"
+                )
+
+    def check_labels(self, split: Split) -> None:
+        """Refuses data that lacks a label, or has other classes, than the tasks ask for."""
+        for task in self.tasks:
+            if task.label is None:
+                continue
+            if task.label not in split.labels:
+                raise ValueError(
+                    f"{type(task).__name__} {task.name!r}: label {task.label!r} is not in the data; "
+                    f"it has {', '.join(split.labels) or 'none'}"
+                )
+            task.check_label(split.labels[task.label])
+
+
+def describe(value: Any) -> Any:
+    """A recipe, or any part of one, as plain JSON values; a dataclass becomes its fields and its `kind`."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__} | {f.name: describe(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(
+        f"Recipe: {value!r} of type {type(value).__name__} cannot be written down; "
+        "use dataclasses, numbers, strings, tuples and mappings"
+    )
+
+
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """Where two described recipes differ: lines `field: old -> new`."""
+    if isinstance(old, dict) and isinstance(new, dict) and old.get("kind") == new.get("kind"):
+        return [
+            line
+            for key in [*old, *(key for key in new if key not in old)]
+            for line in differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+        ]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = enumerate(zip(old, new, strict=True))
+        return [line for i, (a, b) in pairs for line in differences(a, b, f"{where}.{i}")]
+    return [] if old == new else [f"{where}: {old} -> {new}"]

@@ -1,0 +1,171 @@
+"""From a batch of stored faces to the pictures of all views: tables drawn, one launch per size and grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+import kernels
+from engine.views import WHOLE, Cells, Plain, View, cell_stream, size_at, table_stream
+from kernels import Augment, Tables
+from loaders.base import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The pictures of one batch, by view."""
+
+    pictures: Mapping[str, Tensor]
+    """View to its pictures, float "b 3 size size", normalised, channels-last."""
+    cells: Mapping[str, Cells]
+    """View to what its cells show."""
+    whole: Mapping[str, Tensor]
+    """View with hidden cells to the same pictures before anything was hidden."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renderer:
+    """Draws and renders a recipe's views; a pure function of (seed, epoch, sample)."""
+
+    views: Mapping[str, View]
+    augment: Augment
+    image_size: int
+    evaluation_crop: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    seed: int
+    dtype: torch.dtype = torch.float32
+    hiding: frozenset[str] = field(default_factory=frozenset)
+    """Views whose whole twin is wanted as a target."""
+
+    def training(self, batch: Batch, *, epoch: int, step: int) -> Rendered:
+        """The augmented views of a training batch; `step` within the epoch only picks the size of multi-size views."""
+        store = (batch.store.shape[1], batch.store.shape[2])
+        sizes = {
+            name: size_at(view, self.image_size, name=name, seed=self.seed, epoch=epoch, step=step)
+            for name, view in self.views.items()
+        }
+        drawn: dict[tuple[str, int], Tables] = {}
+        for name, view in self.views.items():
+            key = (table_stream(name, view), sizes[name])
+            if key not in drawn:
+                drawn[key] = kernels.draw(
+                    self.augment,
+                    seed=self.seed,
+                    epoch=epoch,
+                    sample=batch.sample,
+                    mean=batch.mean,
+                    store=store,
+                    size=sizes[name],
+                    stream=key[0],
+                )
+        tables = {name: drawn[table_stream(name, view), sizes[name]] for name, view in self.views.items()}
+        return self._render(batch, self.views, tables, sizes, self._cells(batch, self.views, epoch), self.augment)
+
+    def evaluation(self, batch: Batch, names: tuple[str, ...] = ()) -> Rendered:
+        """The centre crop under the name `WHOLE`, and beside it the named views made from that same crop.
+
+        Nothing is augmented; the cells of the named views are those of epoch 0, so every evaluation asks the same.
+        """
+        views: dict[str, View] = {WHOLE: Plain()} | {name: self.views[name] for name in names}
+        sizes = {name: max(view.size or (self.image_size,)) for name, view in views.items()}
+        tables = {name: self._centre(batch, sizes[name]) for name in views}
+        return self._render(batch, views, tables, sizes, self._cells(batch, views, epoch=0), Augment())
+
+    def _centre(self, batch: Batch, size: int) -> Tables:
+        return kernels.centre(
+            self.evaluation_crop,
+            store=(batch.store.shape[1], batch.store.shape[2]),
+            size=size,
+            batch=len(batch.row),
+            device=batch.row.device,
+        )
+
+    def _cells(self, batch: Batch, views: Mapping[str, View], epoch: int) -> dict[str, Cells]:
+        return {
+            name: view.cells(batch.sample, seed=self.seed, epoch=epoch, stream=cell_stream(name, view))
+            for name, view in views.items()
+        }
+
+    def _render(
+        self,
+        batch: Batch,
+        views: Mapping[str, View],
+        tables: dict[str, Tables],
+        sizes: dict[str, int],
+        cells: dict[str, Cells],
+        augment: Augment,
+    ) -> Rendered:
+        # A hole's twin is the plain view where the recipe has it; else it is rendered beside it, and not encoded.
+        plain = {
+            (table_stream(name, view), sizes[name]): name
+            for name, view in views.items()
+            if isinstance(view, Plain) and not augment.cuts
+        }
+        twins: dict[str, str] = {}
+        for name in views.keys() & self.hiding:
+            twins[name] = plain.get((table_stream(name, views[name]), sizes[name]), f"{name} whole")
+            if twins[name] not in views:
+                tables[twins[name]] = replace(tables[name], cut=torch.zeros_like(tables[name].cut))
+                sizes[twins[name]] = sizes[name]
+        pictures: dict[str, Tensor] = {}
+        grids = {name: view.grid for name, view in views.items()}
+        for group in _groups(list(tables), sizes, grids):
+            pictures |= self._launch(batch, group, tables, sizes[group[0]], cells, augment)
+        whole = {name: pictures[twin] for name, twin in twins.items()}
+        return Rendered({name: pictures[name] for name in views}, cells, whole)
+
+    def _launch(
+        self,
+        batch: Batch,
+        names: list[str],
+        tables: Mapping[str, Tables],
+        size: int,
+        cells: Mapping[str, Cells],
+        augment: Augment,
+    ) -> dict[str, Tensor]:
+        grid = max(round(cells[name].shows.shape[1] ** 0.5) if name in cells else 1 for name in names)
+        identity = kernels.identity_cells(grid, len(batch.row), batch.row.device)
+        shows = [
+            cells[name].shows if name in cells and cells[name].shows.shape[1] == grid * grid else identity
+            for name in names
+        ]
+        turns = [cells[name].turn if name in cells else None for name in names]
+        still = torch.zeros_like(identity, dtype=torch.uint8)
+        chosen = [tables[name] for name in names]
+        out = kernels.render_views(
+            batch.store,
+            batch.row,
+            torch.stack([t.where for t in chosen]),
+            torch.stack([t.colour for t in chosen]),
+            torch.stack(shows),
+            size=size,
+            mean=self.mean,
+            std=self.std,
+            dtype=self.dtype,
+            blur=torch.stack([t.blur for t in chosen]) if augment.blurs else None,
+            noise=torch.stack([t.noise for t in chosen]) if augment.adds_noise else None,
+            key=torch.stack([t.key for t in chosen]) if augment.adds_noise else None,
+            turn=torch.stack([still if t is None else t for t in turns]) if any(t is not None for t in turns) else None,
+            cut=torch.stack([t.cut for t in chosen]) if augment.cuts else None,
+        )
+        return dict(zip(names, out, strict=True))
+
+
+def _groups(names: list[str], sizes: Mapping[str, int], grids: Mapping[str, int]) -> list[list[str]]:
+    """Views that share a launch: one size and one grid; un-cut views, which fit any grid, join the first of their size.
+
+    Order within a group is the order of the recipe, so that the encoder's batch does not depend on the grouping.
+    """
+    first: dict[int, int] = {}
+    for name in names:
+        if grids.get(name, 1) > 1:
+            first.setdefault(sizes[name], grids[name])
+    groups: dict[tuple[int, int], list[str]] = {}
+    for name in names:
+        grid = grids.get(name, 1)
+        groups.setdefault((sizes[name], grid if grid > 1 else first.get(sizes[name], 1)), []).append(name)
+    return list(groups.values())

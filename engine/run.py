@@ -1,0 +1,91 @@
+"""`python -m engine.run RECIPE`: trains a recipe. The one place that reads its arguments."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from engine import recipe_file, settings
+from engine.loop import StoppedError
+from engine.smoke import smoke
+from engine.summary import print_summary
+from engine.train import train
+from engine.watch import NonFiniteLossError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    recipe: Annotated[str, typer.Argument(help="recipes/NAME.py, or recipes/NAME.py:VARIANT for another recipe in it")],
+    out: Annotated[Path | None, typer.Option(help="folder of the run; runs/NAME if not given")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU if there is one")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run that is in the folder")] = False,
+    smoke_test: Annotated[
+        bool, typer.Option("--smoke", help="a few seconds on drawn faces, through everything the recipe uses")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change a field, e.g. optim.lr=3e-4")
+    ] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="deterministic algorithms, no autotuning; a CPU is exact without")
+    ] = False,
+) -> None:
+    """Train RECIPE and write its run folder with checkpoints, figures and a report."""
+    console = Console(soft_wrap=True)
+    try:
+        chosen = choose_device(device)
+        if deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # must be set before cuBLAS starts
+        file = recipe_file.read(recipe)
+        file = replace(file, recipe=settings.apply(file.recipe, set_ or []))
+        folder = out or Path("runs") / file.name
+        if smoke_test:
+            file = replace(file, recipe=smoke(file.recipe))
+            folder = out or Path("runs") / f"{file.name}-smoke"
+            _clear_smoke(folder, keep=resume or out is not None)
+        report = train(file, folder, device=chosen, resume=resume, deterministic=deterministic, console=console)
+    except (ValueError, OSError, NonFiniteLossError) as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
+        raise typer.Exit(1) from error
+    except StoppedError as stopped:
+        console.print(str(stopped), highlight=False)
+        raise typer.Exit(130) from stopped
+    print_summary(folder)
+    console.print(f"report: {report}", highlight=False)
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device that is asked for, else the GPU if there is one.
+
+    Raises:
+        ValueError: There is no such device.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device: {name} is no device; use cpu, cuda or cuda:1") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"--device: {name} is not supported; use cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"--device: {name} is not there, torch sees {torch.cuda.device_count()} GPUs; use cpu")
+    return device
+
+
+def _clear_smoke(folder: Path, *, keep: bool) -> None:
+    """A smoke run in its default place takes the place of the one before."""
+    if not keep and (folder / "recipe.json").is_file():
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,157 @@
+"""What a task is: a head on the encoder, a loss, and the figures that tell how well it is solved.
+
+The supervised task is a task like the others; the loop never asks which is which. What sets it apart is its `label`:
+a task without one makes its own target (a pretext task), and its head is dropped for inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+
+from engine.losses import Join
+from engine.views import Cells, View
+from loaders.base import Label, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the encoder gives of one view."""
+
+    map: Float[Tensor, "b c y x"]
+    """The last feature map."""
+    pooled: Float[Tensor, "b d"]
+    """The pooled representation, before any head."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a head must know to be built."""
+
+    channels: int
+    """Channels of the last feature map."""
+    width: int
+    """Length of the pooled representation."""
+    stride: int
+    """Picture pixels a step of the feature map."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One view of a batch, as a loss sees it."""
+
+    picture: Float[Tensor, "b 3 size size"]
+    """The view, normalised; cells hidden in it are 0."""
+    cells: Cells
+    whole: Float[Tensor, "b 3 size size"] | None
+    """The same view with nothing hidden, for tasks whose `needs_whole` is set."""
+    target: Mapping[str, Tensor]
+    """Label name to its targets."""
+
+
+Rows = Mapping[str, np.ndarray]
+"""What is kept of an evaluation: name to an array whose first axis is the sample."""
+
+
+class Criterion(nn.Module):
+    """A task's loss, built once the training split is known (it may weigh classes by their counts)."""
+
+    def loss(self, output: Tensor, look: Look) -> Float32[Tensor, ""]:
+        """The batch mean of the loss on one view, in fp32."""
+        raise NotImplementedError
+
+    def rows(self, output: Tensor, look: Look) -> Mapping[str, Tensor]:
+        """What evaluation keeps of each sample: tensors whose first axis is b."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The one figure that tells how well a task is solved."""
+
+    metric: str
+    greater_is_better: bool
+
+
+@runtime_checkable
+class Task(Protocol):
+    """One head and its loss; a frozen dataclass, so that a recipe can hold it."""
+
+    @property
+    def name(self) -> str:
+        """The word for it in logs, checkpoints and `--set`."""
+        ...
+
+    @property
+    def weight(self) -> float: ...
+
+    @property
+    def on(self) -> tuple[str, ...]:
+        """Names of the views it looks at in training."""
+        ...
+
+    @property
+    def label(self) -> str | None:
+        """The label it learns; None for a pretext task."""
+        ...
+
+    @property
+    def join(self) -> Join: ...
+
+    @property
+    def needs_whole(self) -> bool:
+        """Whether its loss needs the view with nothing hidden."""
+        ...
+
+    @property
+    def headline(self) -> Headline: ...
+
+    def check(self, views: Mapping[str, View]) -> None:
+        """Refuses views it cannot look at, with a ValueError."""
+        ...
+
+    def check_label(self, label: Label) -> None:
+        """Refuses a data set whose label is not the one it learns, with a ValueError."""
+        ...
+
+    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+        """A module from `Features` to the output."""
+        ...
+
+    def criterion(self, split: Split) -> Criterion: ...
+
+    def measure(self, rows: Rows) -> dict[str, float]:
+        """The figures of an evaluation, from the rows of all samples that are not padding."""
+        ...
+
+
+def as_names(on: object) -> object:
+    """One view may be named without a tuple around it: `on="puzzle"`."""
+    return (on,) if isinstance(on, str) else on
+
+
+def check_on(task: Task, views: Mapping[str, View]) -> None:
+    """Refuses a task that looks at nothing, or at a view the recipe does not have."""
+    where = f"{type(task).__name__} {task.name!r}"
+    if not task.on:
+        raise ValueError(f"{where}: on (=()) must name at least one view; the recipe has {', '.join(views)}")
+    for view in task.on:
+        if view not in views:
+            raise ValueError(
+                f"{where}: on names the view {view!r}, the recipe has {', '.join(views)}; name one of these"
+            )
+    if len(set(task.on)) < len(task.on):
+        raise ValueError(f"{where}: on (={task.on}) names a view twice; name each view once")
+    if task.weight < 0:
+        raise ValueError(f"{where}: weight (={task.weight}) must be 0 or more")
+
+
+def check_dropout(task: Task, dropout: float) -> None:
+    """Refuses a share of dropped units outside 0 to 1."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"{type(task).__name__} {task.name!r}: dropout (={dropout}) must be 0 or more and below 1")

@@ -1,0 +1,8 @@
+"""Class names of the data sets the recipes name, in the order of the source (METHOD section 6)."""
+
+from __future__ import annotations
+
+AFFECTNET_8 = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt")
+AFFECTNET_7 = AFFECTNET_8[:7]
+FER2013_7 = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
+SYNTHETIC_7 = AFFECTNET_7

@@ -1,0 +1,140 @@
+"""The pretext task of in-painting: reconstruct what a view hides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+
+import kernels
+from engine.tasks.base import Criterion, Features, Headline, Look, Rows, Shape, as_names, check_on
+from engine.views import Holes, View
+from loaders.base import Label, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Inpaint:
+    """A light decoder on the last feature map; one mean absolute error over all hidden pixels (METHOD section 2).
+
+    Args:
+        on: Views with hidden cells.
+        weight: Weight of the pixel loss, which is measured on normalised pixels.
+        width: Channels of the decoder's first step; halved at every doubling of the resolution, at least 16 (ours).
+    """
+
+    on: tuple[str, ...] = ("holes",)
+    weight: float = 1.0
+    width: int = 128
+    join: Literal["sum", "mean"] = "sum"
+    name: str = "inpaint"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "on", as_names(self.on))
+
+    @property
+    def label(self) -> None:
+        return None
+
+    @property
+    def needs_whole(self) -> bool:
+        return True
+
+    @property
+    def headline(self) -> Headline:
+        return Headline("l1", greater_is_better=False)
+
+    def check(self, views: Mapping[str, View]) -> None:
+        check_on(self, views)
+        for name in self.on:
+            if not isinstance(views[name], Holes):
+                raise ValueError(
+                    f"Inpaint {self.name!r}: on names {name!r} (={views[name]}), which hides nothing; "
+                    "give the recipe a view Holes() and name that"
+                )
+        if self.width < 16:
+            raise ValueError(f"Inpaint {self.name!r}: width (={self.width}) must be 16 or more")
+
+    def check_label(self, label: Label) -> None:
+        raise AssertionError("a pretext task has no label")
+
+    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+        return Decoder(shape, self.width)
+
+    def criterion(self, split: Split) -> Criterion:
+        return HiddenL1()
+
+    def measure(self, rows: Rows) -> dict[str, float]:
+        return {"l1": float(rows["error"].sum() / max(rows["hidden"].sum(), 1))}
+
+
+class Decoder(nn.Module):
+    """From the last feature map to a picture: 3 x 3 convolutions, the resolution doubled between them.
+
+    Group normalisation, because batch statistics of half-hidden faces would leak between samples. The last doubling is
+    done by a pixel shuffle, the cheapest step at full resolution.
+    """
+
+    def __init__(self, shape: Shape, width: int) -> None:
+        super().__init__()
+        doublings = max(math.ceil(math.log2(shape.stride)), 1)
+        widths = [max(width >> step, 16) for step in range(doublings)]
+        steps: list[nn.Module] = [nn.Conv2d(shape.channels, widths[0], 1)]
+        for before, after in pairwise(widths):
+            steps += [
+                nn.GroupNorm(8, before),
+                nn.GELU(),
+                nn.Upsample(scale_factor=2, mode="nearest"),
+                nn.Conv2d(before, after, 3, padding=1),
+            ]
+        steps += [nn.GroupNorm(8, widths[-1]), nn.GELU(), nn.Conv2d(widths[-1], 12, 3, padding=1), nn.PixelShuffle(2)]
+        self.steps = nn.Sequential(*steps)
+
+    def forward(self, features: Features) -> Float[Tensor, "b 3 y x"]:
+        picture: Tensor = self.steps(features.map)
+        return picture
+
+
+def completed(guess: Tensor, look: Look) -> Float[Tensor, "b 3 size size"]:
+    """The view with its hidden cells filled from `guess`, known pixels kept."""
+    hidden = hidden_pixels(look)
+    return torch.where(hidden, fit(guess, look), look.picture)
+
+
+def fit(guess: Tensor, look: Look) -> Float[Tensor, "b 3 size size"]:
+    """The decoder's picture at the view's own size: sizes that the stride does not divide come out a little larger."""
+    size = look.picture.shape[-2:]
+    if guess.shape[-2:] == size:
+        return guess
+    return F.interpolate(guess.float(), size=size, mode="bilinear", align_corners=False)
+
+
+def hidden_pixels(look: Look) -> Tensor:
+    """Where the view hides its cells: bool "b 1 size size"."""
+    shows = look.cells.shows
+    grid = math.isqrt(shows.shape[1])
+    size = look.picture.shape[-1]
+    pixel = torch.arange(size, device=shows.device)
+    cell = ((2 * pixel + 1) * grid) // (2 * size)  # the cell that holds the pixel's centre
+    index = cell[:, None] * grid + cell[None, :]
+    return (shows < 0)[:, index].unsqueeze(1)
+
+
+class HiddenL1(Criterion):
+    """One mean absolute error over the hidden pixels and channels of the batch."""
+
+    def loss(self, output: Tensor, look: Look) -> Float32[Tensor, ""]:
+        assert look.whole is not None
+        return kernels.hidden_l1(fit(output, look), look.whole, look.cells.shows)
+
+    def rows(self, output: Tensor, look: Look) -> Mapping[str, Tensor]:
+        assert look.whole is not None
+        hidden = hidden_pixels(look)
+        error = (fit(output, look).float() - look.whole.float()).abs() * hidden
+        return {"error": error.sum(dim=(1, 2, 3)), "hidden": 3 * hidden.sum(dim=(1, 2, 3))}

@@ -1,0 +1,101 @@
+"""The pretext task of puzzling: say which tile stands where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+
+from engine.tasks.base import Criterion, Features, Headline, Look, Rows, Shape, as_names, check_dropout, check_on
+from engine.views import Puzzle, View
+from loaders.base import Label, Split
+
+
+@dataclass(frozen=True, slots=True)
+class SolvePuzzle:
+    """One softmax a position over the source tiles, all on the pooled representation (METHOD section 2).
+
+    The loss of a view is the *sum* over its grid * grid positions of the cross-entropies, so `weight` is the authors'
+    weight per tile: 1.0 with a single view, 0.3 with several. Flat logits cost ln(grid * grid) a tile.
+    """
+
+    on: tuple[str, ...] = ("puzzle",)
+    weight: float = 1.0
+    dropout: float = 0.2
+    join: Literal["sum", "mean"] = "sum"
+    name: str = "puzzle"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "on", as_names(self.on))
+
+    @property
+    def label(self) -> None:
+        return None
+
+    @property
+    def needs_whole(self) -> bool:
+        return False
+
+    @property
+    def headline(self) -> Headline:
+        return Headline("tile_accuracy", greater_is_better=True)
+
+    def check(self, views: Mapping[str, View]) -> None:
+        check_on(self, views)
+        check_dropout(self, self.dropout)
+        for name in self.on:
+            if not isinstance(views[name], Puzzle):
+                raise ValueError(
+                    f"SolvePuzzle {self.name!r}: on names {name!r} (={views[name]}), which is no puzzle; "
+                    f"give the recipe a view Puzzle(grid=3) and name that"
+                )
+        if len({views[name].grid for name in self.on}) > 1:
+            raise ValueError(
+                f"SolvePuzzle {self.name!r}: on (={self.on}) names puzzles of different grids; "
+                "use one SolvePuzzle, with a name of its own, for each grid"
+            )
+
+    def check_label(self, label: Label) -> None:
+        raise AssertionError("a pretext task has no label")
+
+    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+        return TileHead(shape.width, views[self.on[0]].grid, self.dropout)
+
+    def criterion(self, split: Split) -> Criterion:
+        return TileCrossEntropy()
+
+    def measure(self, rows: Rows) -> dict[str, float]:
+        right = rows["guess"] == rows["shows"]
+        return {
+            "tile_accuracy": float(right.mean()),
+            "puzzle_accuracy": float(right.all(axis=1).mean()),
+        }
+
+
+class TileHead(nn.Module):
+    """Dropout and n softmax heads of n classes in one linear layer, n = grid * grid."""
+
+    def __init__(self, width: int, grid: int, dropout: float) -> None:
+        super().__init__()
+        self.cells = grid * grid
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(width, self.cells * self.cells)
+
+    def forward(self, features: Features) -> Float[Tensor, "b n n"]:
+        logits: Tensor = self.linear(self.dropout(features.pooled))
+        return logits.view(-1, self.cells, self.cells)  # (b, position, source tile)
+
+
+class TileCrossEntropy(Criterion):
+    """Sum over the positions of the batch mean of the cross-entropy."""
+
+    def loss(self, output: Tensor, look: Look) -> Float32[Tensor, ""]:
+        each = F.cross_entropy(output.float().flatten(0, 1), look.cells.shows.long().flatten())
+        return each * output.shape[1]
+
+    def rows(self, output: Tensor, look: Look) -> Mapping[str, Tensor]:
+        return {"guess": output.argmax(dim=2), "shows": look.cells.shows}

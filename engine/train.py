@@ -1,0 +1,204 @@
+"""One run from its recipe to its report: opens what it needs, trains, and writes what is left."""
+
+from __future__ import annotations
+
+import copy
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from engine import checkpoint
+from engine.environment import describe_environment
+from engine.evaluate import figures
+from engine.loop import Trainer, classes, headline, prediction_arrays
+from engine.progress import Bars
+from engine.recipe import Recipe, describe, differences
+from engine.recipe_file import RecipeFile
+from engine.report import write_report
+from engine.rundir import RunDir
+from engine.show import show_inpainting, show_views
+from engine.speed import summarise
+from engine.tasks.inpaint import Inpaint
+from loaders.base import Loader, Split
+
+
+def train(
+    file: RecipeFile,
+    out: Path,
+    *,
+    device: torch.device,
+    resume: bool,
+    deterministic: bool,
+    console: Console,
+) -> Path:
+    """Trains a recipe into the folder `out`, or goes on with the run that is there.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        ValueError: The data, the recipe, the folder or a checkpoint is not what it must be; nothing was written.
+        NonFiniteLossError: The loss was not finite.
+        StoppedError: The run was interrupted; its checkpoint is written.
+    """
+    recipe = file.recipe
+    with ExitStack() as stack, _determinism(deterministic):
+        loaders = {name: stack.enter_context(closing(open_split(recipe, name, device))) for name in _splits(recipe)}
+        for loader in loaders.values():
+            recipe.check_labels(loader.split)
+        trainer = Trainer(recipe, loaders[recipe.train], loaders[recipe.select], device)
+        run = stack.enter_context(closing(_open_run(file, out, resume, console)))
+        _go_on(trainer, run, console)
+        run.started(describe_environment(device) | {"deterministic": deterministic, "from_step": trainer.at.total})
+        if trainer.at.total == 0:
+            show_views(trainer.renderer, next(iter(loaders[recipe.train].epoch(0))), run.path / "figures" / "views.png")
+        with _stops(trainer), Bars(console, recipe.epochs, trainer.steps) as bars:
+            trainer.fit(run, bars)
+        _finish(trainer, file.name, loaders, run)
+        return write_report(run.path)
+
+
+def open_split(recipe: Recipe, split: str, device: torch.device) -> Loader:
+    """One split of a recipe's data: with its sampler for training, in manifest order else."""
+    return recipe.data.open(
+        split,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        device=device,
+        sampler=recipe.sampler if split == recipe.train else None,
+    )
+
+
+def _splits(recipe: Recipe) -> list[str]:
+    return list(dict.fromkeys(name for name in (recipe.train, recipe.select, recipe.test) if name is not None))
+
+
+def _open_run(file: RecipeFile, out: Path, resume: bool, console: Console) -> RunDir:
+    recipe = describe(file.recipe)
+    if resume and out.exists():
+        old = read_recipe(out)
+        return RunDir.reopen(out, [] if old is None else differences(old, recipe))
+    if resume:
+        console.print(f"{out} is not there yet: starting it", highlight=False)
+    return RunDir.create(out, recipe, file.source)
+
+
+def _go_on(trainer: Trainer, run: RunDir, console: Console) -> None:
+    """Loads the newest whole checkpoint, if there is one."""
+    path, notes = checkpoint.newest(run.path / "checkpoints")
+    for note in notes:
+        console.print(note, highlight=False)
+    if path is not None:
+        trainer.load(path, run)
+        at = trainer.at
+        console.print(f"going on from {path}: epoch {at.epoch + 1}, step {at.step}", highlight=False)
+    elif notes:
+        raise ValueError(
+            f"checkpoint: no whole one is left in {run.path / 'checkpoints'}; start again with another --out"
+        )
+
+
+def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir) -> None:
+    """Evaluates on the test split, and writes result.json and the last pictures."""
+    recipe = trainer.recipe
+    best_model = copy.deepcopy(trainer.evaluated)
+    best_path = run.path / "checkpoints" / checkpoint.BEST
+    checkpoint.fill(best_model, checkpoint.load_weights(best_path), classes(recipe, trainer.train), best_path)
+    found: dict[str, dict[str, Any]] = {
+        "best": {"epoch": trainer.best.epoch if trainer.best else None},
+        "last": {"epoch": recipe.epochs},
+    }
+    found["best"][recipe.select] = trainer.best.figures if trainer.best else {}
+    found["last"][recipe.select] = trainer.last_figures
+    if recipe.test is not None and recipe.test != recipe.select:
+        for which, model in (("best", best_model), ("last", trainer.evaluated)):
+            samples, rows = trainer.predict(model, loaders[recipe.test])
+            run.predictions(f"{recipe.test}-{which}", prediction_arrays(samples, rows))
+            found[which][recipe.test] = figures(recipe.tasks, rows)
+    for task in recipe.tasks:
+        if isinstance(task, Inpaint):
+            batch = next(iter(loaders[recipe.select].epoch(0)))
+            show_inpainting(trainer.evaluated, trainer.renderer, batch, task, run.path / "figures" / "inpaint.png")
+    encoded = len({view for task in recipe.tasks for view in task.on})
+    faces = recipe.epochs * len(trainer.train) * recipe.batch_size
+    run.result(
+        {
+            "name": name,
+            "finished": True,
+            "epochs": recipe.epochs,
+            "steps": trainer.at.total,
+            "seconds": trainer.seconds,
+            "select_on": f"{recipe.select}/{headline(recipe)[0]}",
+            **found,
+            "select": recipe.select,
+            "test": recipe.test,
+            "classes": classes(recipe, trainer.train),
+            "chance": {task: 1 / len(names) for task, names in classes(recipe, trainer.train).items()},
+            "majority": {
+                split: majority(recipe, trainer.train.split, loader.split)
+                for split, loader in loaders.items()
+                if split != recipe.train
+            },
+            "counts": {split: len(loader.split.sample) for split, loader in loaders.items()},
+            "views": list(recipe.views),
+            "pictures_through_encoder": faces * encoded,
+            "parameters": {
+                "training": sum(p.numel() for p in trainer.model.parameters()),
+                "inference": sum(p.numel() for p in trainer.model.inference().parameters()),
+            },
+            "speed": summarise(trainer.clock, trainer.device, trainer.compiled),
+        }
+    )
+
+
+def majority(recipe: Recipe, train: Split, split: Split) -> dict[str, float]:
+    """For each class task, the accuracy on a split of always saying the largest class of the training data."""
+    found = {}
+    for task in recipe.tasks:
+        if task.label is None or split.target[task.label].is_floating_point():
+            continue
+        known = train.target[task.label]
+        largest = int(torch.bincount(known[known >= 0]).argmax())
+        target = split.target[task.label]
+        found[task.name] = float((target[target >= 0] == largest).double().mean())
+    return found
+
+
+def read_recipe(run: Path) -> Any:
+    """A run's resolved recipe, None where there is none."""
+    file = run / "recipe.json"
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+@contextmanager
+def _stops(trainer: Trainer) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end training after the running step, with a checkpoint."""
+
+    def stop(number: int, frame: object) -> None:
+        trainer.stop = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    """Deterministic algorithms and no autotuning, where they are asked for."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.benchmark = not wanted
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]

@@ -1,0 +1,76 @@
+"""Losses of the running epoch, summed up on the device and read only when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became infinite or no number."""
+
+
+class Watch:
+    """Running sums of the total and of each task's loss, and the first step at which the total was not finite."""
+
+    def __init__(self, tasks: Sequence[str], device: torch.device) -> None:
+        self.names = ("loss", *(f"{task}/loss" for task in tasks))
+        self._sums = torch.zeros(len(self.names), dtype=torch.float64, device=device)
+        self._bad = torch.full((), -1, dtype=torch.int64, device=device)
+        self._count = 0
+        self._read = [0.0] * len(self.names)
+        self._read_count = 0
+
+    def add(self, total: Tensor, losses: Mapping[str, Tensor], step: int) -> None:
+        """Adds one batch, without waiting for the device."""
+        total = total.detach()
+        self._sums += torch.stack([total, *(loss.detach() for loss in losses.values())]).double()
+        self._bad = torch.where((self._bad < 0) & ~torch.isfinite(total), step, self._bad)
+        self._count += 1
+
+    def check(self) -> None:
+        """Reads the device.
+
+        Raises:
+            NonFiniteLossError: The total was not finite at some step since the start.
+        """
+        bad = int(self._bad)
+        if bad >= 0:
+            raise NonFiniteLossError(
+                f"the loss was not finite at step {bad}; the last good checkpoint is kept. "
+                "Lower optim.lr, set optim.clip, or use precision fp32 or bf16"
+            )
+
+    def recent(self) -> dict[str, float]:
+        """Mean losses since the last call; reads the device."""
+        sums = self._sums.tolist()
+        count = max(self._count - self._read_count, 1)
+        means = {name: (now - was) / count for name, now, was in zip(self.names, sums, self._read, strict=True)}
+        self._read, self._read_count = sums, self._count
+        return means
+
+    def epoch(self) -> dict[str, float]:
+        """Mean losses of the epoch so far; reads the device."""
+        return {name: value / max(self._count, 1) for name, value in zip(self.names, self._sums.tolist(), strict=True)}
+
+    def reset(self) -> None:
+        """Begins an epoch."""
+        self._sums.zero_()
+        self._count, self._read_count = 0, 0
+        self._read = [0.0] * len(self.names)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "sums": self._sums.cpu(),
+            "count": self._count,
+            "read": list(self._read),
+            "read_count": self._read_count,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._sums.copy_(state["sums"])
+        self._count, self._read_count = state["count"], state["read_count"]
+        self._read = list(state["read"])
