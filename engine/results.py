@@ -71,9 +71,12 @@ class Run:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """ "task/metric" of every figure but the losses, in the order they were written."""
+        """ "task/metric" of every figure but the losses, task by task in the order they were written."""
         rows = [row for scores in (self.last, self.best) if scores for row in scores.figures.values()]
-        return tuple(dict.fromkeys(name for row in rows for name in row if not name.endswith("loss")))
+        tasks: dict[str, dict[str, None]] = {}
+        for name in (name for row in rows for name in row if not name.endswith("loss")):
+            tasks.setdefault(name.rpartition("/")[0], {})[name] = None
+        return tuple(name for names in tasks.values() for name in names)
 
     @property
     def classes(self) -> Mapping[str, Sequence[str]]:
@@ -139,7 +142,7 @@ def read_run(path: Path, *, where: str = "read_run") -> Run:
     best = _scores(as_mapping(result.get("best")))
     return Run(
         path=path,
-        name=str(result.get("name") or recipe.get("name") or path.resolve().name),
+        name=str(result.get("name") or path.resolve().name),
         finished=result.get("finished") is True,
         recipe=recipe,
         source=_read_text(path / "recipe.py", missing),

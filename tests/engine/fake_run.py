@@ -120,7 +120,7 @@ def write_fake_run(path: Path, *, name: str = "fer2013_hmtl", epochs: int = 20, 
             np.savez(path / "predictions" / f"{split}-{which}.npz", **arrays)
     write_metrics(path / "metrics.csv", metrics_rows(epochs, found["last"]["val"]))
     (path / "recipe.py").write_text(RECIPE)
-    recipe = {"name": name, "epochs": epochs, "batch_size": 128, "views": {"plain": {}, "puzzle": {"grid": 3}}}
+    recipe = {"kind": "Recipe", "epochs": epochs, "batch_size": 128, "views": {"plain": {}, "puzzle": {"grid": 3}}}
     environment = {
         "machine": "Linux x86_64",
         "cpu": "Example CPU @ 2.50GHz",

@@ -1,0 +1,197 @@
+"""Runs beside each other, and the summary of one."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from engine.compare import Comparison, blocks, compare, print_comparison, to_markdown
+from engine.summary import print_summary
+from tests.engine.fake_run import edit_json, write_fake_run
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    first = write_fake_run(tmp_path / "one")
+    second = write_fake_run(tmp_path / "two", name="fer2013_supervised", epochs=9, skill=1.5)
+    edit_json(second / "result.json", views=["plain"], pictures_through_encoder=1_200_000_000)
+    return [first, second]
+
+
+def column(table: Comparison, head: str) -> list[str]:
+    return [row[table.heads.index(head)] for row in table.rows]
+
+
+def printed(table: Comparison, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_comparison(table, console)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def summary(run: Path, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_summary(run, console=console)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_row_holds_what_a_run_cost_and_reached(runs: list[Path]) -> None:
+    table = compare(runs)
+    assert column(table, "run") == ["fer2013_hmtl", "fer2013_supervised"]
+    assert column(table, "views") == ["plain, puzzle", "plain"]
+    assert column(table, "epochs") == ["20", "9"]
+    assert column(table, "pictures\nseen") == ["236 k", "1.2 G"]
+    assert column(table, "parameters\nat inference") == ["4.91 M", "4.91 M"]
+    assert column(table, "minutes") == ["13.5", "13.5"]
+    for split in ("val", "test"):
+        for metric, label in (("accuracy", "accuracy"), ("macro_f1", "macro-F1")):
+            wanted = []
+            for run in runs:
+                result = json.loads((run / "result.json").read_text())
+                last, best = (100 * result[which][split][f"expression/{metric}"] for which in ("last", "best"))
+                wanted.append(f"{last:.1f} | {best:.1f}")
+            assert column(table, f"expression\n{label}\n{split} (%)") == wanted
+
+
+def test_other_headline_metrics_have_columns_and_a_dash_where_a_run_has_none(runs: list[Path]) -> None:
+    result = json.loads((runs[1] / "result.json").read_text())
+    for which in ("last", "best"):
+        kept = {k: v for k, v in result[which]["val"].items() if k.startswith("expression")}
+        result[which]["val"] = kept | {"pose/mae": 5.25, "pose/yaw": 4.0}
+    (runs[1] / "result.json").write_text(json.dumps(result))
+    table = compare(runs)
+    assert column(table, "puzzle\ntile accuracy\nval (%)") == ["52.0 | 52.0", "–"]
+    assert column(table, "pose\nmean absolute error\nval") == ["–", "5.25 | 5.25"]
+    heads = " ".join(table.heads)
+    # A task's first figure is its headline.
+    assert "puzzle accuracy" not in heads
+    assert "yaw" not in heads
+    assert "loss" not in heads
+
+
+def test_one_task_is_not_named_in_every_head(runs: list[Path]) -> None:
+    for run in runs:
+        result = json.loads((run / "result.json").read_text())
+        for which in ("last", "best"):
+            result[which]["val"] = {k: v for k, v in result[which]["val"].items() if k.startswith("expression")}
+        (run / "result.json").write_text(json.dumps(result))
+    assert "accuracy\nval (%)" in compare(runs).heads
+
+
+def test_unfinished_runs_are_marked_and_show_what_they_have(runs: list[Path]) -> None:
+    (runs[0] / "result.json").unlink()
+    edit_json(runs[0] / "recipe.json", epochs=80)
+    table = compare(runs)
+    assert table.rows[0][0] == "one *"
+    assert column(table, "epochs") == ["20 of 80", "9"]
+    assert column(table, "minutes")[0] == "–"
+    last, best = column(table, "expression\naccuracy\nval (%)")[0].split(" | ")
+    assert float(last) > 50
+    assert best == "–"
+    assert table.notes[-1] == "* unfinished, figures so far: one."
+
+
+@pytest.mark.parametrize("width", [80, 100, 60])
+def test_no_line_is_longer_than_the_terminal_and_nothing_is_lost(runs: list[Path], width: int) -> None:
+    table = compare(runs)
+    text = printed(table, width)
+    assert max(map(len, text.splitlines())) <= width
+    for row in table.rows:
+        for cell in row:
+            assert cell in text
+    for head in table.heads:
+        for line in head.split("\n"):
+            assert line in text
+
+
+def test_a_wide_terminal_has_one_block(runs: list[Path]) -> None:
+    table = compare(runs)
+    assert len(blocks(table, 250)) == 1
+    assert len(blocks(table, 80)) > 1
+    assert sorted({c for block in blocks(table, 80) for c in block}) == list(range(len(table.heads)))
+    assert all(block[0] == 0 for block in blocks(table, 80))
+
+
+def test_long_names_are_folded_and_not_lost(tmp_path: Path) -> None:
+    name = "affectnet8_hmtl_puzzling_and_inpainting_with_a_very_long_name_seed_1"
+    text = printed(compare([write_fake_run(tmp_path / "run", name=name)]), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert name[:20] in text
+    assert name[-5:] in text
+
+
+def test_runs_of_one_recipe_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    paths = [write_fake_run(tmp_path / seed / name) for seed, name in (("a", "seed0"), ("a", "seed1"))]
+    assert column(compare(paths), "run") == ["seed0", "seed1"]
+    paths.append(write_fake_run(tmp_path / "b" / "seed0"))
+    assert column(compare(paths), "run") == [str(path) for path in paths]
+
+
+def test_markdown_has_a_row_a_run(runs: list[Path]) -> None:
+    lines = to_markdown(compare(runs)).splitlines()
+    assert lines[0].startswith("| run ")
+    assert "| expression accuracy val (%) |" in lines[0]
+    assert lines[2].startswith("| fer2013_hmtl ")
+    # A bar inside a cell would end it.
+    assert len({line.replace("\\|", "").count("|") for line in lines[:4]}) == 1
+    assert "last | best" in lines[-1]
+
+
+def test_what_is_no_run_is_refused(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"compare: run \(=.*\) must hold a recipe.json and has none"):
+        compare([runs[0], tmp_path])
+    with pytest.raises(ValueError, match=r"compare: runs \(=none\) must be at least one"):
+        compare([])
+
+
+def call(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "engine.compare", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+
+
+def test_the_command_prints_and_writes(runs: list[Path], tmp_path: Path) -> None:
+    done = call(*runs, "--out", tmp_path / "table.md", COLUMNS="80")
+    assert done.returncode == 0, done.stderr
+    assert "fer2013_supervised" in done.stdout
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == to_markdown(compare(runs))
+
+
+def test_the_command_refuses_in_one_line_and_writes_nothing(runs: list[Path], tmp_path: Path) -> None:
+    refused = call(runs[0], tmp_path, "--out", tmp_path / "table.md")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: compare: run (=")
+    assert "Traceback" not in refused.stderr
+    missing = call(runs[0], "--out", tmp_path / "no" / "table.md")
+    assert missing.returncode == 2
+    assert "must lie in a folder that exists" in missing.stderr
+    assert not (tmp_path / "table.md").exists()
+    assert not (tmp_path / "no").exists()
+
+
+def test_the_summary_fits_80_columns_and_holds_every_figure(runs: list[Path]) -> None:
+    text = summary(runs[0])
+    result = json.loads((runs[0] / "result.json").read_text())
+    assert max(map(len, text.splitlines())) <= 80
+    (accuracy,) = [line for line in text.splitlines() if " accuracy (%)" in line and "tile" not in line]
+    figures = [result[w][s]["expression/accuracy"] for s in ("val", "test") for w in ("last", "best")]
+    assert accuracy.split()[-8:] == [*(f"{100 * figure:.1f}" for figure in figures), "12.5", "26.7", "/", "27.1"]
+    assert "last = epoch 20, best = epoch 17 by val/expression/accuracy" in text
+    assert "unfinished" not in text
+
+
+def test_the_summary_of_an_unfinished_run_says_so(runs: list[Path]) -> None:
+    (runs[0] / "result.json").unlink()
+    assert "one (unfinished)" in summary(runs[0])
+    (runs[0] / "metrics.csv").unlink()
+    assert summary(runs[0]) == "one: no figures yet\n"
+
+
+def test_the_summary_refuses_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"print_summary: run \(=.*\) must hold a recipe.json"):
+        print_summary(tmp_path)

@@ -1,0 +1,246 @@
+"""Charts: what they say is what the arrays hold, and nothing of it is cut off."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+import engine.figures
+from engine.figures import confusion, curve_panels, learning_curves, recall_bars
+from tests.engine.fake_run import CLASSES, predictions
+
+EMPTY = float("nan")
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved, to look into."""
+    figures: list[Figure] = []
+    save = engine.figures.save_figure
+
+    def keep(figure: Figure, path: Path) -> Path:
+        figures.append(figure)
+        return save(figure, path)
+
+    monkeypatch.setattr(engine.figures, "save_figure", keep)
+    return figures
+
+
+def texts(figure: Figure) -> list[Text]:
+    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip() and seen(text)]
+
+
+def seen(text: Text) -> bool:
+    """Whether the axes of a text are drawn: hidden places of a grid have labels too."""
+    return text.axes is None or text.axes.get_visible()
+
+
+def cut_off(figure: Figure) -> list[str]:
+    """Texts of which a part lies outside the figure."""
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    # Ticks outside the limits keep a text that is not drawn.
+    ticks = {
+        id(tick.label1)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in axis.get_major_ticks()
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+    }
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts(figure) if id(text) not in ticks]
+    assert boxes
+    page = figure.bbox
+    return [
+        text
+        for text, box in boxes
+        if box.x0 < -0.5 or box.y0 < -0.5 or box.x1 > page.width + 0.5 or box.y1 > page.height + 0.5
+    ]
+
+
+def overlapping(labels: list[Text]) -> list[tuple[str, str]]:
+    boxes = [(label.get_text(), label.get_window_extent()) for label in labels if label.get_text()]
+    return [(a, b) for i, (a, x) in enumerate(boxes) for b, y in boxes[i + 1 :] if x.overlaps(y)]
+
+
+def expression() -> tuple[np.ndarray, np.ndarray]:
+    arrays = predictions("val", seed=1, skill=1.9)
+    return arrays["expression.target"], arrays["expression.probability"]
+
+
+def metrics(epochs: int) -> dict[str, np.ndarray]:
+    x = np.arange(1, epochs + 1, dtype=np.float64)
+    every_second = np.where(x % 2 == 1, 0.1 + 0.01 * x, EMPTY)
+    return {
+        "epoch": x,
+        "step": 40 * x,
+        "lr": 1e-3 / x,
+        "train/loss": 3 / x,
+        "train/expression/accuracy": 1 - 0.9 / x,
+        "train/expression/loss": 2 / x,
+        "val/expression/accuracy": 1 - 0.95 / x,
+        "val/expression/macro_f1": 1 - 0.97 / x,
+        "val/puzzle/tile_accuracy": every_second,
+        "val/never/loss": np.full(epochs, EMPTY),
+        "images_per_second": x,
+        "seconds": x,
+    }
+
+
+def test_panels_put_a_task_in_a_row_with_its_loss_first_and_drop_what_has_no_value() -> None:
+    assert curve_panels(metrics(4)) == [
+        {"loss": {"train": "train/loss"}, "lr": {"": "lr"}},
+        {
+            "expression/loss": {"train": "train/expression/loss"},
+            "expression/accuracy": {"train": "train/expression/accuracy", "val": "val/expression/accuracy"},
+            "expression/macro_f1": {"val": "val/expression/macro_f1"},
+        },
+        {"puzzle/tile_accuracy": {"val": "val/puzzle/tile_accuracy"}},
+    ]
+
+
+def test_a_task_with_more_than_three_quantities_goes_on_in_the_next_row() -> None:
+    found = curve_panels({f"val/pose/{name}": np.ones(1) for name in ("yaw", "pitch", "roll", "mean", "loss")})
+    assert [list(row) for row in found] == [["pose/loss", "pose/yaw", "pose/pitch"], ["pose/roll", "pose/mean"]]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 7, 120])
+def test_learning_curves_are_whole_for_any_number_of_epochs(drawn: list[Figure], tmp_path: Path, epochs: int) -> None:
+    levels = {"chance": {"expression/accuracy": 1 / 7}, "majority class on val": {"expression/accuracy": 0.25}}
+    path = learning_curves(metrics(epochs), tmp_path / "new" / "curves.png", levels=levels, best=epochs)
+    assert cut_off(drawn[0]) == []
+    assert path.stat().st_size < 300_000
+    shown = {text.get_text() for text in texts(drawn[0])}
+    assert {"total loss", "learning rate", "expression · accuracy (%)", "puzzle · tile accuracy (%)", "train"} <= shown
+    assert {"chance", "majority class on val"} <= shown
+    # With one epoch there is nothing to choose from.
+    assert ("best epoch" in shown) == (epochs > 1)
+
+
+def test_curves_are_in_percent_and_bridge_epochs_without_evaluation(drawn: list[Figure], tmp_path: Path) -> None:
+    learning_curves(metrics(5), tmp_path / "curves.png")
+    by_title = {axes.get_title(loc="left"): axes for axes in drawn[0].axes if axes.get_visible()}
+    (line,) = by_title["puzzle · tile accuracy (%)"].get_lines()
+    assert line.get_xdata().tolist() == [1, 3, 5]  # type: ignore[union-attr]
+    np.testing.assert_allclose(line.get_ydata(), [11, 13, 15])
+    (loss,) = by_title["total loss"].get_lines()
+    np.testing.assert_allclose(loss.get_ydata(), 3 / np.arange(1, 6))
+
+
+@pytest.mark.parametrize("table", [{}, {"epoch": np.empty(0)}, {"epoch": np.ones(2), "val/a/loss": np.full(2, EMPTY)}])
+def test_curves_without_an_epoch_are_refused(table: dict[str, np.ndarray], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"learning_curves: metrics .* must hold at least one epoch"):
+        learning_curves(table, tmp_path / "curves.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("names", [CLASSES, CLASSES[:2], [f"class {i} of many" for i in range(26)]])
+def test_a_confusion_matrix_is_whole_with_readable_labels(
+    drawn: list[Figure], tmp_path: Path, names: list[str]
+) -> None:
+    k = len(names)
+    target = np.random.default_rng(0).integers(0, k, 40 * k)
+    path = confusion(names, target, np.eye(k)[target], tmp_path / "c.png", title="task · val, last epoch")
+    assert cut_off(drawn[0]) == []
+    assert path.stat().st_size < 300_000
+    matrix = drawn[0].axes[0]
+    assert [label.get_text() for label in matrix.get_xticklabels()] == names
+    assert overlapping(matrix.get_yticklabels()) == []
+    assert overlapping(list(matrix.texts)) == []
+
+
+def test_each_cell_says_its_percent_of_the_row_and_its_count(drawn: list[Figure], tmp_path: Path) -> None:
+    target = np.array([0, 0, 0, 0, 1, 1, -1])
+    guess = np.array([0, 0, 0, 1, 1, 0, 2])
+    confusion(["x", "y", "z"], target, np.eye(3)[guess], tmp_path / "c.png")
+    matrix = drawn[0].axes[0]
+    cells = {(round(t.get_position()[1]), round(t.get_position()[0])): "" for t in matrix.texts}
+    for text in matrix.texts:
+        column, row = (round(value) for value in text.get_position())
+        cells[row, column] += f"{text.get_text()};"
+    assert cells == {
+        (0, 0): "75 %;3;",
+        (0, 1): "25 %;1;",
+        (0, 2): "0 %;0;",
+        (1, 0): "50 %;1;",
+        (1, 1): "50 %;1;",
+        (1, 2): "0 %;0;",
+        (2, 1): "no samples;",
+    }
+    labels = [label.get_text() for label in matrix.get_yticklabels()]
+    assert labels == ["x  (n = 4)", "y  (n = 2)", "z  (n = 0)"]
+    assert matrix.get_title(loc="left") == "n = 6, 1 without a label left out"
+
+
+def test_recall_bars_say_share_and_support_of_each_class(drawn: list[Figure], tmp_path: Path) -> None:
+    target, probability = expression()
+    path = recall_bars(CLASSES, target, probability, tmp_path / "r.png", title="expression · val, last epoch")
+    assert cut_off(drawn[0]) == []
+    assert path.stat().st_size < 300_000
+    axes = drawn[0].axes[0]
+    right = probability.argmax(1) == target
+    for i, name in enumerate(CLASSES):
+        share, n = right[target == i].mean(), (target == i).sum()
+        assert axes.get_yticklabels()[i].get_text() == name
+        written = [t.get_text() for t in axes.texts if t.get_position()[1] == i]
+        assert written == [f"{100 * share:.1f} %", f"n = {n:,}"]
+        assert axes.patches[i].get_width() == pytest.approx(100 * share)  # type: ignore[attr-defined]
+    assert overlapping(list(axes.texts)) == []
+
+
+def test_recall_bars_of_a_class_without_samples_are_empty(drawn: list[Figure], tmp_path: Path) -> None:
+    recall_bars(["x", "y"], np.array([0, 0]), np.eye(2), tmp_path / "r.png")
+    assert [t.get_text() for t in drawn[0].axes[0].texts] == ["50.0 %", "n = 2", "–", "n = 0"]
+    assert cut_off(drawn[0]) == []
+
+
+def test_class_names_are_text_and_not_formulas(drawn: list[Figure], tmp_path: Path) -> None:
+    names = ["$x_1$ happy", "_hidden", "a\\b"]
+    confusion(names, np.arange(3), np.eye(3), tmp_path / "c.png", title="$t$")
+    recall_bars(names, np.arange(3), np.eye(3), tmp_path / "r.png")
+    assert all(not text.get_parse_math() for figure in drawn for text in texts(figure) if "$" in text.get_text())
+
+
+@pytest.mark.parametrize("draw", [confusion, recall_bars])
+def test_charts_refuse_scores_of_other_classes(draw: type, tmp_path: Path) -> None:
+    target, probability = expression()
+    with pytest.raises(ValueError, match="one score for each of the 7 class names"):
+        draw(CLASSES[:7], target, probability, tmp_path / "c.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_equal_numbers_make_equal_files(tmp_path: Path) -> None:
+    first, second = (learning_curves(metrics(3), tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
+    assert first == second
+
+
+def test_a_failed_write_leaves_the_figure_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = learning_curves(metrics(3), tmp_path / "curves.png")
+    before = path.read_bytes()
+
+    def full(self: Path, target: object) -> Path:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        learning_curves(metrics(9), path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_figures_are_pictures_at_the_resolution_of_the_house(tmp_path: Path) -> None:
+    with Image.open(learning_curves(metrics(3), tmp_path / "curves.png")) as image:
+        assert image.format == "PNG"
+        assert round(image.info["dpi"][0]) == 120
+
+
+def test_figures_leave_pyplot_alone() -> None:
+    code = "import engine.figures, engine.sheets, engine.report, sys; print('matplotlib.pyplot' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
