@@ -81,6 +81,10 @@ def learning_curves(
         for axes, (quantity, columns) in zip(place, row.items(), strict=False):
             _draw_panel(axes, quantity, columns, metrics, keys)
             _draw_levels(axes, quantity, levels or {}, keys)
+            if is_percent(quantity):
+                # Room for the line's width, but no axis of negative percents below a flat zero.
+                low, high = axes.get_ylim()
+                axes.set_ylim(max(low, -0.05 * high), high)
             if best is not None and len(metrics["epoch"]) > 1:
                 keys["best epoch"] = axes.axvline(best, color="#b8b8b8", linewidth=1.1, zorder=0.5)
         for axes in place[len(row) :]:

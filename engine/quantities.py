@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import math
 
-_LABEL = {"macro_f1": "macro-F1", "l1": "L1", "lr": "learning rate", "mae": "mean absolute error"}
+_LABEL = {
+    "macro_f1": "macro-F1",
+    "l1": "L1",
+    "lr": "learning rate",
+    "mae": "mean absolute error",
+    "cross_entropy": "cross-entropy",
+}
 
 
 def label_of(metric: str) -> str:

@@ -40,7 +40,7 @@ _SPEED: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 _COST: tuple[tuple[tuple[str, ...], Callable[[float], str]], ...] = (
     (("epochs",), lambda x: f"{x:g} epochs"),
     (("steps",), lambda x: f"{x:,.0f} steps"),
-    (("seconds",), lambda x: f"{x / 60:.1f} minutes"),
+    (("seconds",), lambda x: f"{x / 60:.1f} minutes" if x >= 60 else f"{x:.0f} seconds"),
     (("pictures_through_encoder",), lambda x: f"{x:,.0f} pictures through the encoder"),
     (("parameters", "training"), lambda x: f"{format_count(x)} parameters in training"),
     (("parameters", "inference"), lambda x: f"{format_count(x)} parameters at inference"),

@@ -133,6 +133,17 @@ def test_curves_are_in_percent_and_bridge_epochs_without_evaluation(drawn: list[
     np.testing.assert_allclose(loss.get_ydata(), 3 / np.arange(1, 6))
 
 
+def test_a_metric_that_stays_zero_has_no_axis_of_negative_percents(drawn: list[Figure], tmp_path: Path) -> None:
+    table = {"epoch": np.arange(3.0), "val/puzzle/puzzle_accuracy": np.zeros(3), "val/a/accuracy": np.full(3, 0.9)}
+    learning_curves(table, tmp_path / "curves.png", levels={"chance": {"a/accuracy": 0.1}})
+    zero, high = (axes for axes in drawn[0].axes if axes.get_visible())
+    assert not [tick for tick in zero.get_yticks() if zero.get_ylim()[0] <= tick < -1e-9]
+    assert zero.get_ylim()[0] < 0 < zero.get_ylim()[1]
+    # The level of chance widens the axis.
+    assert high.get_ylim()[0] < 10
+    assert high.get_ylim()[1] > 90
+
+
 @pytest.mark.parametrize("table", [{}, {"epoch": np.empty(0)}, {"epoch": np.ones(2), "val/a/loss": np.full(2, EMPTY)}])
 def test_curves_without_an_epoch_are_refused(table: dict[str, np.ndarray], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"learning_curves: metrics .* must hold at least one epoch"):
