@@ -43,11 +43,9 @@ def show_views(renderer: Renderer, batch: Batch, path: Path) -> None:
     stored = batch.store[batch.row].cpu().numpy()
     columns = [Column("stored", stored, None)]
     for level, augment in _levels(renderer.augment).items():
-        # Shown before normalisation: mean 0, deviation 1.
-        plain = replace(renderer, augment=augment, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), dtype=torch.float32)
-        rendered = plain.training(batch, epoch=0, step=0)
+        rendered = replace(renderer, augment=augment, dtype=torch.float32).training(batch, epoch=0, step=0)
         for name, picture in rendered.pictures.items():
-            columns.append(Column(f"{name} · {level}", to_bytes(picture), _shows(rendered.cells[name])))
+            columns.append(Column(f"{name} · {level}", to_bytes(picture, renderer), _shows(rendered.cells[name])))
     views_sheet(columns, path)
 
 
@@ -64,19 +62,13 @@ def show_inpainting(model: Model, renderer: Renderer, batch: Batch, task: Task, 
     """A sheet of faces before, with their holes, and painted in."""
     look, guess = preview(model, renderer, first_faces(batch), task.on[0], task.name)
     assert look.whole is not None
-    mean, std = renderer.mean, renderer.std
-    inpaint_sheet(
-        to_bytes(look.whole, mean, std),
-        to_bytes(look.picture, mean, std),
-        to_bytes(completed(guess, look), mean, std),
-        path,
-    )
+    pictures = (look.whole, look.picture, completed(guess, look))
+    whole, hidden, filled = (to_bytes(picture, renderer) for picture in pictures)
+    inpaint_sheet(whole, hidden, filled, path)
 
 
-def to_bytes(
-    picture: Tensor, mean: tuple[float, ...] = (0.0, 0.0, 0.0), std: tuple[float, ...] = (1.0, 1.0, 1.0)
-) -> UInt8[np.ndarray, "b size size 3"]:
-    """A normalised picture as uint8."""
-    scale, shift = (torch.tensor(v, device=picture.device).view(3, 1, 1) for v in (std, mean))
+def to_bytes(picture: Tensor, renderer: Renderer) -> UInt8[np.ndarray, "b size size 3"]:
+    """A normalised picture as uint8, as the network sees it: what is hidden has the mean colour."""
+    scale, shift = (torch.tensor(v, device=picture.device).view(3, 1, 1) for v in (renderer.std, renderer.mean))
     levels = ((picture.float() * scale + shift) * 255).round().clamp(0, 255)
     return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

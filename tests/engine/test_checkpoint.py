@@ -1,0 +1,160 @@
+"""Checkpoints are whole or not there, carry what is needed to use them, and refuse another model."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from engine import checkpoint, files
+from engine.checkpoint import BEFORE, LAST, damaged, fill, load_state, load_weights, newest, save
+
+ABOUT = {"classes": {"expression": ["Sad", "Happy"]}, "epoch": 3}
+
+
+def model(width: int = 2) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(3, width)
+
+
+def test_weights_come_back_with_what_they_are_of(tmp_path: Path) -> None:
+    saved = model()
+    save(tmp_path, LAST, saved, ABOUT, {"step": 4, "rng": torch.get_rng_state()})
+    weights = load_weights(tmp_path / LAST)
+    assert weights.about == ABOUT
+    loaded = nn.Linear(3, 2)
+    fill(loaded, weights, {"expression": ["Sad", "Happy"]}, tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), loaded.parameters(), strict=True))
+    assert load_state(tmp_path / LAST)["step"] == 4
+    assert load_weights(tmp_path / LAST / "weights.safetensors").about == ABOUT
+
+
+def test_the_one_before_is_kept_and_taken_when_the_last_is_cut(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save(tmp_path, LAST, model(), ABOUT, {"step": step})
+    assert [load_state(tmp_path / name)["step"] for name in (LAST, BEFORE)] == [3, 2]
+    assert newest(tmp_path) == (tmp_path / LAST, [])
+    state = tmp_path / LAST / "state.pt"
+    state.write_bytes(state.read_bytes()[:-10])
+    path, notes = newest(tmp_path)
+    assert path == tmp_path / BEFORE
+    assert notes == [
+        f"checkpoint: {tmp_path / LAST} is damaged (state.pt was cut or changed); going on from the one before"
+    ]
+
+
+@pytest.mark.parametrize("victim", ["weights.safetensors", "state.pt", "files.json"])
+def test_a_missing_or_changed_file_is_noticed(tmp_path: Path, victim: str) -> None:
+    save(tmp_path, LAST, model(), ABOUT, {})
+    assert damaged(tmp_path / LAST) is None
+    (tmp_path / LAST / victim).write_bytes(b"{")
+    assert damaged(tmp_path / LAST) is not None
+    (tmp_path / LAST / victim).unlink()
+    assert damaged(tmp_path / LAST) is not None
+
+
+def test_a_kill_between_the_renames_leaves_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (1, 2):
+        save(tmp_path, LAST, model(), ABOUT, {"step": step})
+    renames: list[Path] = []
+    rename = Path.rename
+
+    def killed(self: Path, target: Path) -> Path:
+        if len(renames) == 1:
+            raise KeyboardInterrupt
+        renames.append(self)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, LAST, model(), ABOUT, {"step": 3})
+    monkeypatch.undo()
+    path, notes = newest(tmp_path)
+    assert path is not None
+    assert (load_state(path)["step"], notes) == (3, [])
+    save(tmp_path, LAST, model(), ABOUT, {"step": 4})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [BEFORE, LAST]
+
+
+def test_a_kill_while_writing_leaves_the_last_one(tmp_path: Path) -> None:
+    save(tmp_path, LAST, model(), ABOUT, {"step": 1})
+    (tmp_path / f".{LAST}.partial").mkdir()
+    (tmp_path / f".{LAST}.partial" / "weights.safetensors").write_bytes(b"half")
+    assert newest(tmp_path) == (tmp_path / LAST, [])
+
+
+def test_nothing_to_go_on_from(tmp_path: Path) -> None:
+    assert newest(tmp_path) == (None, [])
+
+
+def test_a_full_disk_keeps_what_was_there_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, LAST, model(), ABOUT, {"step": 1})
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"no space left to write .*state.pt; free some .* what was there is kept"):
+        save(tmp_path, LAST, model(), ABOUT, {"step": 2})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [LAST]
+    assert load_state(tmp_path / LAST)["step"] == 1
+
+
+def test_a_full_disk_while_writing_weights_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise checkpoint.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match=r"no space left to write .*weights.safetensors"):
+        save(tmp_path, LAST, model(), ABOUT, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_classes_are_refused(tmp_path: Path) -> None:
+    save(tmp_path, LAST, model(), ABOUT, {})
+    with pytest.raises(ValueError, match=r"was trained on the classes .*Sad.*, this model has .*Angry"):
+        fill(model(), load_weights(tmp_path / LAST), {"expression": ["Angry", "Happy"]}, tmp_path / LAST)
+
+
+def test_another_model_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, LAST, model(), ABOUT, {})
+    weights = load_weights(tmp_path / LAST)
+    classes = {"expression": ["Sad", "Happy"]}
+    with pytest.raises(ValueError, match=r"of another model \(weight has shape \(2, 3\), here \(5, 3\); bias has"):
+        fill(model(5), weights, classes, tmp_path / LAST)
+    with pytest.raises(ValueError, match=r"0.weight is missing there; .*; use the recipe it was trained with"):
+        fill(nn.Sequential(model()), weights, classes, tmp_path / LAST)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is not there; give a run's checkpoints/last"):
+        load_weights(tmp_path)
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match=r"is cut or damaged .*; take another one"):
+        load_weights(file)
+    checkpoint.save_file({"a": torch.zeros(1)}, file)
+    with pytest.raises(ValueError, match=r"has no class names"):
+        load_weights(file)
+
+
+def test_a_state_that_would_execute_code_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, LAST, model(), ABOUT, {})
+    torch.save({"step": Path("x")}, tmp_path / LAST / "state.pt")  # a class, which unpickling would call
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+        load_state(tmp_path / LAST)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "a.json"
+    files.write_json(target, {"a": 1})
+    with pytest.raises(RuntimeError), files.whole(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert json.loads(target.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

@@ -1,0 +1,100 @@
+"""One encoder, one head a task; the deployed model is exactly the supervised one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from engine.loop import build_model
+from engine.model import Backbone, measure_shape
+from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle
+from engine.views import Holes, Plain, Puzzle
+from tests.engine import tiny
+
+PICTURES = {"plain": torch.randn(3, 3, 32, 32), "puzzle": torch.randn(3, 3, 32, 32)}
+
+
+def test_inference_gives_the_training_models_outputs_and_has_no_pretext_parameter() -> None:
+    recipe = tiny.recipe(
+        views={"plain": Plain(), "puzzle": Puzzle(grid=2), "holes": Holes()},
+        tasks=(Expression(SYNTHETIC_7), SolvePuzzle(), Inpaint(width=16)),
+    )
+    model = build_model(recipe).eval()
+    deployed = model.inference()
+    with torch.no_grad():
+        assert torch.equal(
+            deployed(PICTURES["plain"])["expression"], model({"plain": PICTURES["plain"]})["expression"]["plain"]
+        )
+    kept = set(deployed.state_dict())
+    assert not [name for name in kept if "puzzle" in name or "inpaint" in name]
+    assert kept == {name for name in model.state_dict() if name.startswith(("encoder.", "heads.expression."))}
+
+
+def test_dropping_a_pretext_task_leaves_encoder_and_supervised_head_at_the_same_start() -> None:
+    both, alone = tiny.recipe(), tiny.recipe(views={"plain": Plain()}, tasks=(Expression(SYNTHETIC_7),))
+    start = build_model(both).state_dict()
+    for name, value in build_model(alone).state_dict().items():
+        assert torch.equal(value, start[name]), name
+
+
+def test_initial_weights_depend_on_the_seed_and_leave_torchs_generator_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, again, other = (build_model(tiny.recipe(seed=seed)).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    name = "heads.expression.linear.weight"
+    assert torch.equal(first[name], again[name])
+    assert not torch.equal(first[name], other[name])
+
+
+def test_views_encoded_together_equal_views_encoded_alone_in_evaluation() -> None:
+    model = build_model(tiny.recipe()).eval()
+    with torch.no_grad():
+        together = model(PICTURES)
+        for task, view in (("expression", "plain"), ("puzzle", "puzzle")):
+            alone = model({view: PICTURES[view]})[task][view]
+            torch.testing.assert_close(together[task][view], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_views_of_different_sizes_pass_through_the_encoder_apart() -> None:
+    model = build_model(tiny.recipe()).eval()
+    found = model({"plain": torch.randn(2, 3, 32, 32), "puzzle": torch.randn(2, 3, 48, 48)})
+    assert found["expression"]["plain"].shape == (2, 7)
+    assert found["puzzle"]["puzzle"].shape == (2, 4, 4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet10t", "efficientnet_b0"])
+def test_small_pictures_double_the_resolution_of_the_feature_map(name: str) -> None:
+    usual, small = (Backbone(name, small_pictures=small).build() for small in (False, True))
+    with torch.no_grad():
+        before = measure_shape(usual, name, 64)
+        after = measure_shape(small, name, 64)
+    assert after.channels == before.channels
+    assert after.stride <= before.stride // 2
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        (Backbone("resnet_eighteen"), r"name \(='resnet_eighteen'\) must be one of timm's; near it: "),
+        (Backbone("resnet18", options={"depht": 3}), r"options \(=\{'depht': 3\}\) do not fit resnet18"),
+        (Backbone("convnext_atto", small_pictures=True), r"first convolution of stride 2, convnext_atto has none"),
+        (Backbone("vit_tiny_patch16_224", options={"img_size": 32}), r"choose a convolutional backbone"),
+    ],
+)
+def test_backbones_that_do_not_fit_are_refused(backbone: Backbone, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_model(tiny.recipe(backbone=backbone))
+
+
+@pytest.mark.parametrize("statistics", ["joint", "per_view", "per_view_plain"])
+def test_compiles_whole(statistics: Any) -> None:
+    model = build_model(replace(tiny.recipe(), batch_statistics=statistics)).eval()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        for task, outputs in compiled(PICTURES).items():
+            for view, output in outputs.items():
+                torch.testing.assert_close(output, model(PICTURES)[task][view])

@@ -1,0 +1,93 @@
+"""Optimisers and learning-rate schedules."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from engine.optim import SGD, AdaBelief, AdamW, Constant, Cosine, Optim, Steps, set_rate
+
+OPTIMS = [
+    AdaBelief(lr=1e-2),
+    AdaBelief(lr=1e-2, lookahead=True),
+    AdamW(lr=1e-2, weight_decay=0.1),
+    SGD(lr=1e-2),
+    SGD(lr=1e-2, momentum=0),
+]
+
+
+def test_warmup_rises_linearly_and_cosine_falls_to_its_end() -> None:
+    optim = AdamW(lr=1.0, warmup_epochs=2, schedule=Cosine(final=0.1))
+    assert [optim.rate(epoch, 10) for epoch in (0, 1, 2)] == [0, 0.5, 1]
+    assert optim.rate(6, 10) == pytest.approx(0.55)
+    assert optim.rate(10, 10) == pytest.approx(0.1)
+
+
+def test_steps_divide_at_their_epochs() -> None:
+    optim = AdaBelief(lr=1e-3, schedule=Steps(at=(15, 40)))
+    assert [optim.rate(epoch, 80) for epoch in (14.9, 15, 39, 40)] == pytest.approx([1e-3, 1e-4, 1e-4, 1e-5])
+
+
+def test_constant_stays() -> None:
+    assert SGD(lr=0.3, schedule=Constant()).rate(7, 8) == 0.3
+
+
+def test_warmup_as_long_as_training_is_allowed() -> None:
+    assert math.isfinite(AdamW(lr=1.0, warmup_epochs=3).rate(3, 3))
+
+
+@pytest.mark.parametrize("optim", OPTIMS, ids=repr)
+def test_every_optimiser_descends_and_goes_on_exactly_from_its_state(optim: Optim) -> None:
+    def steps(model: nn.Module, optimiser: torch.optim.Optimizer, count: int) -> float:
+        loss = torch.zeros(())
+        for _ in range(count):
+            optimiser.zero_grad()
+            loss = (model(torch.ones(4, 3)) - 1).square().mean()
+            loss.backward()
+            optimiser.step()
+        return loss.item()
+
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    optimiser = optim.build([model])
+    first = steps(model, optimiser, 1)
+    steps(model, optimiser, 7)
+    twin = nn.Linear(3, 2)
+    twin.load_state_dict(model.state_dict())
+    resumed = optim.build([twin])
+    resumed.load_state_dict(copy.deepcopy(optimiser.state_dict()))
+    assert steps(model, optimiser, 9) < first
+    steps(twin, resumed, 9)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+def test_biases_and_normalisation_are_not_decayed() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    decayed, free = AdamW(lr=1.0, weight_decay=0.1).build([model]).param_groups
+    assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3, 3, 3)]
+    assert (decayed["weight_decay"], free["weight_decay"], len(free["params"])) == (0.1, 0.0, 3)
+
+
+def test_one_rate_for_all_groups() -> None:
+    optimiser = AdamW(lr=1.0).build([nn.Linear(2, 2)])
+    set_rate(optimiser, 0.25)
+    assert {group["lr"] for group in optimiser.param_groups} == {0.25}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"lr": 0}, r"AdamW: lr \(=0\) must be above 0"),
+        ({"lr": 1, "weight_decay": -1}, r"AdamW: weight_decay \(=-1\)"),
+        ({"lr": 1, "warmup_epochs": -1}, r"AdamW: warmup_epochs \(=-1\)"),
+        ({"lr": 1, "clip": 0}, r"AdamW: clip \(=0\) must be above 0, or None"),
+    ],
+)
+def test_impossible_fields_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AdamW(**fields)

@@ -1,0 +1,92 @@
+"""A recipe that does not hold together is refused before anything starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine.baselines import supervised, supervised_equal_cost
+from engine.optim import AdamW
+from engine.recipe import describe, differences
+from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
+from engine.views import Holes, Plain, Puzzle
+from loaders.base import Split
+from tests.engine import tiny
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, r"Recipe: epochs \(=0\) must be 1 or more"),
+        ({"seed": -1}, r"Recipe: seed \(=-1\) must be 0 or more"),
+        ({"ema": 1.0}, r"Recipe: ema \(=1.0\) must be between 0 and 1"),
+        ({"evaluation_crop": 0.0}, r"Recipe: evaluation_crop \(=0.0\)"),
+        ({"std": (0.0, 1.0, 1.0)}, r"Recipe: std \(=\(0.0, 1.0, 1.0\)\) must be above 0"),
+        ({"optim": AdamW(lr=1, warmup_epochs=3)}, r"warmup_epochs \(=3\) must be at most epochs \(=2\)"),
+        ({"tasks": ()}, r"Recipe: tasks \(=\(\)\) must hold at least one task"),
+        ({"tasks": ("expression",)}, r"tasks holds 'expression', which is no task"),
+        ({"tasks": (Expression(SYNTHETIC_7, name="a b"), SolvePuzzle())}, r"task name 'a b' must be an identifier"),
+        ({"tasks": (Expression(SYNTHETIC_7), SolvePuzzle(name="expression"))}, r"give each its own, name='...'"),
+        ({"tasks": (Expression(SYNTHETIC_7, on=("plane",)),)}, r"names the view 'plane', the recipe has plain, puzzle"),
+        ({"tasks": (Expression(SYNTHETIC_7),)}, r"no task looks at the view 'puzzle'"),
+        ({"views": {"plain": Plain(), "puzzle": Puzzle(grid=15)}, "image_size": 12}, r"grid \(=15\) larger than"),
+        (
+            {"views": {"puzzle": Puzzle(grid=2)}, "tasks": (SolvePuzzle(),), "batch_statistics": "per_view_plain"},
+            r"needs a Plain view",
+        ),
+    ],
+)
+def test_inconsistent_fields_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny.recipe(**changes)
+
+
+def test_data_without_the_tasks_label_or_with_other_classes_is_refused() -> None:
+    split = tiny.split([0, 1])
+    with pytest.raises(ValueError, match=r"label 'expression' is not in the data; it has none"):
+        tiny.recipe().check_labels(Split("train", split.sample, split.shape, {}, {}))
+    with pytest.raises(ValueError, match=r"must be the classes of the data in its order"):
+        tiny.recipe().check_labels(tiny.split([0, 1], ("No", "Yes")))
+
+
+def test_a_recipe_is_written_down_whole_and_compared_field_by_field() -> None:
+    recipe = tiny.recipe()
+    written = json.loads(json.dumps(describe(recipe)))
+    assert written["views"]["puzzle"] == {"kind": "Puzzle", "grid": 2, "fresh": False, "size": None}
+    assert differences(written, json.loads(json.dumps(describe(recipe)))) == []
+    other = replace(recipe, epochs=3, views={"plain": Plain(), "puzzle": Puzzle(grid=3)})
+    assert differences(written, json.loads(json.dumps(describe(other)))) == [
+        "views.puzzle.grid: 2 -> 3",
+        "epochs: 2 -> 3",
+    ]
+
+
+def test_what_cannot_be_written_down_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"of type object cannot be written down"):
+        describe({"field": object()})
+
+
+def test_the_first_baseline_has_one_view_and_the_second_the_hybrids_cost() -> None:
+    hybrid = tiny.recipe(
+        views={"plain": Plain(), "puzzle": Puzzle(grid=2), "holes": Holes()},
+        tasks=(
+            Expression(SYNTHETIC_7, on=("plain", "holes"), join="geometric"),
+            SolvePuzzle(weight=0.3),
+        ),
+        batch_statistics="per_view_plain",
+    )
+    one, equal = supervised(hybrid), supervised_equal_cost(hybrid)
+    assert one.views == {"plain": Plain()}
+    assert [task.name for task in one.tasks] == ["expression"]
+    assert list(equal.views.values()) == [Plain(fresh=True)] * 3
+    assert equal.tasks[0].on == tuple(equal.views)
+    assert equal.tasks[0].join == "mean"
+    assert (one.epochs, equal.epochs, one.seed) == (hybrid.epochs, hybrid.epochs, hybrid.seed)
+
+
+def test_a_recipe_of_pretext_tasks_alone_has_no_supervised_baseline() -> None:
+    with pytest.raises(ValueError, match=r"has no supervised task"):
+        supervised(tiny.recipe(views={"puzzle": Puzzle(grid=2)}, tasks=(SolvePuzzle(),)))

@@ -1,0 +1,165 @@
+"""Views are drawn and rendered as pure functions of (seed, epoch, sample), one launch a size and grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+import kernels
+from engine.render import Renderer, _groups
+from engine.views import WHOLE, Cells, Holes, Plain, Puzzle, View, check_views
+from kernels import Augment
+from tests.engine import tiny
+
+
+def renderer(views: Mapping[str, View], augment: Augment | None = None, **changes: Any) -> Renderer:
+    made = Renderer(
+        views=views,
+        augment=augment or kernels.weak(),
+        image_size=24,
+        evaluation_crop=1.0,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        seed=3,
+    )
+    return replace(made, **changes)
+
+
+def test_views_of_a_sample_share_their_augmentation_and_differ_by_their_cells() -> None:
+    rendered = renderer({"plain": Plain(), "puzzle": Puzzle(grid=2)}).training(tiny.batch(), epoch=1, step=0)
+    plain, puzzle = rendered.pictures["plain"], rendered.pictures["puzzle"]
+    for sample, shows in enumerate(rendered.cells["puzzle"].shows.tolist()):
+        for cell, source in enumerate(shows):
+            y, x, from_y, from_x = cell // 2 * 12, cell % 2 * 12, source // 2 * 12, source % 2 * 12
+            here = puzzle[sample, :, y : y + 12, x : x + 12]
+            # Positions in the un-cut view are exact, so tiles agree to the last bits of one interpolation.
+            torch.testing.assert_close(here, plain[sample, :, from_y : from_y + 12, from_x : from_x + 12])
+
+
+def test_a_fresh_view_draws_its_own_augmentation() -> None:
+    views = {"a": Plain(), "b": Plain(), "c": Plain(fresh=True), "d": Plain(fresh=True)}
+    pictures = renderer(views).training(tiny.batch(), epoch=0, step=0).pictures
+    assert torch.equal(pictures["a"], pictures["b"])
+    assert not torch.equal(pictures["a"], pictures["c"])
+    assert not torch.equal(pictures["c"], pictures["d"])
+
+
+def test_a_view_depends_on_seed_epoch_and_sample_and_on_nothing_else() -> None:
+    views = {"plain": Plain(), "puzzle": Puzzle(grid=3), "holes": Holes(grid=6)}
+    batch = tiny.batch(6)
+    whole = renderer(views).training(batch, epoch=2, step=0)
+    part = replace(batch, row=batch.row[[4, 1]], sample=batch.sample[[4, 1]], mean=batch.mean[[4, 1]])
+    for name, picture in renderer(views).training(part, epoch=2, step=9).pictures.items():
+        assert torch.equal(picture, whole.pictures[name][[4, 1]])
+    for other in (
+        renderer(views).training(batch, epoch=3, step=0),
+        renderer(views, seed=4).training(batch, epoch=2, step=0),
+    ):
+        assert all(not torch.equal(other.pictures[name], whole.pictures[name]) for name in views)
+
+
+def test_dropping_a_pretext_view_leaves_the_plain_view_bit_for_bit() -> None:
+    both = renderer({"plain": Plain(), "puzzle": Puzzle(grid=3)}).training(tiny.batch(), epoch=0, step=0)
+    alone = renderer({"plain": Plain()}).training(tiny.batch(), epoch=0, step=0)
+    assert torch.equal(both.pictures["plain"], alone.pictures["plain"])
+
+
+@pytest.mark.parametrize("augment", [kernels.weak(), kernels.strong()])
+def test_the_twin_of_a_hole_is_the_same_view_with_nothing_hidden(augment: Augment) -> None:
+    views = {"holes": Holes(grid=4)}
+    rendered = renderer(views, replace(augment, cut=0.0), hiding=frozenset(views)).training(
+        tiny.batch(), epoch=0, step=0
+    )
+    hidden = (rendered.pictures["holes"] == 0) & (rendered.whole["holes"] != 0)
+    assert 0.1 < hidden.float().mean() < 0.4
+    assert torch.equal(rendered.pictures["holes"][~hidden], rendered.whole["holes"][~hidden])
+    assert set(rendered.pictures) == {"holes"}  # the twin is no view: it is not encoded
+
+
+def test_the_plain_view_serves_as_the_twin_unless_it_has_a_cut_out() -> None:
+    views = {"plain": Plain(), "holes": Holes(grid=4)}
+    same = renderer(views, hiding=frozenset({"holes"})).training(tiny.batch(), epoch=0, step=0)
+    assert same.whole["holes"].data_ptr() == same.pictures["plain"].data_ptr()
+    cut = renderer(views, kernels.strong(), hiding=frozenset({"holes"})).training(tiny.batch(), epoch=0, step=0)
+    assert not torch.equal(cut.whole["holes"], cut.pictures["plain"])
+    assert (cut.pictures["plain"] == 0).any()
+    assert (cut.whole["holes"] == 0).float().mean() < 0.001
+
+
+def test_a_puzzle_shown_at_several_sizes_keeps_its_permutation() -> None:
+    views = {"large": Puzzle(grid=2, size=(24,)), "small": Puzzle(grid=2, size=(12, 16))}
+    maker = renderer(views)
+    first = maker.training(tiny.batch(), epoch=0, step=0)
+    assert torch.equal(first.cells["large"].shows, first.cells["small"].shows)
+    sizes = {maker.training(tiny.batch(), epoch=0, step=step).pictures["small"].shape[-1] for step in range(20)}
+    assert sizes == {12, 16}
+    again = maker.training(tiny.batch(), epoch=0, step=0)
+    assert again.pictures["small"].shape == first.pictures["small"].shape
+
+
+def test_evaluation_shows_the_whole_face_and_asks_the_same_puzzle_every_time() -> None:
+    maker = renderer({"plain": Plain(), "puzzle": Puzzle(grid=2)}, kernels.strong())
+    batch = tiny.batch()
+    first, second = maker.evaluation(batch, ("puzzle",)), maker.evaluation(batch, ("puzzle",))
+    stored = (batch.store.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+    assert torch.equal(first.pictures[WHOLE], stored)
+    assert torch.equal(first.pictures["puzzle"], second.pictures["puzzle"])
+
+
+def test_views_share_a_launch_by_size_and_grid() -> None:
+    names = ["plain", "puzzle", "holes", "other", "small"]
+    sizes = {"plain": 24, "puzzle": 24, "holes": 24, "other": 24, "small": 12}
+    grids = {"plain": 1, "puzzle": 3, "holes": 14, "other": 1, "small": 3}
+    assert _groups(names, sizes, grids) == [["plain", "puzzle", "other"], ["holes"], ["small"]]
+
+
+class _Turned:
+    """A view of a user's own: quarter turns of one whole cell."""
+
+    grid, fresh, size = 1, False, None
+
+    def cells(self, sample: torch.Tensor, *, seed: int, epoch: int, stream: str) -> Cells:
+        turn = torch.ones(len(sample), 1, dtype=torch.uint8)
+        return Cells(kernels.identity_cells(1, len(sample), sample.device), turn)
+
+
+def test_a_view_of_ones_own_may_turn_its_cells() -> None:
+    views: dict[str, View] = {"plain": Plain(), "turned": _Turned()}
+    pictures = renderer(views, Augment()).training(tiny.batch(), epoch=0, step=0).pictures
+    assert torch.equal(pictures["turned"], torch.rot90(pictures["plain"], 1, (2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        ({}, r"views \(=\{\}\) must name at least one view"),
+        ({"a b": Plain()}, r"views has 'a b', a name must be an identifier"),
+        ({WHOLE: Plain()}, r"has the name 'evaluation', which is kept"),
+        ({"plain": "Plain"}, r"views\['plain'\] \(='Plain'\) must be a view"),
+        ({"puzzle": Puzzle(grid=15)}, r"grid \(=15\) larger than image_size \(=12\)"),
+    ],
+)
+def test_views_that_cannot_be_are_refused(views: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_views(views, 12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Puzzle(grid=1), r"Puzzle: grid \(=1\) must be 2 to 15"),
+        (lambda: Puzzle(grid=3, size=(2,)), r"Puzzle: size \(=\(2,\)\) must be None or a tuple of sides of 3 px"),
+        (lambda: Plain(size=()), r"Plain: size \(=\(\)\)"),
+        (lambda: Holes(grid=1), r"Holes: grid \(=1\)"),
+        (lambda: Holes(share=(0.5, 0.1)), r"Holes: share \(=\(0.5, 0.1\)\)"),
+        (lambda: Holes(blocks=(0, 1)), r"Holes: blocks \(=\(0, 1\)\)"),
+        (lambda: Holes(aspect=(0, 1)), r"Holes: aspect \(=\(0, 1\)\)"),
+    ],
+)
+def test_views_with_impossible_fields_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

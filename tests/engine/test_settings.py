@@ -1,0 +1,95 @@
+"""`--set field=value` reaches every field, by its type, and answers a wrong name with the nearest right ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import kernels
+from engine.losses import Geometric
+from engine.optim import SGD, Steps
+from engine.settings import apply
+from engine.tasks import SYNTHETIC_7
+from engine.views import Holes, Plain, Puzzle
+from loaders import Fraction, Packed
+from tests.engine import tiny
+
+
+@pytest.mark.parametrize(
+    ("assignment", "read", "value"),
+    [
+        ("epochs=7", lambda r: r.epochs, 7),
+        ("seed=2**40", lambda r: r.seed, 2**40),
+        ("optim.lr=3e-4", lambda r: r.optim.lr, 3e-4),
+        ("optim.lr=1", lambda r: r.optim.lr, 1.0),
+        ("ema=0.99", lambda r: r.ema, 0.99),
+        ("ema=None", lambda r: r.ema, None),
+        ("compile=True", lambda r: r.compile, True),
+        ("precision=bf16", lambda r: r.precision, "bf16"),
+        ("backbone.name=resnet18", lambda r: r.backbone.name, "resnet18"),
+        ("backbone.options={'depth': 3}", lambda r: r.backbone.options, {"depth": 3}),
+        ("views.puzzle.grid=3", lambda r: r.views["puzzle"].grid, 3),
+        ("views.puzzle.size=(64, 72)", lambda r: r.views["puzzle"].size, (64, 72)),
+        ("views.puzzle=Puzzle(grid=3, fresh=True)", lambda r: r.views["puzzle"], Puzzle(grid=3, fresh=True)),
+        ("tasks.puzzle.weight=0.1", lambda r: r.tasks[1].weight, 0.1),
+        ("tasks.0.label_smoothing=0.1", lambda r: r.tasks[0].label_smoothing, 0.1),
+        ("tasks.expression.names=SYNTHETIC_7", lambda r: r.tasks[0].names, SYNTHETIC_7),
+        ("augment=strong()", lambda r: r.augment, kernels.strong()),
+        ("augment.rotation=(-30, 30)", lambda r: r.augment.rotation, (-30.0, 30.0)),
+        ("optim=SGD(lr=0.1, schedule=Steps(at=(1,)))", lambda r: r.optim, SGD(lr=0.1, schedule=Steps(at=(1,)))),
+        ("total=Geometric()", lambda r: r.total, Geometric()),
+        ("sampler=Fraction(0.2, label='expression')", lambda r: r.sampler, Fraction(0.2, label="expression")),
+        ("data=Packed('data/fer2013')", lambda r: r.data, Packed("data/fer2013")),
+        ("data.train=64", lambda r: r.data.train, 64),
+        ("test=None", lambda r: r.test, None),
+        ("select=dev", lambda r: r.select, "dev"),
+        ("mean=[0.5, 0.5, 0.5]", lambda r: r.mean, (0.5, 0.5, 0.5)),
+    ],
+)
+def test_a_field_is_set(assignment: str, read: Any, value: Any) -> None:
+    assert read(apply(tiny.recipe(), [assignment])) == value
+
+
+def test_views_and_tasks_may_be_set_together() -> None:
+    changed = apply(tiny.recipe(), ["tasks=(Expression(SYNTHETIC_7, on=('plain', 'puzzle')),)"])
+    assert changed.tasks[0].on == ("plain", "puzzle")
+
+
+def test_later_assignments_see_earlier_ones() -> None:
+    assert apply(tiny.recipe(), ["views.puzzle=Puzzle(grid=3)", "views.puzzle.grid=4"]).views["puzzle"].grid == 4
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("epochs", r"'epochs' must read field=value; e.g. --set optim.lr=3e-4"),
+        ("epoch=3", r"epoch is not a field of Recipe; did you mean epochs"),
+        ("optim.learning=3", r"optim.learning is not a field of AdamW; it has lr, weight_decay"),
+        ("views.puzle.grid=3", r"views.puzle is not a field of views; did you mean views.puzzle\?"),
+        ("tasks.puzzel.weight=3", r"tasks.puzzel is not a field of tasks; did you mean tasks.puzzle"),
+        ("epochs.more=3", r"epochs \(=2\) has no fields; it cannot be followed by .more"),
+        ("epochs=many", r"epochs \(=many\) must be of type int"),
+        ("epochs=2.5", r"epochs \(=2.5\) must be of type int"),
+        ("epochs=True", r"epochs \(=True\) must be of type int"),
+        ("optim.lr=fast", r"optim.lr \(=fast\) must be of type float"),
+        ("precision=fp8", r"precision \(=fp8\) must be of type 'auto' or 'fp32' or 'bf16' or 'fp16'"),
+        ("views.puzzle.size=(a, b)", r"views.puzzle.size \(=\(a, b\)\) must be of type"),
+        ("augment=weakly()", r"augment: weakly is unknown; did you mean weak"),
+        ("optim=AdamW(rate=1)", r"optim: AdamW\(...\): .*rate"),
+        ("optim=Puzzle(grid=2)", r"optim \(=Puzzle\(grid=2\)\) must be of type Optim"),
+        ("data=__import__('os')", r"data: __import__ is unknown"),
+        ("epochs=0", r"Recipe: epochs \(=0\) must be 1 or more"),
+        ("views={'plain': Plain()}", r"names the view 'puzzle'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(assignment: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        apply(tiny.recipe(), [assignment])
+
+
+def test_a_mapping_of_views_may_be_set_when_the_tasks_fit() -> None:
+    recipe = tiny.recipe(views={"plain": Plain(), "puzzle": Puzzle(grid=2)})
+    changed = apply(recipe, ["views={'plain': Plain(fresh=True), 'puzzle': Puzzle(grid=3)}"])
+    assert changed.views == {"plain": Plain(fresh=True), "puzzle": Puzzle(grid=3)}
+    assert Holes() not in changed.views.values()

@@ -1,0 +1,168 @@
+"""Each task has known answers: what is right costs nothing, what is flat costs its chance value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle, Task
+from engine.tasks.base import Features, Look, Shape
+from engine.tasks.expression import class_weight
+from engine.tasks.inpaint import completed, hidden_pixels
+from engine.views import Cells, Holes, Plain, Puzzle
+from loaders.base import Classes, Numbers
+from tests.engine import tiny
+
+VIEWS = {"plain": Plain(), "puzzle": Puzzle(grid=2), "puzzle3": Puzzle(grid=3), "holes": Holes(grid=4)}
+
+
+def look(target: list[int] | None = None, shows: Tensor | None = None, whole: Tensor | None = None) -> Look:
+    shows = torch.zeros(2, 1, dtype=torch.int16) if shows is None else shows
+    size = 8 if whole is None else whole.shape[-1]
+    return Look(
+        picture=torch.zeros(len(shows), 3, size, size),
+        cells=Cells(shows),
+        whole=whole,
+        target={"expression": torch.tensor(target or [])},
+    )
+
+
+def expression_loss(logits: Tensor, target: list[int], train: list[int] | None = None, **fields: Any) -> float:
+    criterion = Expression(SYNTHETIC_7, **fields).criterion(tiny.split(train or list(range(7))))
+    return criterion.loss(logits, look(target)).item()
+
+
+def test_expression_right_logits_cost_nothing() -> None:
+    logits = 100 * torch.eye(7)
+    assert expression_loss(logits, list(range(7))) == pytest.approx(0, abs=1e-6)
+
+
+def test_expression_flat_logits_cost_ln_of_the_classes() -> None:
+    assert expression_loss(torch.zeros(3, 7), [0, 3, 6]) == pytest.approx(math.log(7), rel=1e-6)
+
+
+def test_expression_leaves_missing_labels_out_of_loss_and_figures() -> None:
+    logits = torch.cat([torch.zeros(1, 7), 100 * torch.eye(7)[:1]])
+    assert expression_loss(logits, [2, -1]) == pytest.approx(math.log(7), rel=1e-6)
+    assert expression_loss(logits, [-1, -1]) == 0
+    rows = {"probability": np.eye(7, dtype=np.float32)[[1, 2, 3]], "target": np.array([1, -1, 4])}
+    assert Expression(SYNTHETIC_7).measure(rows)["accuracy"] == 0.5
+
+
+def test_expression_without_any_label_has_no_figures_rather_than_zero() -> None:
+    rows = {"probability": np.eye(7, dtype=np.float32)[:2], "target": np.array([-1, -1])}
+    assert all(math.isnan(value) for value in Expression(SYNTHETIC_7).measure(rows).values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "cap", "expected"),
+    [
+        ("none", None, [1.0, 1.0, 1.0]),
+        ("balanced", None, [1.0, 9.0, 1.0]),
+        ("sqrt", None, [1.0, 3.0, 1.0]),
+        ("balanced", 4.0, [1.0, 4.0, 1.0]),
+    ],
+)
+def test_class_weights_are_the_largest_count_over_each(kind: Any, cap: float | None, expected: list[float]) -> None:
+    assert class_weight(torch.tensor([18, 2, 0]), kind, cap).tolist() == expected
+
+
+def test_class_weights_enter_the_loss() -> None:
+    train = [0, 0, 0, 0, 1]
+    flat = expression_loss(torch.zeros(1, 7), [1], train, class_weights="balanced")
+    assert flat == pytest.approx(4 * math.log(7), rel=1e-6)
+
+
+def test_label_smoothing_makes_certainty_cost() -> None:
+    assert expression_loss(20 * torch.eye(7)[:1], [0], label_smoothing=0.1) == pytest.approx(0.1 * 20 * 6 / 7, rel=1e-4)
+
+
+@pytest.mark.parametrize("grid", [2, 3])
+def test_puzzle_flat_logits_cost_ln_of_the_cells_a_tile_and_right_ones_nothing(grid: int) -> None:
+    cells = grid * grid
+    shows = torch.stack([torch.randperm(cells) for _ in range(5)]).to(torch.int16)
+    criterion = SolvePuzzle().criterion(tiny.split([0]))
+    flat = criterion.loss(torch.zeros(5, cells, cells), look(shows=shows)).item()
+    assert flat == pytest.approx(cells * math.log(cells), rel=1e-6)
+    right = 100 * torch.nn.functional.one_hot(shows.long(), cells).float()
+    assert criterion.loss(right, look(shows=shows)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_puzzle_figures_count_tiles_and_whole_puzzles() -> None:
+    shows = np.array([[0, 1, 2, 3], [3, 2, 1, 0]])
+    guess = np.array([[0, 1, 2, 3], [3, 2, 0, 1]])
+    assert SolvePuzzle().measure({"guess": guess, "shows": shows}) == {"tile_accuracy": 0.75, "puzzle_accuracy": 0.5}
+
+
+def test_inpaint_costs_nothing_when_perfect_and_counts_hidden_pixels_alone() -> None:
+    whole = torch.rand(2, 3, 8, 8)
+    shows = torch.arange(16, dtype=torch.int16).repeat(2, 1)
+    shows[0, 5] = -1
+    criterion = Inpaint().criterion(tiny.split([0]))
+    seen = look(shows=shows, whole=whole)
+    assert criterion.loss(whole.clone(), seen).item() == 0
+    wrong_where_known = torch.where(hidden_pixels(seen), whole, whole + 5)
+    assert criterion.loss(wrong_where_known, seen).item() == 0
+    assert criterion.loss(whole + 0.25, seen).item() == pytest.approx(0.25, rel=1e-5)
+    rows = {name: value.numpy() for name, value in criterion.rows(whole + 0.25, seen).items()}
+    assert Inpaint().measure(rows)["l1"] == pytest.approx(0.25, rel=1e-5)
+    assert rows["hidden"].tolist() == [2 * 2 * 3, 0]
+
+
+def test_inpaint_keeps_known_pixels_and_fills_hidden_ones() -> None:
+    shows = torch.arange(4, dtype=torch.int16).repeat(1, 1)
+    shows[0, 3] = -1
+    seen = replace(look(shows=shows, whole=torch.rand(1, 3, 8, 8)), picture=torch.full((1, 3, 8, 8), 7.0))
+    filled = completed(torch.full((1, 3, 8, 8), 2.0), seen)
+    assert (filled[0, :, 4:, 4:] == 2).all()
+    assert filled.sum().item() == 3 * (48 * 7 + 16 * 2)
+
+
+@pytest.mark.parametrize(("stride", "map_side", "size"), [(32, 2, 48), (16, 4, 64), (4, 7, 28), (32, 7, 224)])
+def test_inpaint_decoder_reaches_the_size_of_the_view(stride: int, map_side: int, size: int) -> None:
+    head = Inpaint(width=32).head(Shape(channels=6, width=6, stride=stride), VIEWS)
+    guess = head(Features(torch.randn(2, 6, map_side, map_side), torch.randn(2, 6)))
+    whole = torch.randn(2, 3, size, size)
+    shows = torch.full((2, 16), -1, dtype=torch.int16)
+    assert guess.shape[-1] >= size / 2
+    assert completed(guess, look(shows=shows, whole=whole)).shape == whole.shape
+
+
+def test_one_view_may_be_named_without_a_tuple() -> None:
+    assert SolvePuzzle(on="puzzle").on == ("puzzle",)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (Expression(SYNTHETIC_7, on=()), r"Expression 'expression': on \(=\(\)\) must name at least one view"),
+        (Expression(SYNTHETIC_7, on=("plane",)), r"on names the view 'plane', the recipe has plain, puzzle"),
+        (Expression(SYNTHETIC_7, on=("plain", "plain")), r"names a view twice"),
+        (Expression(SYNTHETIC_7, weight=-1), r"weight \(=-1\) must be 0 or more"),
+        (Expression(SYNTHETIC_7, dropout=1.0), r"dropout \(=1.0\) must be 0 or more and below 1"),
+        (Expression(("a", "a")), r"must be two or more different class names"),
+        (Expression(SYNTHETIC_7, label_smoothing=1), r"label_smoothing \(=1\)"),
+        (Expression(SYNTHETIC_7, cap=0.5), r"cap \(=0.5\) must be 1 or more"),
+        (SolvePuzzle(on=("plain",)), r"on names 'plain' .* which is no puzzle"),
+        (SolvePuzzle(on=("puzzle", "puzzle3")), r"puzzles of different grids"),
+        (SolvePuzzle(dropout=-0.1), r"dropout \(=-0.1\)"),
+        (Inpaint(on=("puzzle",)), r"on names 'puzzle' .* which hides nothing"),
+        (Inpaint(width=8), r"width \(=8\) must be 16 or more"),
+    ],
+)
+def test_a_task_that_does_not_fit_is_refused(task: Task, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        task.check(VIEWS)
+
+
+def test_labels_that_are_not_the_tasks_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must be the classes of the data in its order \(=Sad, Happy\)"):
+        Expression(("Happy", "Sad")).check_label(Classes(("Sad", "Happy")))
+    with pytest.raises(ValueError, match=r"label 'expression' holds numbers, not classes"):
+        Expression(SYNTHETIC_7).check_label(Numbers(("yaw",)))
