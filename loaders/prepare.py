@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 from rich.console import Console
@@ -21,6 +21,15 @@ from loaders.pictures import Form
 from loaders.progress import progress
 from loaders.reading import read_faces
 from loaders.store import SKIPPED, SOURCE, open_store, read_source
+
+
+class _Line(TypedDict):
+    markup: bool
+    highlight: bool
+    soft_wrap: bool
+
+
+LINE: _Line = {"markup": False, "highlight": False, "soft_wrap": True}  # printed as it is, on one line
 
 
 def prepare(
@@ -53,7 +62,7 @@ def prepare(
     origin = describe(importer, form)
     done = _finished(out, origin, force)
     if done is not None:
-        console.print(f"{escape(str(out))} is finished: {done['shape'][0]:,} faces; --force makes it again")
+        console.print(f"{out} is finished: {done['shape'][0]:,} faces; --force makes it again", **LINE)
         return done
     contents = importer.survey()
     start = time.perf_counter()
@@ -123,7 +132,7 @@ def _report(source: Mapping[str, Any], out: Path, seconds: float, console: Conso
         table.add_row("all", *(f"{n:,}" for n in (*totals, sum(totals))))
         console.print(table)
     for note in source["notes"]:
-        console.print(f"note: {note}", markup=False, highlight=False)
+        console.print(f"note: {note}", **LINE)
     skipped = source["skipped"]
     if skipped["total"]:
         table = Table(title=f"skipped: {skipped['total']:,}", title_justify="left")
@@ -133,12 +142,10 @@ def _report(source: Mapping[str, Any], out: Path, seconds: float, console: Conso
             table.add_row(*(escape(example[column]) for column in ("path", "reason", "detail")))
         console.print(table)
         if skipped["total"] > len(skipped["examples"]):
-            console.print(f"all of them are in {escape(str(out / SKIPPED))}")
+            console.print(f"all of them are in {out / SKIPPED}", **LINE)
     n, h, w, c = source["shape"]
     tail = f"{seconds:.1f} s, {n / seconds:,.0f} faces/s" if seconds else ""
-    console.print(
-        f"{escape(str(out))}: {n:,} faces of {w} x {h}, {'gray' if c == 1 else 'RGB'}; {tail}", highlight=False
-    )
+    console.print(f"{out}: {n:,} faces of {w} x {h}, {'gray' if c == 1 else 'RGB'}; {tail}", **LINE)
 
 
 def _importer(name: str, source: Path, options: Mapping[str, Any]) -> Importer:

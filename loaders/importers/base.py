@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.base import Label
+from loaders.crops import Square
 
 Picture = Path | bytes | NDArray[np.uint8]
 """Where the pixels are: a picture file, such a file's bytes, or decoded pixels ("h w" gray or "h w 3" RGB)."""
@@ -34,8 +35,9 @@ class Record:
     labels: Mapping[str, Value]
     """Label name to value; a label that is not named is missing."""
     picture: Picture
-    box: tuple[float, float, float, float] | None = None
-    """Crop in pixels of the upright picture: left, top, right, bottom; None keeps the whole picture."""
+    box: tuple[float, float, float, float] | Square | None = None
+    """Crop in pixels of the upright picture: left, top, right, bottom, which is cut off at the picture's edges, or a
+    square, which is not; None keeps the whole picture."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,249 @@
+"""`python -m loaders.prepare`: what it prints, what it refuses, and that no half-made store is ever found."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from loaders.importers import ClassFolders, Fer2013
+from loaders.pictures import Form
+from loaders.prepare import main, prepare
+from loaders.store import open_store
+from tests.loaders.data_sets import fer_rows, fer_text, picture, write_folders
+
+app = typer.Typer()
+app.command()(main)
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, " ".join((result.stdout + result.stderr).split())
+
+
+def test_a_run_prints_counts_and_a_second_one_finds_it_finished(folders: Path, tmp_path: Path) -> None:
+    code, text = run("folder", folders, "--out", tmp_path / "s")
+    assert code == 0
+    assert "│ angry │ 11 │ 3 │ 1 │ 15 │" in text
+    assert "│ sad │ 4 │ 0 │ 1 │ 5 │" in text
+    assert "│ all │ 23 │ 7 │ 3 │ 33 │" in text
+    assert "33 faces of 10 x 10, RGB" in text
+    assert "faces/s" in text
+    written = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (tmp_path / "s").iterdir()}
+    code, text = run("folder", folders, "--out", tmp_path / "s")
+    assert code == 0
+    assert "is finished: 33 faces; --force makes it again" in text
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (tmp_path / "s").iterdir()} == written
+
+
+def test_equal_runs_write_equal_stores(folders: Path, tmp_path: Path) -> None:
+    for name, workers in (("a", 1), ("b", 4)):
+        assert run("folder", folders, "--out", tmp_path / name, "--workers", workers, "--size", 8)[0] == 0
+    for file in ("images.npy", "manifest.csv", "source.json", "skipped.csv"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_other_settings_ask_for_force(folders: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s"
+    run("folder", folders, "--out", out)
+    code, text = run("folder", folders, "--out", out, "--size", 8)
+    assert code == 1
+    assert "must be new or made from the same source and settings (pictures {'size': None" in text
+    assert "choose another --out, or replace it with --force" in text
+    assert open_store(out).shape == (10, 10, 3)
+    assert run("folder", folders, "--out", out, "--label", "mood")[0] == 1
+    assert run("folder", folders, "--out", out, "--size", 8, "--force")[0] == 0
+    assert open_store(out).shape == (8, 8, 3)
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_damaged_store_is_not_taken_for_finished(folders: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s"
+    run("folder", folders, "--out", out)
+    with (out / "images.npy").open("r+b") as stream:
+        stream.truncate(500)
+    code, text = run("folder", folders, "--out", out)
+    assert code == 1
+    assert "so it was cut, prepare it again with --force" in text
+    assert run("folder", folders, "--out", out, "--force")[0] == 0
+    open_store(out)
+
+
+def test_a_folder_that_holds_something_else_is_never_replaced(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    for force in ([], ["--force"]):
+        code, text = run("folder", folders, "--out", tmp_path, *force)
+        assert code == 1
+        assert "must be new, empty or a prepared store; choose another folder" in text
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_an_empty_folder_may_be_the_target(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "deep" / "s").mkdir(parents=True)
+    assert run("folder", folders, "--out", tmp_path / "deep" / "s")[0] == 0
+    assert run("folder", folders, "--out", tmp_path / "new" / "er" / "s")[0] == 0
+
+
+def test_unreadable_pictures_are_counted_listed_and_skipped(tmp_path: Path) -> None:
+    source = write_folders(tmp_path / "in", {"train": (4, 2, 1)})
+    whole = (source / "train" / "happy" / "000.png").read_bytes()
+    (source / "train" / "angry" / "001.png").write_bytes(whole[:200])
+    (source / "train" / "angry" / "002.png").write_bytes(b"")
+    code, text = run("folder", source, "--out", tmp_path / "s")
+    assert code == 0
+    assert "skipped: 2" in text
+    assert "train/angry/001.png │ unreadable picture │" in text
+    store = open_store(tmp_path / "s")
+    assert store.source["skipped"]["reasons"] == {"unreadable picture": 2}
+    assert "train/angry/002.png,unreadable picture," in (tmp_path / "s" / "skipped.csv").read_text()
+    kept = [(0, 0), (0, 3), (1, 0), (1, 1), (2, 0)]
+    np.testing.assert_array_equal(store.images, [picture(*which) for which in kept])
+    assert store.manifest.target["expression"].tolist() == [kind for kind, _ in kept]
+
+
+def test_no_readable_picture_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    (tmp_path / "in" / "a" / "x.png").write_bytes(b"none")
+    code, text = run("folder", tmp_path / "in", "--out", tmp_path / "s")
+    assert code == 1
+    assert "must hold a readable picture; it has none and 1 were skipped; first: a/x.png: unreadable picture" in text
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_pictures_of_several_sizes_ask_for_one(tmp_path: Path) -> None:
+    source = write_folders(tmp_path / "in", {"train": (1, 1, 1)})
+    Image.fromarray(picture(0, 0, 8, 9)).save(source / "train" / "happy" / "x.png")
+    code, text = run("folder", source, "--out", tmp_path / "s")
+    assert code == 1
+    assert "train/angry/000.png is 10 x 10 and train/happy/x.png is 9 x 8 (width x height); give --size N" in text
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+    assert run("folder", source, "--out", tmp_path / "s", "--size", 10)[0] == 0
+
+
+def test_a_set_is_gray_only_if_every_picture_is(tmp_path: Path) -> None:
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    for place in range(3):
+        Image.fromarray(picture(0, place)[:, :, 1]).save(tmp_path / "in" / "a" / f"{place}.png")
+    prepare(ClassFolders(tmp_path / "in"), tmp_path / "gray", Form())
+    assert open_store(tmp_path / "gray").shape == (10, 10, 1)
+    Image.fromarray(picture(0, 3)).save(tmp_path / "in" / "a" / "3.png")
+    prepare(ClassFolders(tmp_path / "in"), tmp_path / "mixed", Form())
+    mixed = open_store(tmp_path / "mixed").images
+    assert mixed.shape[3] == 3
+    np.testing.assert_array_equal(mixed[3], picture(0, 3))
+    np.testing.assert_array_equal(mixed[2], picture(0, 2)[:, :, [1, 1, 1]])
+    prepare(ClassFolders(tmp_path / "in"), tmp_path / "made_gray", Form(colour="gray"))
+    assert open_store(tmp_path / "made_gray").shape == (10, 10, 1)
+
+
+def test_the_choices_of_the_command_line_reach_the_importer(tmp_path: Path, folders: Path) -> None:
+    write_folders(tmp_path / "in", {"": (8, 4, 2)})
+    arguments = ("--val-share", 0.5, "--seed", 3, "--label", "mood", "--classes", "sad,happy,angry")
+    code, text = run("folder", tmp_path / "in", "--out", tmp_path / "s", *arguments)
+    assert code == 0, text
+    source = open_store(tmp_path / "s").source
+    assert source["origin"]["options"] == {
+        "label": "mood",
+        "classes": ["sad,happy,angry"],
+        "val_share": 0.5,
+        "seed": 3,
+    }
+    assert source["counts"]["val"] == {"total": 7, "mood": {"sad": 1, "happy": 2, "angry": 4}}
+    assert "note: val is a stratified 0.5 of train, chosen by seed 3" in text
+
+
+def test_wrong_names_and_options_are_refused(tmp_path: Path, folders: Path) -> None:
+    code, text = run("celebs", folders, "--out", tmp_path / "s")
+    assert (code, "NAME (='celebs') must be one of fer2013, folder, manifest" in text) == (1, True)
+    code, text = run("folder", folders, "--out", tmp_path / "s", "--skip-damaged")
+    assert (code, "--skip-damaged must be left out for folder; it has --classes, --label, --seed" in text) == (1, True)
+    code, text = run("folder", folders, "--out", tmp_path / "s", "--fit", "pad")
+    assert (code, "fit (='pad') must be one of crop, stretch" in text) == (1, True)
+    code, text = run("folder", tmp_path / "none", "--out", tmp_path / "s")
+    assert (code, "must be a folder of pictures; there is none" in text) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fer2013_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "fer2013.csv").write_text(fer_text(fer_rows()))
+    code, text = run("fer2013", tmp_path, "--out", tmp_path / "s", "--size", 32)
+    assert code == 0
+    assert "70 faces of 32 x 32, gray" in text
+    assert open_store(tmp_path / "s").shape == (32, 32, 1)
+
+
+def test_it_runs_as_a_module_and_prints_plain_lines_where_there_is_no_terminal(folders: Path, tmp_path: Path) -> None:
+    arguments = ["-W", "error", "-m", "loaders.prepare", "folder", str(folders), "--out", str(tmp_path / "s")]
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+    assert "33 faces of 10 x 10, RGB" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
+    # Hard links to one large picture: seconds of decoding that cost no disk.
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    first = tmp_path / "in" / "a" / "0000.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)).save(first)
+    for place in range(1, 300):
+        os.link(first, first.with_name(f"{place:04}.jpg"))
+    out = tmp_path / "s"
+    arguments = ["-m", "loaders.prepare", "folder", str(tmp_path / "in"), "--out", str(out), "--size", "16"]
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob(".s.partial-*/images.npy")):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not out.exists()
+    (left,) = tmp_path.glob(".s.*")
+    assert not (left / "source.json").exists()
+    with pytest.raises(ValueError, match=r"must be a folder; there is none, run `python -m loaders.prepare"):
+        open_store(out)
+    for place in range(20, 300):  # the rest would only take time
+        first.with_name(f"{place:04}.jpg").unlink()
+    prepare(ClassFolders(tmp_path / "in"), out, Form(16))
+    assert len(open_store(out, check_pixels=True).manifest) == 20
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "s"]
+
+
+def test_an_interrupt_leaves_nothing(tmp_path: Path, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from loaders.packing import StoreWriter
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StoreWriter, "finish", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(ClassFolders(folders), tmp_path / "s", Form())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_data_set(tmp_path: Path) -> None:
+    rows = fer_rows()
+    peaks = []
+    for times in (20, 80):
+        file = tmp_path / f"{times}.csv"
+        file.write_text(fer_text(rows) + fer_text(rows).partition("\n")[2] * (times - 1))
+        tracemalloc.start()
+        prepare(Fer2013(file), tmp_path / str(times), Form())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert json.loads((tmp_path / str(times) / "source.json").read_text())["shape"][0] == 70 * times
+    assert peaks[1] < 1.1 * peaks[0]

@@ -1,0 +1,332 @@
+"""The contract of `loaders.base`, held against every source."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from loaders import Batch, ClassBalanced, Folder, Fraction, Loader, Packed, Shuffled, Source, Synthetic
+from loaders.importers import ClassFolders, Fer2013
+from loaders.pictures import Form
+from loaders.prepare import prepare
+from loaders.samplers import SquareRootBalanced
+from tests.loaders.data_sets import CLASSES, COUNTS, fer_rows, fer_text, picture
+
+FILES = ("mapped", "resident", "folder")
+ALL = (*FILES, "synthetic")
+DRAWN = Synthetic(train=23, val=7, test=3, size=16)
+
+
+@pytest.fixture
+def source(request: pytest.FixtureRequest, folders: Path, store: Path) -> Source:
+    return {
+        "mapped": Packed(store, resident=False),
+        "resident": Packed(store, resident=True),
+        "folder": Folder(folders),
+        "synthetic": DRAWN,
+    }[request.param]
+
+
+@pytest.fixture
+def opened(source: Source) -> Iterator[Callable[..., Loader]]:
+    loaders: list[Loader] = []
+
+    def start(split: str = "train", **changed: Any) -> Loader:
+        settings: dict[str, Any] = {"batch_size": 4, "seed": 3, "device": "cpu"} | changed
+        loaders.append(source.open(split, **settings))
+        return loaders[-1]
+
+    yield start
+    for loader in loaders:
+        loader.close()
+
+
+def samples(batches: Iterator[Batch]) -> list[list[int]]:
+    return [batch.sample.tolist() for batch in batches]
+
+
+def same(one: Batch, other: Batch) -> bool:
+    faces = torch.equal(one.store[one.row], other.store[other.row])
+    keys = torch.equal(one.sample, other.sample) and torch.equal(one.mean, other.mean)
+    targets = all(torch.equal(one.target[k].nan_to_num(-9), other.target[k].nan_to_num(-9)) for k in one.target)
+    return faces and keys and targets and one.target.keys() == other.target.keys()
+
+
+every_source = pytest.mark.parametrize("source", ALL, indirect=True)
+every_file_source = pytest.mark.parametrize("source", FILES, indirect=True)
+
+
+@every_source
+def test_a_batch_has_the_types_and_shapes_of_the_border(opened: Callable[..., Loader]) -> None:
+    loader = opened(sampler=Shuffled())
+    batch = next(loader.epoch(0))
+    h, w, c = loader.split.shape
+    assert batch.store.dtype == torch.uint8
+    assert batch.store.shape[1:] == (h, w, c)
+    assert batch.row.dtype == batch.sample.dtype == torch.int64
+    assert batch.row.shape == batch.sample.shape == (4,)
+    assert int(batch.row.max()) < len(batch.store)
+    assert batch.mean.dtype == torch.float32
+    assert batch.mean.shape == (4, 3)
+    assert batch.target.keys() == loader.split.labels.keys() == loader.split.target.keys()
+    assert all(len(target) == 4 for target in batch.target.values())
+
+
+@every_source
+def test_the_mean_colour_is_that_of_the_face(opened: Callable[..., Loader]) -> None:
+    for batch in opened("val").epoch(0):
+        faces = batch.store[batch.row].double().expand(-1, -1, -1, 3)
+        real = batch.sample >= 0
+        torch.testing.assert_close(batch.mean[real].double(), faces.mean((1, 2))[real], rtol=1e-6, atol=0)
+
+
+@every_file_source
+def test_labels_belong_to_their_pictures(opened: Callable[..., Loader]) -> None:
+    for split, counts in COUNTS.items():
+        seen = set()
+        loader = opened(split)
+        for batch in loader.epoch(0):
+            for face, sample, label in zip(
+                batch.store[batch.row], batch.sample, batch.target["expression"], strict=True
+            ):
+                if sample >= 0:
+                    kind, place, mark = face[0, 0].tolist()
+                    assert kind == int(label)
+                    assert mark == 77
+                    np.testing.assert_array_equal(face.numpy(), picture(kind, place))
+                    seen.add((kind, place))
+        assert seen == {(kind, place) for kind, count in enumerate(counts) for place in range(count)}
+
+
+@pytest.mark.parametrize("sampler", [None, Shuffled(), ClassBalanced("expression"), Fraction(0.5, "expression")])
+def test_all_sources_give_the_same_batches(store: Path, folders: Path, sampler: Any) -> None:
+    sources = (Packed(store, resident=False), Packed(store, resident=True), Folder(folders))
+    loaders = [s.open("train", batch_size=5, seed=1, device="cpu", sampler=sampler) for s in sources]
+    for epoch in (0, 3):
+        compared = 0
+        for batches in zip(*(loader.epoch(epoch) for loader in loaders), strict=True):
+            assert all(same(batches[0], other) for other in batches[1:])
+            compared += 1
+        assert compared == len(loaders[0])
+    for loader in loaders:
+        loader.close()
+
+
+@pytest.mark.parametrize("form", [{"size": 8}, {"size": 16, "fit": "stretch"}, {"size": 7, "colour": "gray"}])
+def test_folder_equals_the_store_prepared_with_the_same_settings(tmp_path: Path, form: dict[str, Any]) -> None:
+    for name, shape in {"a/wide": (9, 14), "a/tall": (15, 8), "b/square": (10, 10)}.items():
+        file = tmp_path / "in" / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(1, 2, *shape)).save(file)
+    (tmp_path / "in" / "a" / "broken.png").write_bytes(b"no picture")
+    prepare(ClassFolders(tmp_path / "in"), tmp_path / "out", Form(**form))
+    sources = (Packed(tmp_path / "out"), Folder(tmp_path / "in", **form))
+    opened = [source.open("train", batch_size=2, seed=0, device="cpu") for source in sources]
+    assert opened[0].split.shape == opened[1].split.shape
+    for one, other in zip(opened[0].epoch(0), opened[1].epoch(0), strict=True):
+        assert same(one, other)
+    for loader in opened:
+        loader.close()
+
+
+@every_source
+def test_training_shows_each_sample_at_most_once_in_full_batches(opened: Callable[..., Loader]) -> None:
+    loader = opened(sampler=Shuffled())
+    left = []
+    for epoch in range(4):
+        batches = samples(loader.epoch(epoch))
+        assert [len(batch) for batch in batches] == [4] * len(loader)
+        shown = [sample for batch in batches for sample in batch]
+        assert len(set(shown)) == len(shown) == 20
+        left.append(frozenset(loader.split.sample.tolist()) - set(shown))
+    assert {len(rest) for rest in left} == {23 - 20}
+    assert len(set(left)) > 1
+
+
+@every_source
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_ranks_lose_and_double_no_sample(opened: Callable[..., Loader], world: int) -> None:
+    ranks = [opened(batch_size=3, rank=rank, world=world, sampler=Shuffled()) for rank in range(world)]
+    whole = opened(batch_size=3 * world, sampler=Shuffled())
+    assert {len(loader) for loader in ranks} == {23 // (3 * world)}
+    together = [samples(loader.epoch(2)) for loader in ranks]
+    for batch, parts in zip(samples(whole.epoch(2)), zip(*together, strict=True), strict=True):
+        assert [sample for places in zip(*parts, strict=True) for sample in places] == batch
+
+
+@every_source
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
+def test_evaluation_shows_each_sample_once_over_all_ranks(
+    opened: Callable[..., Loader], world: int, batch_size: int
+) -> None:
+    ranks = [opened("val", batch_size=batch_size, rank=rank, world=world) for rank in range(world)]
+    assert len({len(loader) for loader in ranks}) == 1
+    shown: list[int] = []
+    for rank, loader in enumerate(ranks):
+        mine = []
+        for batch in loader.epoch(0):
+            assert batch.sample.shape == (batch_size,)
+            assert bool(((batch.row >= 0) & (batch.row < len(batch.store))).all())
+            mine += batch.sample.tolist()
+        real = [sample for sample in mine if sample >= 0]
+        assert mine == real + [-1] * (len(mine) - len(real))
+        assert real == loader.split.sample[rank::world].tolist()
+        shown += real
+    assert sorted(shown) == ranks[0].split.sample.tolist()
+
+
+@every_source
+def test_padding_has_missing_targets(opened: Callable[..., Loader]) -> None:
+    loader = opened("val", batch_size=100)
+    (batch,) = loader.epoch(0)
+    for name, target in batch.target.items():
+        whole = loader.split.target[name]
+        assert torch.equal(target[:7].nan_to_num(-9), whole.nan_to_num(-9))
+        assert bool((target[7:].isnan() if target.is_floating_point() else target[7:] == -1).all())
+
+
+@every_source
+@pytest.mark.parametrize("sampler", [None, Shuffled(), SquareRootBalanced("expression")])
+def test_an_epoch_started_inside_is_the_tail_of_the_whole(opened: Callable[..., Loader], sampler: Any) -> None:
+    loader = opened(sampler=sampler)
+    whole = list(loader.epoch(5))
+    for start in range(len(loader) + 1):
+        tail = list(loader.epoch(5, start=start))
+        assert len(tail) == len(whole) - start
+        assert all(same(one, other) for one, other in zip(tail, whole[start:], strict=True))
+
+
+@every_source
+def test_a_start_outside_the_epoch_is_refused(opened: Callable[..., Loader]) -> None:
+    loader = opened(sampler=Shuffled())
+    for start in (-1, len(loader) + 1):
+        with pytest.raises(ValueError, match=rf"loader: start \(={start}\) must be 0 to 5, the batches of an epoch"):
+            loader.epoch(0, start=start)
+
+
+@every_source
+def test_the_order_depends_on_seed_and_epoch_only(opened: Callable[..., Loader]) -> None:
+    loader = opened(sampler=Shuffled())
+    first = samples(loader.epoch(1))
+    torch.manual_seed(99)
+    assert samples(opened(sampler=Shuffled()).epoch(1)) == first == samples(loader.epoch(1))
+    assert samples(loader.epoch(2)) != first
+    assert samples(opened(sampler=Shuffled(), seed=4).epoch(1)) != first
+
+
+@every_source
+def test_bad_arguments_are_refused(opened: Callable[..., Loader]) -> None:
+    with pytest.raises(ValueError, match=r"split \(='dev'\) must be one of train, val, test"):
+        opened("dev")
+    with pytest.raises(ValueError, match=r"draw must be None, this source does not augment"):
+        opened(draw=lambda epoch, sample: None)
+    with pytest.raises(ValueError, match=r"batch_size \(=0\) must be at least 1"):
+        opened(batch_size=0)
+    with pytest.raises(ValueError, match=r"rank \(=2\) must be 0 to world - 1 \(world is 2\)"):
+        opened(rank=2, world=2)
+    with pytest.raises(
+        ValueError,
+        match=r"batch_size \(=12\) x world \(=2\) must not be more than the 23 samples of an epoch of 'train'",
+    ):
+        opened(batch_size=12, world=2, sampler=Shuffled())
+
+
+@every_source
+def test_a_closed_loader_says_so(opened: Callable[..., Loader]) -> None:
+    loader = opened()
+    running = loader.epoch(0)
+    next(running)
+    loader.close()
+    loader.close()
+    with pytest.raises(ValueError, match=r"split \(='train'\) must not be read after close\(\); open it again"):
+        next(running)
+    with pytest.raises(ValueError, match=r"must not be read after close\(\)"):
+        loader.epoch(0)
+
+
+@every_source
+def test_no_thread_is_left_behind(source: Source) -> None:
+    before = set(threading.enumerate())
+    with closing(source.open("train", batch_size=2, seed=0, device="cpu")) as loader:
+        abandoned = loader.epoch(0)
+        next(abandoned)
+        for _ in loader.epoch(1):
+            break
+        list(loader.epoch(2))
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_closed_packed_split_maps_and_holds_no_file(store: Path, resident: bool) -> None:
+    loader = Packed(store, resident=resident).open("train", batch_size=2, seed=0, device="cpu")
+    batches = loader.epoch(0)
+    next(batches)
+    loader.close()
+    del batches
+    gc.collect()
+    assert str(store) not in Path("/proc/self/maps").read_text()
+    held = [str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+    assert not [file for file in held if file.startswith(str(store))]
+
+
+def test_resident_batches_share_one_store_and_mapped_ones_carry_their_own(store: Path) -> None:
+    with closing(Packed(store, resident=True).open("train", batch_size=4, seed=0, device="cpu")) as loader:
+        stores = {batch.store.data_ptr() for batch in loader.epoch(0)}
+        assert len(stores) == 1
+        assert len(next(loader.epoch(0)).store) == 23
+    # On a CPU the default is to map.
+    with closing(Packed(store).open("train", batch_size=4, seed=0, device="cpu")) as loader:
+        assert len(next(loader.epoch(0)).store) == 4
+
+
+def test_a_picture_that_breaks_during_an_epoch_is_an_error(tmp_path: Path) -> None:
+    for place in range(6):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        Image.fromarray(picture(0, place)).save(tmp_path / "a" / f"{place}.png")
+    with closing(Folder(tmp_path).open("train", batch_size=2, seed=0, device="cpu")) as loader:
+        (tmp_path / "a" / "4.png").write_bytes((tmp_path / "a" / "4.png").read_bytes()[:100])
+        batches = loader.epoch(0)
+        assert [next(batches).sample.tolist() for _ in range(2)] == [[0, 1], [2, 3]]
+        with pytest.raises(ValueError, match=r"folder: a/4.png must stay readable while it is used; unreadable"):
+            next(batches)
+        Image.fromarray(picture(0, 0, 5, 5)).save(tmp_path / "a" / "0.png")
+        with pytest.raises(ValueError, match=r"folder: a/0.png must stay as it was when it was opened; it changed"):
+            next(loader.epoch(0))
+
+
+def test_folder_refuses_sources_without_picture_files(tmp_path: Path) -> None:
+    (tmp_path / "fer2013.csv").write_text(fer_text(fer_rows()[:3]))
+    with pytest.raises(ValueError, match=r"must hold picture files; fer2013.csv#1 is none, prepare it"):
+        Folder(Fer2013(tmp_path)).open("train", batch_size=1, seed=0, device="cpu")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"must hold a readable picture; none of those listed can be read"):
+        Folder(tmp_path).open("train", batch_size=1, seed=0, device="cpu")
+
+
+def test_classes_keep_their_names(store: Path) -> None:
+    with closing(Packed(store).open("val", batch_size=1, seed=0, device="cpu")) as loader:
+        assert loader.split.labels["expression"].names == CLASSES  # type: ignore[union-attr]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("source", ALL, indirect=True)
+def test_batches_arrive_on_the_gpu_equal_to_those_on_the_cpu(opened: Callable[..., Loader]) -> None:
+    pairs = zip(opened(sampler=Shuffled(), device="cuda").epoch(1), opened(sampler=Shuffled()).epoch(1), strict=True)
+    for on_gpu, on_cpu in pairs:
+        assert on_gpu.store.is_cuda
+        back = Batch(
+            on_gpu.store.cpu(), on_gpu.row.cpu(), on_gpu.sample.cpu(), on_gpu.mean.cpu(),
+            {name: target.cpu() for name, target in on_gpu.target.items()},
+        )  # fmt: skip
+        assert same(back, on_cpu)
