@@ -108,7 +108,5 @@ def _face(record: Record, form: Form, shape: tuple[int, int, int]) -> np.ndarray
             f"folder: {record.path} must stay readable while it is used; {error}, open the split again"
         ) from error
     if pixels.shape[:2] != shape[:2] or pixels.shape[2] > shape[2]:
-        raise ValueError(
-            f"folder: {record.path} must stay as it was when it was opened; it changed, open it again"
-        )
+        raise ValueError(f"folder: {record.path} must stay as it was when it was opened; it changed, open it again")
     return as_channels(pixels, shape[2])

@@ -157,16 +157,17 @@ class ClassFolders:
         classes = {folder for folders in splits.values() for folder in folders}
         above = {folder.parent for folder in classes} | {self.source}
         for folder in sorted(above | classes):
-            for path in sorted(folder.iterdir()):
-                if path in classes or path in above:
-                    continue
-                name = str(path.relative_to(self.source))
-                if path.is_dir():
-                    yield Skipped(name, "folder where none is expected")
-                elif folder in classes and path.suffix.lower() not in ENDINGS:
-                    yield Skipped(name, "not a picture", f"its name ends in {path.suffix!r}")
-                elif folder not in classes:
-                    yield Skipped(name, "file outside the class folders")
+            with os.scandir(folder) as entries:
+                odd = sorted((e.name, e.is_dir()) for e in entries if folder not in classes or not _is_picture(e))
+            for name, is_folder in odd:
+                path = folder / name
+                where = str(path.relative_to(self.source))
+                if is_folder and path not in classes | above:
+                    yield Skipped(where, "folder where none is expected")
+                elif not is_folder and folder in classes:
+                    yield Skipped(where, "not a picture", f"its name ends in {path.suffix!r}")
+                elif not is_folder:
+                    yield Skipped(where, "file outside the class folders")
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -176,4 +177,8 @@ def _folders(folder: Path) -> list[Path]:
 def _pictures(folder: Path) -> list[str]:
     """Names of the picture files, sorted."""
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if Path(e.name).suffix.lower() in ENDINGS and not e.is_dir())
+        return sorted(entry.name for entry in entries if _is_picture(entry))
+
+
+def _is_picture(entry: os.DirEntry[str]) -> bool:
+    return Path(entry.name).suffix.lower() in ENDINGS and not entry.is_dir()

@@ -18,7 +18,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from loaders.importers import ClassFolders, Fer2013
+from loaders.importers import IMPORTERS, ClassFolders, Fer2013
 from loaders.pictures import Form
 from loaders.prepare import main, prepare
 from loaders.store import open_store
@@ -166,7 +166,7 @@ def test_the_choices_of_the_command_line_reach_the_importer(tmp_path: Path, fold
 
 def test_wrong_names_and_options_are_refused(tmp_path: Path, folders: Path) -> None:
     code, text = run("celebs", folders, "--out", tmp_path / "s")
-    assert (code, "NAME (='celebs') must be one of fer2013, folder, manifest" in text) == (1, True)
+    assert (code, f"NAME (='celebs') must be one of {', '.join(IMPORTERS)}" in text) == (1, True)
     code, text = run("folder", folders, "--out", tmp_path / "s", "--skip-damaged")
     assert (code, "--skip-damaged must be left out for folder; it has --classes, --label, --seed" in text) == (1, True)
     code, text = run("folder", folders, "--out", tmp_path / "s", "--fit", "pad")
