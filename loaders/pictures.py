@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from loaders.crops import Square, cut
 from loaders.importers.base import Picture
 
 Fit = Literal["crop", "stretch"]
@@ -59,13 +60,14 @@ class UnreadableError(Exception):
         self.detail = detail
 
 
-def decode(picture: Picture, form: Form, box: Box | None = None) -> NDArray[np.uint8]:
+def decode(picture: Picture, form: Form, box: Box | Square | None = None) -> NDArray[np.uint8]:
     """Decode, crop and resize one picture.
 
     Args:
         picture: File, encoded bytes or decoded pixels.
         form: Size and colour; with colour "auto" a gray picture gives one channel and any other three.
-        box: Crop in pixels of the upright picture, cut off at its edges.
+        box: Crop in pixels of the upright picture: a box, cut off at its edges, or a square, which shows the nearest
+            edge pixel where it reaches over.
 
     Returns:
         uint8 "h w c", c = 1 or 3.
@@ -82,7 +84,10 @@ def decode(picture: Picture, form: Form, box: Box | None = None) -> NDArray[np.u
             return kept
     image = _in_colour(_upright(picture), form.colour)
     if form.size is not None:
-        image = _resized(image, form.size, form.fit, box)
+        if isinstance(box, Square):
+            image = _squared(image, form.size, box)
+        else:
+            image = _resized(image, form.size, form.fit, box)
     pixels = np.array(image, dtype=np.uint8)
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
@@ -160,3 +165,13 @@ def _resized(image: Image.Image, size: int, fit: Fit, box: Box | None) -> Image.
         left, top = left + (width - side) // 2, top + (height - side) // 2
         right, bottom = left + side, top + side
     return image.resize((size, size), Image.Resampling.LANCZOS, (left, top, right, bottom), reducing_gap=3.0)
+
+
+def _squared(image: Image.Image, size: int, square: Square) -> Image.Image:
+    left, top, right, bottom = square.bounds()
+    if not (left < image.width and top < image.height and right > 0 and bottom > 0):
+        raise UnreadableError("box outside the picture", f"{square} of a {image.width} x {image.height} picture")
+    inside = left >= 0 and top >= 0 and right <= image.width and bottom <= image.height
+    if square.turn == 0.0 and inside:
+        return image.resize((size, size), Image.Resampling.LANCZOS, (left, top, right, bottom), reducing_gap=3.0)
+    return cut(image, square, size)

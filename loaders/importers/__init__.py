@@ -4,15 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from loaders.importers.affectnet2017 import AffectNet2017
+from loaders.importers.affectnet2021 import AffectNet2021
+from loaders.importers.aflw2000 import Aflw2000
 from loaders.importers.base import Contents, Importer, Record, Skipped
+from loaders.importers.biwi import Biwi
+from loaders.importers.celeba import CelebA
+from loaders.importers.ckplus48 import CkPlus48
+from loaders.importers.fairface import FairFace
 from loaders.importers.fer2013 import Fer2013
 from loaders.importers.folder import ClassFolders
 from loaders.importers.manifest import ManifestFile
+from loaders.importers.pointing04 import Pointing04
+from loaders.importers.rafdb import RafDb
+from loaders.importers.utkface import UtkFace
+from loaders.importers.w300lp import W300Lp
 
 IMPORTERS: dict[str, Callable[..., Importer]] = {
+    "affectnet2017": AffectNet2017,
+    "affectnet2021": AffectNet2021,
     "fer2013": Fer2013,
+    "rafdb": RafDb,
+    "ckplus48": CkPlus48,
+    "fairface": FairFace,
+    "utkface": UtkFace,
+    "celeba": CelebA,
+    "300wlp": W300Lp,
+    "aflw2000": Aflw2000,
+    "biwi": Biwi,
+    "pointing04": Pointing04,
     "folder": ClassFolders,
     "manifest": ManifestFile,
 }
 
-__all__ = ["IMPORTERS", "ClassFolders", "Contents", "Fer2013", "Importer", "ManifestFile", "Record", "Skipped"]
+__all__ = [
+    "IMPORTERS",
+    "AffectNet2017",
+    "AffectNet2021",
+    "Aflw2000",
+    "Biwi",
+    "CelebA",
+    "CkPlus48",
+    "ClassFolders",
+    "Contents",
+    "FairFace",
+    "Fer2013",
+    "Importer",
+    "ManifestFile",
+    "Pointing04",
+    "RafDb",
+    "Record",
+    "Skipped",
+    "UtkFace",
+    "W300Lp",
+]

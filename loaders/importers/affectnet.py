@@ -1,0 +1,45 @@
+"""What both releases of AffectNet share: expressions and their numbers, unknown values, and what becomes of splits."""
+
+from __future__ import annotations
+
+import math
+
+from loaders.base import Classes, Label, Numbers
+from loaders.importers.layout import held_out_note
+
+EXPRESSIONS = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt")
+"""Place in this list = number in the source."""
+NO_EXPRESSION = {8: "None", 9: "Uncertain", 10: "No-Face"}
+UNKNOWN = -2.0
+NOTE = (
+    "expression: faces marked None (8), Uncertain (9) or No-Face (10) are left out and listed as skipped; "
+    "affect: valence and arousal in -1..1, missing where the source says -2"
+)
+
+
+def labels(contempt: bool) -> dict[str, Label]:
+    """Declared labels; without `contempt` the set of 7 classes."""
+    names = EXPRESSIONS if contempt else EXPRESSIONS[:-1]
+    return {"expression": Classes(names), "affect": Numbers(("valence", "arousal"))}
+
+
+def is_expression(number: int) -> bool:
+    """Whether the source knows it, as an expression or as one of the marks for none."""
+    return 0 <= number < len(EXPRESSIONS) or number in NO_EXPRESSION
+
+
+def left_out(number: int) -> str:
+    """Why a face of this number is skipped."""
+    return f"expression is {NO_EXPRESSION[number]}" if number in NO_EXPRESSION else "Contempt is not asked for"
+
+
+def affect(valence: float, arousal: float) -> tuple[float, float]:
+    """With NaN where unknown."""
+    return tuple(math.nan if value == UNKNOWN else value for value in (valence, arousal))  # type: ignore[return-value]
+
+
+def split_notes(val_share: float, seed: int) -> tuple[str, ...]:
+    """What the splits are."""
+    if val_share:
+        return "test is the source's validation set, its only public test", held_out_note(val_share, seed, "expression")
+    return ("val is the source's validation set, its only public test: what is chosen on it is optimistic",)

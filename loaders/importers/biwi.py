@@ -1,0 +1,164 @@
+"""BIWI Kinect Head Pose (Fanelli et al., 2013): 15,678 frames of 20 people turning their heads before a Kinect."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from loaders.crops import Crop, Square, check_crop
+from loaders.holdout import by_group, check_shares
+from loaders.importers.base import Contents, Record, Skipped
+from loaders.importers.layout import check_folder
+from loaders.importers.pose_files import POSE, POSE_NOTE
+
+HEAD = 240.0
+"""Side in mm of the square cut around the centre of a head: about its height (ours)."""
+SEQUENCE = re.compile(r"\d\d")
+# Four people were recorded twice. Source: the data set's own list of sequences.
+AGAIN = {"15": "03", "18": "05", "21": "02", "22": "07"}
+
+
+@dataclass(frozen=True, slots=True)
+class Biwi:
+    """`NN/frame_NNNNN_rgb.png` with `frame_NNNNN_pose.txt` (3 x 3 rotation, blank line, translation in mm).
+
+    The rotation takes the head to the camera's frame: x to the image's right, y down, z away from the camera; a head
+    that looks into the camera is the identity. In that frame 300W-LP's R = Rx(pitch) Ry(yaw) Rz(roll) reads
+    Rx(-pitch) Ry(yaw) Rz(roll) with the usual right-handed matrices, from which the angles are taken; they equal those
+    of Hopenet's protocol. Rotations are of the depth camera, from which the colour camera is turned by one degree;
+    published results leave that degree in, and so does this importer.
+
+    Attributes:
+        source: The folder of sequences 01 to 24, or one that holds it as `hpdb` or `faces_0`.
+        crop: "box" cuts a square of 240 mm around the head's centre, projected with the sequence's `rgb.cal`; "none"
+            keeps whole frames. Turning faces upright ("align") would make their roll wrong.
+        margin: Share of the crop's side that is added on each side.
+        val_share: Share of the people in val.
+        test_share: Share of the people in test. All by default: BIWI tests models trained on 300W-LP. The protocol that
+            trains on BIWI itself takes about 0.3.
+        seed: Chooses the people.
+    """
+
+    source: Path
+    crop: Crop = "box"
+    margin: float = 0.0
+    val_share: float = 0.0
+    test_share: float = 1.0
+    seed: int = 0
+
+    def survey(self) -> Contents:
+        """Find sequences and, for crops, their calibration.
+
+        Raises:
+            ValueError: No sequence is there, one has no readable `rgb.cal` though it is needed, or an option is out of
+                range.
+        """
+        where = f"biwi {self.source}"
+        check_crop(where, self.crop, self.margin, ("none", "box"))
+        check_shares(where, test_share=self.test_share, val_share=self.val_share)
+        check_folder("biwi", self.source)
+        root = next((self.source / n for n in ("hpdb", "faces_0") if (self.source / n).is_dir()), self.source)
+        sequences = sorted(path for path in root.iterdir() if path.is_dir() and SEQUENCE.fullmatch(path.name))
+        total = sum(1 for sequence in sequences for _ in sequence.glob("*_rgb.png"))
+        if not total:
+            raise ValueError(
+                f"{where}: must hold folders 01 to 24 of frame_00003_rgb.png; there are none, name the folder that does"
+            )
+        cameras = {path.name: read_camera(path / "rgb.cal") for path in sequences} if self.crop == "box" else {}
+        split_of = by_group(map(_person, sequences), {"test": self.test_share, "val": self.val_share}, self.seed)
+        counts = {split: list(split_of.values()).count(split) for split in ("train", "val", "test")}
+        return Contents(
+            labels={"pose": POSE},
+            notes=(
+                POSE_NOTE,
+                "converted from rotations of the depth camera, as published results do",
+                f"people a split: {', '.join(f'{n} in {split}' for split, n in counts.items())}",
+            ),
+            records=lambda: self._records(sequences, cameras, split_of),
+            total=total,
+        )
+
+    def _records(
+        self, sequences: list[Path], cameras: dict[str, Camera], split_of: dict[str, str]
+    ) -> Generator[Record | Skipped, None, None]:
+        for sequence in sequences:
+            split = split_of[_person(sequence)]
+            for picture in sorted(sequence.glob("*_rgb.png")):
+                path = str(picture.relative_to(self.source))
+                file = picture.with_name(picture.name.replace("_rgb.png", "_pose.txt"))
+                numbers = _numbers(file)
+                if numbers.size != 12:
+                    yield Skipped(path, "unreadable pose", f"{file.name} must hold 12 numbers")
+                    continue
+                rotation, translation = numbers[:9].reshape(3, 3), numbers[9:]
+                if np.abs(rotation @ rotation.T - np.eye(3)).max() > 0.01:
+                    yield Skipped(path, "unreadable pose", f"{file.name} must hold a rotation")
+                    continue
+                square = None
+                if self.crop == "box":
+                    square = cameras[sequence.name].square(translation, HEAD * (1 + 2 * self.margin))
+                    if square is None:
+                        yield Skipped(path, "head behind the camera", file.name)
+                        continue
+                yield Record(split, path, {"pose": angles(rotation)}, picture, square)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Camera:
+    """The colour camera: `rotation` and `translation` (mm) take points of the depth camera to it."""
+
+    matrix: Float64[np.ndarray, "3 3"]
+    rotation: Float64[np.ndarray, "3 3"]
+    translation: Float64[np.ndarray, " 3"]
+
+    def square(self, centre: Float64[np.ndarray, " 3"], side: float) -> Square | None:
+        """Where a square of `side` mm about a point stands in the picture; None behind the camera."""
+        point = self.rotation @ centre + self.translation
+        if not (np.isfinite(point).all() and point[2] > 0):
+            return None
+        x, y, _ = (self.matrix @ (point / point[2])).tolist()
+        # The calibration counts pixel centres from 0.
+        return Square(x + 0.5, y + 0.5, float(self.matrix[0, 0] * side / point[2]))
+
+
+def read_camera(file: Path) -> Camera:
+    """Read a `.cal` file: 3 x 3 matrix, four numbers of distortion, 3 x 3 rotation, translation, width and height.
+
+    Raises:
+        ValueError: It is missing or holds other numbers.
+    """
+    numbers = _numbers(file)
+    if numbers.size < 25:
+        raise ValueError(
+            f"biwi {file}: must hold the calibration of the colour camera; it "
+            f"{'is damaged' if file.is_file() else 'is not there'}, take it from the data set or pass --crop none"
+        )
+    # Distortion is 0 0 0 0 in every file of the data set, or left out by some copies.
+    rest = numbers[9:] if numbers.size < 27 else numbers[13:]
+    return Camera(numbers[:9].reshape(3, 3), rest[:9].reshape(3, 3), rest[9:12])
+
+
+def angles(rotation: Float64[np.ndarray, "3 3"]) -> tuple[float, float, float]:
+    """Yaw, pitch, roll in degrees of a rotation from head to camera (x right, y down, z away); see `Biwi`."""
+    yaw = math.atan2(rotation[0, 2], math.hypot(rotation[0, 0], rotation[0, 1]))
+    pitch = math.atan2(rotation[1, 2], rotation[2, 2])
+    roll = math.atan2(-rotation[0, 1], rotation[0, 0])
+    return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
+
+
+def _numbers(file: Path) -> Float64[np.ndarray, " n"]:
+    """All numbers of a text file; none where it is missing or holds something else."""
+    try:
+        return np.array(file.read_text(encoding="ascii").split(), dtype=np.float64)
+    except (OSError, ValueError):
+        return np.empty(0)
+
+
+def _person(sequence: Path) -> str:
+    return AGAIN.get(sequence.name, sequence.name)

@@ -1,0 +1,128 @@
+"""Pointing'04 (Gourier, Hall and Crowley, 2004): 2,790 faces of 15 people looking at markers around a room."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from loaders.crops import Crop, Square, around_box, check_crop
+from loaders.holdout import by_group, check_shares
+from loaders.importers.base import Contents, Record, Skipped
+from loaders.importers.layout import check_folder, csv_rows, pictures_below
+from loaders.importers.pose_files import POSE, POSE_NOTE
+
+NAME = re.compile(r"person(\d\d)(\d)(\d\d)([+-]\d+)([+-]\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Pointing04:
+    """`personPPSNN+tilt+pan.jpg` (PP person, S series, NN number), or face crops with `labels.csv`.
+
+    Pan agrees in sign with the yaw of this project, and tilt with its pitch: above 0 looks up. Roll was not measured
+    and is missing. Angles are nominal, in steps of 15 degrees: people were told where to look.
+
+    Attributes:
+        source: The folder of `Person01` to `Person15`, or the one that holds `labels.csv`.
+        crop: "box" cuts the face box of the text file beside each picture, "none" keeps the picture. None takes "none"
+            where there is a `labels.csv`, whose pictures are crops already, and "box" elsewhere.
+        margin: Share of the crop's side that is added on each side.
+        val_share: Share of the people in val.
+        test_share: Share of the people in test.
+        seed: Chooses the people.
+    """
+
+    source: Path
+    crop: Crop | None = None
+    margin: float = 0.25
+    val_share: float = 0.15
+    test_share: float = 0.2
+    seed: int = 0
+
+    def survey(self) -> Contents:
+        """Find pictures and people.
+
+        Raises:
+            ValueError: No picture is there, `labels.csv` is not that of the crops, or an option is out of range.
+        """
+        where = f"pointing04 {self.source}"
+        listed = self.source / "labels.csv"
+        cropped = listed.is_file()
+        crop: Crop = self.crop or ("none" if cropped else "box")
+        check_crop(where, crop, self.margin, ("none",) if cropped else ("none", "box"))
+        check_shares(where, test_share=self.test_share, val_share=self.val_share)
+        check_folder("pointing04", self.source)
+        files = _listed(listed) if cropped else pictures_below(self.source)
+        people = [match[1] for file in files if (match := NAME.fullmatch(file.stem))]
+        if not people:
+            raise ValueError(
+                f"{where}: must hold pictures named person01100-90+0.jpg; there are none, name the folder that does"
+            )
+        split_of = by_group(people, {"test": self.test_share, "val": self.val_share}, self.seed)
+        of = {s: sorted(person for person, split in split_of.items() if split == s) for s in ("train", "val", "test")}
+        return Contents(
+            labels={"pose": POSE},
+            notes=(
+                POSE_NOTE,
+                "yaw is pan and pitch is tilt, nominal, in steps of 15 degrees; roll is missing",
+                f"splits hold different people, chosen by seed {self.seed} (ours): "
+                + "; ".join(f"{split} {' '.join(names) or 'nobody'}" for split, names in of.items()),
+                "whole pictures" if crop == "none" else f"face boxes with a margin of {self.margin:g}",
+            ),
+            records=lambda: self._records(files, split_of, crop),
+            total=len(files),
+        )
+
+    def _records(
+        self, files: list[Path], split_of: dict[str, str], crop: Crop
+    ) -> Generator[Record | Skipped, None, None]:
+        for picture in files:
+            path = str(picture.relative_to(self.source))
+            name = NAME.fullmatch(picture.stem)
+            if name is None:
+                yield Skipped(path, "name without a pose", "it must read personPPSNN+tilt+pan")
+                continue
+            square = _box(picture.with_suffix(".txt"), self.margin) if crop == "box" else None
+            if square is None and crop == "box":
+                yield Skipped(path, "no face box", f"{picture.stem}.txt is missing or holds none")
+                continue
+            tilt, pan = float(name[4]), float(name[5])
+            yield Record(split_of[name[1]], path, {"pose": (pan, tilt, math.nan)}, picture, square)
+
+
+def _listed(file: Path) -> list[Path]:
+    """The pictures that `labels.csv` names, in its order; its columns must agree with the names."""
+    rows = csv_rows(file)
+    header = next(rows, [])
+    if missing := [name for name in ("file", "person", "tilt", "pan") if name not in header]:
+        raise ValueError(
+            f"pointing04 {file}: columns (={','.join(header)}) must have {', '.join(missing)}; "
+            "take the list of the crops"
+        )
+    folder = file.parent / "faces"
+    folder = folder if folder.is_dir() else file.parent
+    files = []
+    for number, cells in enumerate(rows, start=1):
+        row = dict(zip(header, cells, strict=False))
+        picture = folder / row.get("file", "")
+        name = NAME.fullmatch(picture.stem)
+        said = [row.get(column, "") for column in ("person", "tilt", "pan")]
+        if name is None or said != [name[1], str(int(name[4])), str(int(name[5]))]:
+            raise ValueError(
+                f"pointing04 {file}: row {number} (={','.join(cells)[:60]!r}) must say the person, tilt and pan of its "
+                "file's name; take the list of the crops"
+            )
+        files.append(picture)
+    return files
+
+
+def _box(file: Path, margin: float) -> Square | None:
+    """The face box beside a picture: a line with the picture's name, then `Face`, centre x, y, width and height."""
+    try:
+        words = file.read_text(encoding="ascii", errors="replace").split()
+        x, y, width, height = map(float, words[words.index("Face") + 1 :][:4])
+    except (OSError, ValueError):
+        return None
+    return around_box(x - width / 2, y - height / 2, x + width / 2, y + height / 2, margin)

@@ -1,0 +1,60 @@
+"""`.mat` files of 300W-LP and AFLW2000: head pose and landmarks of one picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from loaders.base import Numbers
+from loaders.crops import Square, around_points
+
+POSE = Numbers(("yaw", "pitch", "roll"))
+"""Degrees in the convention of 300W-LP, for every importer of head pose: yaw > 0 turns the nose to the image's left,
+pitch > 0 looks up, roll > 0 turns the eye line clockwise on the screen."""
+POSE_NOTE = (
+    "pose in degrees: yaw > 0 turns the nose to the image's left, pitch > 0 looks up, roll > 0 turns the eye line "
+    "clockwise on the screen"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PoseFile:
+    """What one file says.
+
+    Attributes:
+        pose: Yaw, pitch, roll in degrees.
+        points: The landmarks that are visible, in pixels; empty where the file has none.
+    """
+
+    pose: tuple[float, float, float]
+    points: Float64[np.ndarray, "n 2"]
+
+    def square(self, margin: float) -> Square | None:
+        """The crop around the visible landmarks; None where they have no extent."""
+        return around_points(self.points, margin)
+
+
+def read_pose_file(file: Path) -> PoseFile | str:
+    """Read `Pose_Para` (pitch, yaw, roll in radians, then what is of no use here) and `pt2d` (2 x 68 or 2 x 21).
+
+    Returns:
+        What it says, or what is wrong with it.
+    """
+    from scipy.io import loadmat  # here, since it takes long to import and only two data sets need it
+
+    try:
+        values = loadmat(file, variable_names=["Pose_Para", "pt2d"])
+    except (OSError, ValueError, TypeError, NotImplementedError, KeyError) as error:
+        return f"{type(error).__name__}: {error}"
+    angles = np.asarray(values.get("Pose_Para", []), dtype=np.float64).ravel()
+    if angles.size < 3 or not np.isfinite(angles[:3]).all():
+        return "Pose_Para must have pitch, yaw and roll"
+    pitch, yaw, roll = np.rad2deg(angles[:3]).tolist()
+    points = np.asarray(values.get("pt2d", np.empty((2, 0))), dtype=np.float64)
+    if points.ndim != 2 or points.shape[0] != 2:
+        return f"pt2d must be 2 x n, it is {' x '.join(map(str, points.shape))}"
+    visible = np.isfinite(points).all(axis=0) & (points != -1.0).any(axis=0)  # (-1, -1) where hidden
+    return PoseFile((yaw, pitch, roll), points[:, visible].T)
