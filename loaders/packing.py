@@ -209,6 +209,8 @@ class StoreWriter:
         try:
             self._part.rename(self._out)  # also over an empty folder
         except OSError as error:
+            if old.exists() and not self._out.exists():
+                old.rename(self._out)
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise ValueError(
                     f"store {self._out}: must not be there yet; another run finished it meanwhile, use that one"

@@ -62,7 +62,8 @@ def prepare(
     origin = describe(importer, form)
     done = _finished(out, origin, force)
     if done is not None:
-        console.print(f"{out} is finished: {done['shape'][0]:,} faces; --force makes it again", **LINE)
+        labels = ", ".join(done["labels"]) or "no labels"
+        console.print(f"{out} is finished: {done['shape'][0]:,} faces, {labels}; --force makes it again", **LINE)
         return done
     contents = importer.survey()
     start = time.perf_counter()

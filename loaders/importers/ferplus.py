@@ -57,9 +57,11 @@ def read_votes(file: Path) -> list[Votes]:
 
 
 def _votes(file: Path, number: int, row: list[str]) -> Votes:
-    if len(row) != len(HEADER) or not all(cell.isascii() and cell.isdigit() for cell in row[2:]):
+    cells = row[2:]
+    digits = "".join(cells)
+    if len(row) != len(HEADER) or not all(cells) or not (digits.isascii() and digits.isdigit()):
         raise ValueError(
             f"ferplus {file}: row {number} (={','.join(row)}) must be a usage, a name and "
             f"{len(HEADER) - 2} counts of votes; take FER+'s {FILE}"
         )
-    return Votes(row[0], tuple(map(int, row[2 : 2 + len(CLASSES)])))
+    return Votes(row[0], tuple(map(int, cells[: len(CLASSES)])))

@@ -44,7 +44,7 @@ def test_a_run_prints_counts_and_a_second_one_finds_it_finished(folders: Path, t
     written = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (tmp_path / "s").iterdir()}
     code, text = run("folder", folders, "--out", tmp_path / "s")
     assert code == 0
-    assert "is finished: 33 faces; --force makes it again" in text
+    assert "is finished: 33 faces, expression; --force makes it again" in text
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (tmp_path / "s").iterdir()} == written
 
 

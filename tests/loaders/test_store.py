@@ -166,6 +166,24 @@ def test_a_store_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.rglob("*")] == ["s", "theirs"]
 
 
+def test_the_old_store_stays_when_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "s", [face(0)])
+    rename = Path.rename
+
+    def refuse_partial(path: Path, target: Path) -> Path:
+        if ".partial-" in path.name:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_partial)
+    with pytest.raises(PermissionError):
+        write(tmp_path / "s", [face(0), face(1)], replace=True)
+    assert len(open_store(tmp_path / "s").manifest) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
 def ended_process() -> int:
     """The id of a process that runs no more."""
     process = subprocess.Popen([sys.executable, "-c", ""])
