@@ -1,4 +1,8 @@
-"""Raw faces to a packed store: `python -m loaders.prepare NAME SOURCE --out DIR [--size N]`."""
+"""Raw faces to a packed store, and what such a store holds.
+
+python -m loaders.prepare NAME SOURCE --out DIR [--size N]
+python -m loaders.prepare --check DIR [--drop-duplicates OUT]
+"""
 
 from __future__ import annotations
 
@@ -8,28 +12,20 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from loaders.check import check, drop_duplicates, print_findings, write_report
 from loaders.importers import IMPORTERS, Importer
 from loaders.packing import StoreWriter
 from loaders.pictures import Form
-from loaders.progress import progress
+from loaders.progress import LINE, progress
 from loaders.reading import read_faces
 from loaders.store import SKIPPED, SOURCE, open_store, read_source
-
-
-class _Line(TypedDict):
-    markup: bool
-    highlight: bool
-    soft_wrap: bool
-
-
-LINE: _Line = {"markup": False, "highlight": False, "soft_wrap": True}  # printed as it is, on one line
 
 
 def prepare(
@@ -142,6 +138,8 @@ def _report(source: Mapping[str, Any], out: Path, seconds: float, console: Conso
         for example in skipped["examples"]:
             table.add_row(*(escape(example[column]) for column in ("path", "reason", "detail")))
         console.print(table)
+        for reason, number in skipped["reasons"].items():
+            console.print(f"skipped, {reason}: {number:,}", **LINE)
         if skipped["total"] > len(skipped["examples"]):
             console.print(f"all of them are in {out / SKIPPED}", **LINE)
     n, h, w, c = source["shape"]
@@ -161,17 +159,58 @@ def _importer(name: str, source: Path, options: Mapping[str, Any]) -> Importer:
     return IMPORTERS[name](source, **given)
 
 
+def check_store(store: Path, *, report: Path | None, without: Path | None, console: Console) -> None:
+    """Check a prepared store, print what was found and write it beside the store.
+
+    Args:
+        store: The store.
+        report: Folder for `check.json`, `duplicates.csv` and `sheet.png`; None takes NAME-check beside the store.
+        without: Where a store without duplicates is written; None writes none.
+        console: Where progress and tables are printed.
+
+    Raises:
+        ValueError: The store is missing or damaged, or `without` holds something.
+        OSError: A folder cannot be written.
+    """
+    folder = report or store.resolve().with_name(f"{store.resolve().name}-check")
+    findings = check(store, console=console)
+    print_findings(findings, console)
+    write_report(store, folder, findings)
+    console.print(f"examples, all duplicates and a contact sheet are in {folder}", **LINE)
+    if without is not None:
+        drop_duplicates(store, without, findings, console=console)
+        left = read_source(without)["shape"][0]
+        console.print(f"{without}: {left:,} faces without duplicates", **LINE)
+
+
 def main(
-    name: Annotated[str, typer.Argument(help=f"What the source is: {', '.join(IMPORTERS)}.")],
-    source: Annotated[Path, typer.Argument(help="The file or folder as it was published.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; must be new, empty or a finished store.")],
+    name: Annotated[str | None, typer.Argument(help=f"What the source is: {', '.join(IMPORTERS)}.")] = None,
+    source: Annotated[Path | None, typer.Argument(help="The file or folder as it was published.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; must be new, empty or a finished store.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the stored square; left out: as the pictures are.")] = None,
     fit: Annotated[str, typer.Option(help="Pictures that are not square: crop (centre square) or stretch.")] = "crop",
     colour: Annotated[str, typer.Option(help="gray, rgb, or auto: gray if all pictures are gray.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace a finished store.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads; left out: cores + 1.")] = None,
-    val_share: Annotated[float | None, typer.Option(help="folder, fer2013 folders: share of train for val.")] = None,
-    seed: Annotated[int | None, typer.Option(help="folder, fer2013 folders: chooses that val.")] = None,
+    crop: Annotated[
+        str | None, typer.Option(help="Face crop, where the source has boxes or landmarks: none, box or align.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Share of the crop's side that is added on each side, 0 to 2.")
+    ] = None,
+    val_share: Annotated[
+        float | None, typer.Option(help="Share of train (or of the people) for val, where the source has none.")
+    ] = None,
+    test_share: Annotated[
+        float | None, typer.Option(help="Share of the pictures or people for test, where the source has no splits.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Chooses what --val-share and --test-share hold out.")] = None,
+    contempt: Annotated[
+        bool | None, typer.Option("--contempt/--no-contempt", help="affectnet: 8 classes, or 7 without Contempt.")
+    ] = None,
+    wild: Annotated[
+        bool | None, typer.Option("--wild", help="celeba: the pictures as they were found, not the aligned ones.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="folder: name of the label that its classes give.")] = None,
     classes: Annotated[
         list[str] | None, typer.Option(help="folder: a,b,c; manifest: LABEL=a,b,c (may be repeated). Sets the order.")
@@ -180,19 +219,46 @@ def main(
     skip_damaged: Annotated[
         bool | None, typer.Option("--skip-damaged", help="fer2013: leave rows with broken pixels out.")
     ] = None,
+    checked: Annotated[
+        Path | None, typer.Option("--check", help="Instead of NAME SOURCE: a prepared store to look through.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="--check: folder for its findings; left out: STORE-check.")
+    ] = None,
+    without: Annotated[
+        Path | None, typer.Option("--drop-duplicates", help="--check: write a store without exact duplicates here.")
+    ] = None,
 ) -> None:
     """Prepare raw faces: decode, check, and write a packed store that training reads."""
     options = {
+        "crop": crop,
+        "margin": margin,
         "val_share": val_share,
+        "test_share": test_share,
         "seed": seed,
+        "contempt": contempt,
+        "wild": wild,
         "label": label,
         "classes": tuple(classes) if classes else None,
         "ferplus": ferplus,
         "skip_damaged": skip_damaged,
     }
+    console = Console()
     try:
+        if checked is not None:
+            if any(value is not None for value in (name, source, out, *options.values())):
+                raise ValueError(
+                    f"prepare: --check (={checked}) must stand alone or with --report and --drop-duplicates; "
+                    "leave NAME, SOURCE and their options out"
+                )
+            check_store(checked, report=report, without=without, console=console)
+            return
+        if name is None or source is None or out is None:
+            raise ValueError("prepare: NAME, SOURCE and --out must be given; or --check STORE looks through a store")
+        if report is not None or without is not None:
+            raise ValueError("prepare: --report and --drop-duplicates must go with --check; add --check STORE")
         form = Form(size, fit, colour)  # type: ignore[arg-type]  # refuses what is none of the choices
-        prepare(_importer(name, source, options), out, form, force=force, workers=workers, console=Console())
+        prepare(_importer(name, source, options), out, form, force=force, workers=workers, console=console)
     except (ValueError, OSError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error

@@ -1,15 +1,25 @@
-"""How far a long run is: a bar on a terminal, a plain line now and then elsewhere."""
+"""What a long run tells a person: a bar on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypedDict
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 LINE_SECONDS = 5.0
+
+
+class _Line(TypedDict):
+    markup: bool
+    highlight: bool
+    soft_wrap: bool
+
+
+LINE: _Line = {"markup": False, "highlight": False, "soft_wrap": True}  # printed as it is, on one line
 
 
 @contextmanager

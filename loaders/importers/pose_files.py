@@ -56,5 +56,6 @@ def read_pose_file(file: Path) -> PoseFile | str:
     points = np.asarray(values.get("pt2d", np.empty((2, 0))), dtype=np.float64)
     if points.ndim != 2 or points.shape[0] != 2:
         return f"pt2d must be 2 x n, it is {' x '.join(map(str, points.shape))}"
-    visible = np.isfinite(points).all(axis=0) & (points != -1.0).any(axis=0)  # (-1, -1) where hidden
+    # AFLW2000 writes hidden points as (-1, 452): one coordinate is enough to tell them.
+    visible = np.isfinite(points).all(axis=0) & (points != -1.0).all(axis=0)
     return PoseFile((yaw, pitch, roll), points[:, visible].T)
