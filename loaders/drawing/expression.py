@@ -28,22 +28,22 @@ class Units(Table):
     The range of a column is the movement that has nothing to do with the expression.
     """
 
-    au1: Array = between(0.0, -0.072, 0.084)  # inner brow raiser
-    au2: Array = between(0.0, -0.072, 0.084)  # outer brow raiser
-    au4: Array = between(0.0, -0.06, 0.096)  # brow lowerer
-    au5: Array = between(0.0, -0.072, 0.072)  # upper lid raiser
-    au6: Array = between(0.0, -0.036, 0.072)  # cheek raiser
-    au7: Array = between(0.0, -0.048, 0.096)  # lid tightener
-    au9: Array = between(0.0, 0.0, 0.048)  # nose wrinkler
-    au10: Array = between(0.0, -0.03, 0.048)  # upper lip raiser
-    au12: Array = between(0.0, -0.048, 0.06)  # lip corner puller
-    au15: Array = between(0.0, -0.048, 0.06)  # lip corner depressor
+    au1: Array = between(0.0, -0.07, 0.08)  # inner brow raiser
+    au2: Array = between(0.0, -0.07, 0.08)  # outer brow raiser
+    au4: Array = between(0.0, -0.06, 0.1)  # brow lowerer
+    au5: Array = between(0.0, -0.07, 0.07)  # upper lid raiser
+    au6: Array = between(0.0, -0.04, 0.07)  # cheek raiser
+    au7: Array = between(0.0, -0.05, 0.1)  # lid tightener
+    au9: Array = between(0.0, 0.0, 0.05)  # nose wrinkler
+    au10: Array = between(0.0, -0.03, 0.05)  # upper lip raiser
+    au12: Array = between(0.0, -0.05, 0.06)  # lip corner puller
+    au15: Array = between(0.0, -0.05, 0.06)  # lip corner depressor
     au17: Array = between(0.0, -0.03, 0.06)  # chin raiser
-    au20: Array = between(0.0, -0.048, 0.06)  # lip stretcher
-    au23: Array = between(0.0, 0.0, 0.084)  # lip tightener
+    au20: Array = between(0.0, -0.05, 0.06)  # lip stretcher
+    au23: Array = between(0.0, 0.0, 0.08)  # lip tightener
     au25: Array = between(0.0, -0.03, 0.06)  # lips part
-    au26: Array = between(0.0, 0.0, 0.036)  # jaw drop
-    au43: Array = between(0.0, 0.0, 0.084)  # eyes closed
+    au26: Array = between(0.0, 0.0, 0.04)  # jaw drop
+    au43: Array = between(0.0, 0.0, 0.08)  # eyes closed
 
 
 _PROTOTYPES: dict[str, tuple[dict[str, float], ...]] = {
