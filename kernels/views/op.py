@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float32, Int16, Int64, UInt8
@@ -132,6 +133,13 @@ def _render_views(
         samples = slice(start, start + block)
         out[:, samples] = render(samples)
     return out
+
+
+@_render_views.register_kernel("cuda")
+def _(*arguments: Any) -> Tensor:
+    from kernels.views import triton_kernel  # only where it runs: Triton takes a while to import
+
+    return triton_kernel.render_views(*arguments)
 
 
 @_render_views.register_fake
