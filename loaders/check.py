@@ -150,7 +150,9 @@ def drop_duplicates(path: str | Path, out: Path, findings: Findings, *, console:
     lost = {name: sum(_split(manifest, sample) == name for sample in stays) for name in manifest.splits}
     counts = ", ".join(f"{number:,} from {name}" for name, number in lost.items())
     note = f"exact duplicates were dropped ({counts}): of equal pictures one in test stays, else in val, else the first"
-    origin = dict(store.source["origin"]) | {"without_duplicates_of": str(Path(path).resolve())}
+    # Another origin than that of the store with them, so that `prepare` does not take one for the other.
+    origin = dict(store.source["origin"])
+    origin["options"] = origin.get("options", {}) | {"drop_duplicates": True}
     with (
         StoreWriter(out, manifest.labels, origin=origin, notes=[*store.source.get("notes", []), note]) as writer,
         progress("faces", len(manifest), console or Console(quiet=True)) as advance,

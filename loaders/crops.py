@@ -114,7 +114,8 @@ def cut(image: Image.Image, square: Square, size: int) -> Image.Image:
     """Show a square of a picture upright, `size` pixels a side.
 
     Pixels are averaged down to two to four times the size, turned there with bicubic interpolation where a turn is
-    asked for, and brought to size with Lanczos. Memory depends on `size`, not on the square.
+    asked for, and brought to size with Lanczos. Memory depends on `size`, not on the square. Beyond the picture the
+    nearest pixel is shown, of the averaged picture where pixels are averaged.
 
     Args:
         image: Mode L or RGB.
