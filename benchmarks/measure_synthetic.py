@@ -237,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=20, help="of the network; 20 take about a minute on 2 cores")
-    parser.add_argument("--decay", type=float, nargs="+", default=[0.03, 0.3, 1.0], help="L2 of the linear classifier")
+    parser.add_argument("--decay", type=float, nargs="+", default=[0.3, 3.0], help="L2 of the linear classifier")
     args = parser.parse_args(argv)
     if args.sheet:
         sheet(args.sheet, seed=args.seed, side=96, columns=9)

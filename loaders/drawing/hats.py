@@ -6,13 +6,13 @@ import numpy as np
 
 from loaders.drawing import colour
 from loaders.drawing.head import Head, column, joined
-from loaders.drawing.stack import BELOW_HAT, OPENING, Stack
+from loaders.drawing.stack import BELOW_HAT, HAT, OPENING, Stack
 
 CAP, BEANIE, SCARF = 1.0, 2.0, 3.0
 
-_AZIMUTH = np.linspace(-1.9, 1.9, 25)
+_AZIMUTH = np.linspace(-2.0, 2.0, 27)
 _BRIM = np.linspace(-0.95, 0.95, 11)
-_BELOW = np.array([(1.7, 2.6, 0.0), (-1.7, 2.6, 0.0)])
+_BELOW = np.array([(2.6, 2.6, -0.8), (-2.6, 2.6, -0.8)])
 
 
 def hats(stack: Stack, head: Head) -> None:
@@ -38,8 +38,8 @@ def hats(stack: Stack, head: Head) -> None:
     edge = head.beyond(around, centre, radius)
     below = np.concatenate([edge, head.flat(np.broadcast_to(_BELOW, (n, 2, 3)))], axis=1)
     stack.polygon(below, cloth, 0.0, keep=BELOW_HAT)
-    stack.polygon(head.ellipsoid(centre[:, None], radius[:, None]), cloth, cap + beanie, carve=BELOW_HAT)
-    stack.stroke(edge, column(0.17, n), cloth * 0.80, beanie)
+    stack.polygon(head.ellipsoid(centre[:, None], radius[:, None]), cloth, cap + beanie, carve=BELOW_HAT, keep=HAT)
+    stack.stroke(edge, column(0.17, n), cloth * 0.80, beanie, clip=HAT)
     inner = joined(0.98 * np.sin(_BRIM), column(rim, n) + 0.02, c[..., 2] + 1.08 * np.cos(_BRIM))
     outer = joined(
         0.95 * np.sin(_BRIM), column(rim, n) + 0.10, c[..., 2] + 1.08 * np.cos(_BRIM) + 0.60 * np.cos(1.5 * _BRIM)

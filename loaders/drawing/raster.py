@@ -8,18 +8,19 @@ faces without holding the interpreter lock; each face is computed alone, so its 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8, UInt64
-from numba import njit
 
-from loaders.drawing.stack import SLOTS, Layers
+from kernels.numba_jit import part, whole
+from loaders.drawing.stack import SLOTS, Array, Layers
 
 _REACH = 3.0  # a blob ends at this many standard deviations
 
 
-@njit(cache=True, nogil=True)
-def _area(xy, first, last, size, area, box):  # type: ignore[no-untyped-def]
+@part
+def _area(xy: Array, first: int, last: int, size: int, area: Array, box: Any) -> bool:
     """Write the share of each pixel covered by one closed polygon into area[y, x] inside `box` (x0, x1, y0, y1)."""
     left = right = xy[first, 0]
     top = bottom = xy[first, 1]
@@ -88,8 +89,8 @@ def _area(xy, first, last, size, area, box):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
-def _splat(xy, first, size, area, box):  # type: ignore[no-untyped-def]
+@part
+def _splat(xy: Array, first: int, size: int, area: Array, box: Any) -> bool:
     """Write a Gaussian blob into area: centre and two conjugate axes, one standard deviation long."""
     cx, cy = xy[first, 0], xy[first, 1]
     ux, uy = xy[first + 1, 0] - cx, xy[first + 1, 1] - cy
@@ -110,8 +111,8 @@ def _splat(xy, first, size, area, box):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
-def _shade(solid, light, size, shade):  # type: ignore[no-untyped-def]
+@part
+def _shade(solid: Array, light: Array, size: int, shade: Array) -> None:
     """Brightness of each pixel as if the head were one ellipsoid under one lamp; its rim goes on outside it."""
     cx, cy = solid[0], solid[1]
     qxx, qxy, qyy, qxz, qyz, qzz = solid[2], solid[3], solid[4], solid[5], solid[6], solid[7]
@@ -128,8 +129,8 @@ def _shade(solid, light, size, shade):  # type: ignore[no-untyped-def]
             shade[y, x] = light[3] + light[4] * max(cosine, 0.0)
 
 
-@njit(cache=True, nogil=True)
-def _ground(ground, size, canvas):  # type: ignore[no-untyped-def]
+@part
+def _ground(ground: Array, size: int, canvas: Array) -> None:
     """A two-colour gradient with a woven texture of `ground[8]` gray levels."""
     for y in range(size):
         v = (y + 0.5) / size - 0.5
@@ -143,8 +144,8 @@ def _ground(ground, size, canvas):  # type: ignore[no-untyped-def]
                 canvas[y, x, c] = ground[c] * (1.0 - t) + ground[3 + c] * t + weave
 
 
-@njit(cache=True, nogil=True)
-def _blur(canvas, other, sigma, size):  # type: ignore[no-untyped-def]
+@part
+def _blur(canvas: Array, other: Array, sigma: float, size: int) -> None:
     """A separable Gaussian of `sigma` pixels in place; outside the picture the nearest edge pixel."""
     reach = math.ceil(3.0 * sigma)
     weight = np.empty(2 * reach + 1)
@@ -169,8 +170,8 @@ def _blur(canvas, other, sigma, size):  # type: ignore[no-untyped-def]
                 canvas[y, x, c] = s
 
 
-@njit(cache=True, nogil=True)
-def _grain(key, index):  # type: ignore[no-untyped-def]
+@part
+def _grain(key: Any, index: int) -> float:
     """A standard, nearly normal number: splitmix64 of (key, index), its four 16-bit parts summed (Irwin-Hall)."""
     z = key + np.uint64(index + 1) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -181,8 +182,8 @@ def _grain(key, index):  # type: ignore[no-untyped-def]
     return (np.float64(parts) / 65536.0 - 2.0) * 1.7320508075688772  # four uniforms have variance 4 / 12
 
 
-@njit(cache=True, nogil=True)
-def _sensor(canvas, tone, blur, noise, key, size, out):  # type: ignore[no-untyped-def]
+@part
+def _sensor(canvas: Array, tone: Array, noise: float, key: Any, size: int, out: Any) -> None:
     """Gain per channel, contrast about mid gray, noise (half of it common to the channels), rounding to 0..255."""
     for y in range(size):
         for x in range(size):
@@ -195,8 +196,26 @@ def _sensor(canvas, tone, blur, noise, key, size, out):  # type: ignore[no-untyp
                 out[y, x, c] = np.uint8(min(max(value, 0.0), 255.0) + 0.5)
 
 
-@njit(cache=True, nogil=True)
-def _paint(xy, first, soft, clip, carve, keep, lit, paint, solid, light, ground, tone, blur, noise, key, slots, out):  # type: ignore[no-untyped-def]
+@whole
+def _paint(
+    xy: Array,
+    first: Any,
+    soft: Any,
+    clip: Any,
+    carve: Any,
+    keep: Any,
+    lit: Array,
+    paint: Array,
+    solid: Array,
+    light: Array,
+    ground: Array,
+    tone: Array,
+    blur: Array,
+    noise: Array,
+    key: Any,
+    slots: int,
+    out: Any,
+) -> None:
     n, size = out.shape[0], out.shape[1]
     canvas, other = np.empty((size, size, 3)), np.empty((size, size, 3))
     area, shade = np.empty((size, size + 2)), np.empty((size, size))
@@ -232,7 +251,7 @@ def _paint(xy, first, soft, clip, carve, keep, lit, paint, solid, light, ground,
                             canvas[y, x, c] += cover * (paint[i, k, c] * glow - canvas[y, x, c])
         if blur[i] > 0.15:  # narrower than this, the neighbours' weight is below 1e-9
             _blur(canvas, other, blur[i], size)
-        _sensor(canvas, tone[i], blur[i], noise[i], key[i], size, out[i])
+        _sensor(canvas, tone[i], noise[i], key[i], size, out[i])
 
 
 def paint(

@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float64, Int8, Int64
 
 Array = npt.NDArray[np.float64]
 
-NONE, HEAD, NECK, HAIR, OPENING, BELOW_HAT, EYE_LEFT, EYE_RIGHT, MOUTH = -1, 0, 1, 2, 3, 4, 5, 6, 7
+NONE, HEAD, NECK, HAIR, OPENING, BELOW_HAT, HAT, EYE_LEFT, EYE_RIGHT, MOUTH = -1, 0, 1, 2, 3, 4, 5, 6, 7, 8
 """Coverage planes: a layer may keep its coverage in one, and later layers may be clipped to it or carved by it."""
-SLOTS = 8
+SLOTS = 9
 
 
 @dataclass(frozen=True, slots=True)
