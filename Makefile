@@ -29,8 +29,14 @@ help:  ## list these targets
 	@echo "ARGS='-k puzzle'   passed to pytest by \`make tests\` and \`make test\`"
 	@echo "WORKERS=1          processes that run tests; as many as cores, 4 at most"
 
-demo: $(CORE)  ## install the core, train the embedded recipe, print where the report is
-	$(BIN)/python -m engine.demo
+DEMO := demo demo-supervised demo-supervised_equal_cost
+
+demo: $(CORE)  ## install the core, train the embedded recipe and its two baselines, print where the report is
+	$(BIN)/python -m engine.run recipes/demo.py:supervised --resume
+	$(BIN)/python -m engine.run recipes/demo.py:supervised_equal_cost --resume
+	$(BIN)/python -m engine.run recipes/demo.py --resume
+	$(BIN)/python -m engine.compare $(DEMO:%=runs/%)
+	@echo "report: runs/demo/report.md"
 
 test: ffcv lint types tests  ## install everything, then lint, types and tests: what CI runs
 

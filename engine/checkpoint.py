@@ -26,6 +26,9 @@ from engine.files import whole, write_json
 
 LAST, BEFORE, BEST = "last", "before", "best"
 
+ABOUT = "about"
+"""The key of the metadata: what the weights are of, as JSON."""
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -62,7 +65,8 @@ def save(folder: Path, name: str, model: nn.Module, about: Mapping[str, Any], st
 def _write(folder: Path, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with whole(folder / "weights.safetensors") as path:
-        _save_tensors(tensors, path, {key: json.dumps(value) for key, value in about.items()})
+        # One entry: safetensors writes several in no fixed order, and equal runs would differ in their hash.
+        _save_tensors(tensors, path, {ABOUT: json.dumps(dict(about))})
     with whole(folder / "state.pt") as path:
         torch.save(dict(state), path)
     hashes = {name: _hash(folder / name) for name in ("weights.safetensors", "state.pt")}
@@ -131,9 +135,9 @@ def load_weights(path: Path) -> Weights:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
         raise ValueError(f"checkpoint: {file} is cut or damaged ({error}); take another one") from error
-    if "classes" not in metadata:
+    if ABOUT not in metadata:
         raise ValueError(f"checkpoint: {file} has no class names, it was not written by this engine")
-    return Weights(tensors, {key: json.loads(value) for key, value in metadata.items()})
+    return Weights(tensors, json.loads(metadata[ABOUT]))
 
 
 def fill(model: nn.Module, weights: Weights, classes: Mapping[str, Any], where: Path) -> None:
@@ -144,8 +148,8 @@ def fill(model: nn.Module, weights: Weights, classes: Mapping[str, Any], where: 
     """
     if weights.about["classes"] != {name: list(names) for name, names in classes.items()}:
         raise ValueError(
-            f"checkpoint: {where} was trained on the classes {weights.about['classes']}, this model has {dict(classes)}; "
-            "use the recipe it was trained with"
+            f"checkpoint: {where} was trained on the classes {weights.about['classes']}, "
+            f"this model has {dict(classes)}; use the recipe it was trained with"
         )
     own = model.state_dict()
     wrong = [f"{name} is missing there" for name in own if name not in weights.tensors]

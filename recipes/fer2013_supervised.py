@@ -18,9 +18,7 @@ from loaders import Packed
 
 recipe = Recipe(
     data=Packed("data/fer2013"),
-    augment=Augment(
-        flip=0.5, contrast=(0.6, 1.4), rotation=(-15, 15), scale=(0.8, 1.05), shift=(-0.1, 0.1), crop=(1.0, 1.0)
-    ),
+    augment=Augment(flip=0.5, contrast=(0.6, 1.4), rotation=(-15, 15), scale=(0.8, 1.05), shift=(-0.1, 0.1)),
     views={"plain": Plain()},
     backbone=Backbone("resnet10t"),
     tasks=(Expression(FER2013_7, on=("plain",), label_smoothing=0.1, dropout=0.3),),

@@ -1,0 +1,41 @@
+"""Expression on FER2013 with the pretext task of puzzling, beside its two supervised baselines.
+
+Source:  ours; a small-picture stand-in for E2b of the paper, whose AffectNet needs a licence.
+Expect:  val (PublicTest) accuracy of a 20 % subset: see README.md; chance is 14.3 %.
+Differs: FER2013 for AffectNet-8, ResNet-10-t at 48 px for EfficientNet at 224 px, AdamW for AdaBelief, 2 x 2 tiles, and
+         the supervised head looks at the plain view only (in the authors' first script at the puzzled one only).
+Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
+         python -m engine.run recipes/fer2013_hmtl.py
+Try:     --set sampler="Fraction(0.2, label='expression')" --set epochs=20     (20 % of the training data)
+         recipes/fer2013_hmtl.py:supervised_equal_cost     (two plain views)
+"""
+
+from engine.baselines import supervised as one_view
+from engine.baselines import supervised_equal_cost as equal_cost
+from engine.model import Backbone
+from engine.optim import AdamW
+from engine.recipe import Recipe
+from engine.tasks import FER2013_7, Expression, SolvePuzzle
+from engine.views import Plain, Puzzle
+from kernels import Augment
+from loaders import Packed
+
+recipe = Recipe(
+    data=Packed("data/fer2013"),
+    augment=Augment(flip=0.5, contrast=(0.6, 1.4), rotation=(-15, 15), scale=(0.8, 1.05), shift=(-0.1, 0.1)),
+    views={"plain": Plain(), "puzzle": Puzzle(grid=2)},
+    backbone=Backbone("resnet10t"),
+    tasks=(
+        Expression(FER2013_7, on=("plain",), label_smoothing=0.1, dropout=0.3),
+        SolvePuzzle(on=("puzzle",), weight=0.3),
+    ),
+    optim=AdamW(lr=2e-3, weight_decay=0.05, warmup_epochs=2),
+    batch_statistics="per_view_plain",
+    epochs=40,
+    batch_size=128,
+    image_size=48,
+    evaluation_crop=1.0,
+)
+
+supervised = one_view(recipe)
+supervised_equal_cost = equal_cost(recipe)

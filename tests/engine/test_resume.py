@@ -1,0 +1,219 @@
+"""Killed at any moment and started again, a run ends with the weights and the folder of an uninterrupted one."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from engine.loop import StoppedError, Trainer
+from engine.losses import Uncertainty
+from engine.optim import SGD, AdaBelief, AdamW
+from engine.recipe import Recipe
+from engine.recipe_file import RecipeFile
+from engine.rundir import read_scalars
+from engine.train import train
+from tests.engine import tiny
+
+QUIET = Console(quiet=True)
+CPU = torch.device("cpu")
+TIMES = {"seconds", "images_per_second", "wait_share"}
+
+
+def run(recipe: Recipe, out: Path, *, resume: bool = False) -> None:
+    train(RecipeFile("tiny", recipe, ""), out, device=CPU, resume=resume, deterministic=False, console=QUIET)
+
+
+def weights_hash(out: Path) -> str:
+    return hashlib.sha256((out / "checkpoints" / "last" / "weights.safetensors").read_bytes()).hexdigest()
+
+
+def contents(out: Path) -> dict[str, Any]:
+    """All that a run folder says, but for times."""
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    rows = list(csv.DictReader((out / "metrics.csv").open()))
+    result = json.loads((out / "result.json").read_text())
+    return {
+        "weights": weights_hash(out),
+        "log": [{key: value for key, value in line.items() if key != "time"} for line in log],
+        "metrics": [{key: value for key, value in row.items() if key not in TIMES} for row in rows],
+        "scalars": read_scalars(out),
+        "result": {key: value for key, value in result.items() if key not in {"seconds", "speed"}},
+        "predictions": {
+            path.name: {name: array.tolist() for name, array in np.load(path).items()}
+            for path in sorted((out / "predictions").iterdir())
+        },
+    }
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Makes the `steps`-th optimiser step from here on the last thing that happens."""
+    taken = 0
+    step = Trainer.step
+
+    def counted(self: Trainer, batches: Any) -> None:
+        nonlocal taken
+        if taken == steps:
+            raise KeyboardInterrupt
+        taken += 1
+        step(self, batches)
+
+    monkeypatch.setattr(Trainer, "step", counted)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optim": AdaBelief(lr=1e-3, lookahead=True, warmup_epochs=1), "batch_statistics": "per_view_plain"},
+        {"optim": SGD(lr=0.01, clip=1.0), "accumulate": 2, "ema": 0.9, "checkpoint_every": 1},
+        {"total": Uncertainty(), "optim": AdamW(lr=1e-3), "log_every": 2},
+    ],
+    ids=["plain", "lookahead", "accumulate-ema-clip", "uncertainty"],
+)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_interrupted_anywhere_it_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], steps: int
+) -> None:
+    recipe = tiny.recipe(**changes)
+    run(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, steps)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, tmp_path / "broken")
+    run(recipe, tmp_path / "broken", resume=True)
+    assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(tmp_path: Path) -> None:
+    """kill -9 at arbitrary moments: while starting, in a step, while a checkpoint is written."""
+    recipe = tmp_path / "tiny_recipe.py"
+    recipe.write_text("from tests.engine import tiny\nrecipe = tiny.recipe(epochs=6, checkpoint_every=1)\n")
+    command = [sys.executable, "-m", "engine.run", str(recipe), "--device", "cpu", "--resume", "--out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True, capture_output=True)
+    kills = 0
+    for wait in (0.05, 0.3, 0.11, 0.6, 0.02):
+        process = subprocess.Popen(
+            [*command, str(tmp_path / "killed")],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _wait_for_training(tmp_path / "killed", process)
+        time.sleep(wait)
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([*command, str(tmp_path / "killed")], env=environment, check=True, capture_output=True)
+    hashes = {name: weights_hash(tmp_path / name) for name in ("whole", "killed")}
+    print(f"\n{kills} kills; sha256 of the final weights:", json.dumps(hashes, indent=2))
+    assert kills > 0
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def _wait_for_training(out: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until this process has written a checkpoint of its own, or ended."""
+    files = out / "checkpoints" / "last" / "files.json"
+
+    def stamp() -> float:
+        try:
+            return files.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    before = stamp()
+    while process.poll() is None and stamp() == before:
+        time.sleep(0.01)
+
+
+def test_asked_to_stop_it_writes_a_checkpoint_after_the_running_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.recipe(checkpoint_every=1000)
+    run(recipe, tmp_path / "whole")
+    step = Trainer.step
+
+    def stopped(self: Trainer, batches: Any) -> None:
+        step(self, batches)
+        if self.at.total == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", stopped)
+        with pytest.raises(StoppedError, match="go on with --resume"):
+            run(recipe, tmp_path / "stopped")
+    run(recipe, tmp_path / "stopped", resume=True)
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tiny.recipe()
+    run(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, tmp_path / "broken")
+    (tmp_path / "broken" / "checkpoints" / "last" / "state.pt").write_bytes(b"cut")
+    file = RecipeFile("tiny", recipe, "")
+    train(file, tmp_path / "broken", device=CPU, resume=True, deterministic=False, console=Console(width=300))
+    assert "is damaged (state.pt was cut or changed); going on from the one before" in capsys.readouterr().out
+    assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
+
+
+def test_no_whole_checkpoint_left_is_an_error(tmp_path: Path) -> None:
+    recipe = tiny.recipe(epochs=1)
+    run(recipe, tmp_path / "run")
+    for name in ("last", "before"):
+        (tmp_path / "run" / "checkpoints" / name / "state.pt").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"no whole one is left .*; start again with another --out"):
+        run(recipe, tmp_path / "run", resume=True)
+
+
+def test_a_finished_run_resumed_changes_nothing(tmp_path: Path) -> None:
+    recipe = tiny.recipe(epochs=1)
+    run(recipe, tmp_path / "run")
+    before = contents(tmp_path / "run")
+    run(recipe, tmp_path / "run", resume=True)
+    assert contents(tmp_path / "run") == before
+
+
+def test_another_recipe_is_not_resumed(tmp_path: Path) -> None:
+    run(tiny.recipe(epochs=1), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"started with another recipe(.|\n)*optim.lr: 0.001 -> 0.1"):
+        run(tiny.recipe(epochs=1, optim=AdamW(lr=0.1)), tmp_path / "run", resume=True)
+
+
+def test_a_run_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    run(tiny.recipe(epochs=1), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"is there already; go on with it by --resume, or choose another --out"):
+        run(tiny.recipe(epochs=1), tmp_path / "run")
+
+
+def test_a_folder_that_is_no_run_is_not_resumed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is no run folder, it has no recipe.json"):
+        run(tiny.recipe(epochs=1), tmp_path, resume=True)
+
+
+def test_every_start_of_a_run_names_its_machine(tmp_path: Path) -> None:
+    recipe = tiny.recipe(epochs=1)
+    run(recipe, tmp_path / "run")
+    run(recipe, tmp_path / "run", resume=True)
+    starts = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert [start["from_step"] for start in starts] == [0, 4]
+    assert all(start[key] for start in starts for key in ("cpu", "torch", "date", "command", "threads"))

@@ -1,0 +1,76 @@
+"""The command line: every recipe smokes, and a mistake is one sentence, not a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from engine.run import app, choose_device
+
+RECIPES = sorted(p for p in Path(__file__).parents[2].joinpath("recipes").glob("*.py") if p.stem != "__init__")
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_smokes(recipe: Path, tmp_path: Path) -> None:
+    result = call(str(recipe), "--smoke", "--device", "cpu", "--out", str(tmp_path / "run"))
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "report.md").is_file()
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["finished"]
+    assert "report:" in result.output
+
+
+def test_a_second_smoke_run_in_its_default_place_takes_the_place_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "tiny_recipe.py"
+    recipe.write_text("from tests.engine import tiny\nrecipe = tiny.recipe()\n")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert call(str(recipe), "--smoke", "--device", "cpu").exit_code == 0
+    assert (tmp_path / "runs" / "tiny_recipe-smoke" / "report.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["recipes/none.py"], "recipe: recipes/none.py is not there"),
+        (["README.md"], "README.md must be a Python file that defines `recipe`"),
+        (["engine/run.py"], "engine/run.py has no Recipe called 'recipe'; it defines no Recipe at all"),
+        (["recipes/demo.py:hybrid"], "has no Recipe called 'hybrid'; it has recipes/demo.py:recipe"),
+        (["recipes/demo.py", "--set", "epoch=3"], "epoch is not a field of Recipe; did you mean epochs"),
+        (["recipes/demo.py", "--device", "tpu5"], "--device: tpu5 is no device"),
+        (["recipes/demo.py", "--device", "meta"], "--device: meta is not supported; use cpu or cuda"),
+        (["recipes/demo.py", "--device", "cuda:99"], "--device: cuda:99 is not there"),
+        (["recipes/affectnet_hmtl.py"], "data/affectnet8"),
+        (["recipes/affectnet_supervised.py"], "python -m loaders.prepare"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_to_do(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    result = call(*words)
+    assert result.exit_code == 1
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+
+
+def test_a_recipe_file_that_does_not_run_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("import nothing_like_it\n")
+    result = call(str(broken))
+    assert result.exit_code == 1
+    assert "does not run: ModuleNotFoundError" in " ".join(result.stderr.split())
+    inconsistent = tmp_path / "inconsistent.py"
+    inconsistent.write_text("from tests.engine import tiny\nrecipe = tiny.recipe(epochs=0)\n")
+    assert "Recipe: epochs (=0) must be 1 or more" in call(str(inconsistent)).stderr
+
+
+def test_the_cpu_is_chosen_when_asked_for() -> None:
+    assert choose_device("cpu").type == "cpu"

@@ -1,0 +1,198 @@
+"""What training promises beside exact resume: bad numbers stop it, tasks do not disturb each other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from engine import checkpoint
+from engine.evaluate import figures
+from engine.loop import Trainer, headline
+from engine.objective import Objective
+from engine.optim import SGD, AdamW
+from engine.precision import resolve
+from engine.recipe import Recipe
+from engine.recipe_file import RecipeFile
+from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle
+from engine.train import open_split, train
+from engine.views import Holes, Plain, Puzzle
+from engine.watch import NonFiniteLossError, Watch
+from loaders.base import Batch
+from tests.engine import tiny
+
+CPU = torch.device("cpu")
+
+
+def trainer(recipe: Recipe) -> Trainer:
+    return Trainer(recipe, open_split(recipe, "train", CPU), open_split(recipe, "val", CPU), CPU)
+
+
+def losses(recipe: Recipe, task: str, steps: int) -> list[float]:
+    """A task's loss over the first steps of training."""
+    made = trainer(recipe)
+    found = []
+    for batch in [batch for epoch in range(steps // len(made.train)) for batch in made.train.epoch(epoch)]:
+        made.step([batch])
+        found.append(made.watch.recent()[f"{task}/loss"])
+        if made.at.step == made.steps:
+            made.at.epoch, made.at.step = made.at.epoch + 1, 0
+    return found
+
+
+def run(recipe: Recipe, out: Path) -> Path:
+    file = RecipeFile("tiny", recipe, '"""Tiny."""\n')
+    return train(file, out, device=CPU, resume=False, deterministic=False, console=Console(quiet=True))
+
+
+def test_a_finished_run_leaves_everything_and_its_figures_agree(tmp_path: Path) -> None:
+    recipe = tiny.recipe(
+        views={"plain": Plain(), "puzzle": Puzzle(grid=2), "holes": Holes()},
+        tasks=(Expression(SYNTHETIC_7), SolvePuzzle(weight=0.3), Inpaint(width=16)),
+    )
+    report = run(recipe, tmp_path / "run")
+    assert report == tmp_path / "run" / "report.md"
+    for name in ("recipe.json", "recipe.py", "environment.json", "log.jsonl", "metrics.csv", "result.json"):
+        assert (tmp_path / "run" / name).stat().st_size > 0, name
+    pictures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    assert {"views.png", "inpaint.png", "learning-curves.png", "confusion-expression.png"} <= pictures
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    stored = np.load(tmp_path / "run" / "predictions" / "test-last.npz")
+    assert sorted(stored["sample"]) == sorted(open_split(recipe, "test", CPU).split.sample.tolist())
+    right = (stored["expression.probability"].argmax(1) == stored["expression.target"]).mean()
+    assert result["last"]["test"]["expression/accuracy"] == pytest.approx(right)
+    assert result["pictures_through_encoder"] == 2 * 32 * 3
+    assert result["parameters"]["inference"] < result["parameters"]["training"]
+    weights = checkpoint.load_weights(tmp_path / "run" / "checkpoints" / "best")
+    assert weights.about["classes"] == {"expression": list(SYNTHETIC_7)}
+    assert weights.about["preprocessing"]["image_size"] == 32
+
+
+def test_a_loss_that_is_no_number_stops_the_run_names_the_step_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path,
+) -> None:
+    recipe = tiny.recipe(optim=SGD(lr=1e30), checkpoint_every=1)
+    with pytest.raises(NonFiniteLossError, match=r"not finite at step \d; the last good checkpoint is kept"):
+        run(recipe, tmp_path / "run")
+    weights = checkpoint.load_weights(tmp_path / "run" / "checkpoints" / "last")
+    assert weights.about["step"] <= 1
+    assert checkpoint.damaged(tmp_path / "run" / "checkpoints" / "last") is None
+
+
+def test_the_first_bad_step_is_remembered_without_reading_the_device() -> None:
+    watch = Watch(["a"], CPU)
+    for step, value in enumerate([1.0, float("inf"), 2.0, float("nan")]):
+        watch.add(torch.tensor(value), {"a": torch.tensor(value)}, step)
+    with pytest.raises(NonFiniteLossError, match=r"at step 1;"):
+        watch.check()
+
+
+def test_a_pretext_task_of_weight_zero_on_the_plain_view_leaves_the_supervised_losses_bit_for_bit() -> None:
+    plain = {"plain": Plain()}
+    expression = Expression(SYNTHETIC_7, dropout=0.0)
+    alone = tiny.recipe(views=plain, tasks=(expression,), optim=AdamW(lr=1e-3))
+    # Puzzles are made of puzzle views alone; in-painting would hide cells: a second classifier stands for a pretext.
+    pretext = replace(expression, name="pretext", weight=0.0)
+    both = replace(alone, tasks=(expression, pretext))
+    assert losses(alone, "expression", 20) == losses(both, "expression", 20)
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch() -> None:
+    norm_free = replace(tiny.BACKBONE, name="convnext_atto", options={"dims": (8, 8, 16, 16), "depths": (1, 1, 1, 1)})
+    base = tiny.recipe(
+        backbone=norm_free,
+        views={"plain": Plain()},
+        tasks=(Expression(SYNTHETIC_7, dropout=0.0),),
+        optim=SGD(lr=0.1, momentum=0),
+    )
+    large, small = trainer(replace(base, batch_size=8)), trainer(replace(base, batch_size=4, accumulate=2))
+    large.step([next(iter(large.train.epoch(0)))])
+    batches = iter(small.train.epoch(0))
+    small.step([next(batches), next(batches)])
+    for (name, a), b in zip(large.model.named_parameters(), small.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_the_moving_average_is_what_is_evaluated_and_kept(tmp_path: Path) -> None:
+    recipe = tiny.recipe(ema=0.99)
+    made = trainer(recipe)
+    for batch in made.train.epoch(0):
+        made.step([batch])
+    assert made.evaluated is not made.model
+    assert not torch.equal(*(m.state_dict()["heads.expression.linear.weight"] for m in (made.evaluated, made.model)))
+    run(recipe, tmp_path / "run")
+    state = checkpoint.load_state(tmp_path / "run" / "checkpoints" / "last")
+    kept = checkpoint.load_weights(tmp_path / "run" / "checkpoints" / "last").tensors
+    name = "heads.expression.linear.weight"
+    assert not torch.equal(state["model"][name], kept[name])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"batch_statistics": "per_view_plain"}],
+    ids=["joint", "per-view"],
+)
+def test_the_objective_compiles_whole_and_gives_the_same_losses(changes: dict[str, Any]) -> None:
+    recipe = tiny.recipe(
+        views={"plain": Plain(), "puzzle": Puzzle(grid=2), "holes": Holes()},
+        tasks=(Expression(SYNTHETIC_7, dropout=0.0), SolvePuzzle(dropout=0.0), Inpaint(width=16)),
+        **changes,
+    )
+    made = trainer(recipe)
+    batch: Batch = next(iter(made.train.epoch(0)))
+    rendered = made.renderer.training(batch, epoch=0, step=0)
+    objective = Objective(made.model, recipe.tasks, made.criteria)
+    compiled = torch.compile(objective, backend="aot_eager", fullgraph=True)
+    for name, loss in compiled(rendered, batch.target).items():
+        torch.testing.assert_close(loss, objective(rendered, batch.target)[name], atol=1e-5, rtol=1e-5)
+
+
+def test_bf16_trains_on_a_cpu() -> None:
+    made = trainer(tiny.recipe(precision="bf16"))
+    batch = next(iter(made.train.epoch(0)))
+    assert made.renderer.training(batch, epoch=0, step=0).pictures["plain"].dtype == torch.bfloat16
+    made.step([batch])
+    made.watch.check()
+
+
+def test_evaluation_counts_each_sample_once_and_pretext_tasks_too() -> None:
+    recipe = tiny.recipe(batch_size=8)
+    made = trainer(recipe)
+    samples, rows = made.predict(made.model, made.select)
+    assert len(samples) == len(set(samples.tolist())) == 12
+    assert rows["expression"]["probability"].shape == (12, 7)
+    assert rows["puzzle"]["guess"].shape == (12, 4)
+    assert set(figures(recipe.tasks, rows)) >= {"expression/accuracy", "expression/macro_f1", "puzzle/tile_accuracy"}
+
+
+def test_epochs_are_chosen_by_the_supervised_task_and_without_one_by_the_first() -> None:
+    assert headline(tiny.recipe()) == ("expression/accuracy", True)
+    pretext = tiny.recipe(views={"holes": Holes()}, tasks=(Inpaint(width=16),))
+    assert headline(pretext) == ("inpaint/l1", False)
+
+
+def test_a_recipe_of_pretext_tasks_alone_trains(tmp_path: Path) -> None:
+    recipe = tiny.recipe(epochs=1, views={"puzzle": Puzzle(grid=2)}, tasks=(SolvePuzzle(),))
+    run(recipe, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["select_on"] == "val/puzzle/tile_accuracy"
+
+
+def test_precision_by_device() -> None:
+    assert resolve("auto", CPU) == torch.float32
+    assert resolve("bf16", CPU) == torch.bfloat16
+    with pytest.raises(ValueError, match=r"precision \(='fp16'\) needs a CUDA device, this is cpu"):
+        resolve("fp16", CPU)
+
+
+def test_nothing_is_written_when_the_data_is_not_there(tmp_path: Path) -> None:
+    from loaders import Packed
+
+    with pytest.raises(ValueError, match=r"python -m loaders\.prepare"):
+        run(tiny.recipe(data=Packed(str(tmp_path / "none"))), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
