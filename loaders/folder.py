@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,10 @@ from torch import Tensor
 
 from loaders.base import Loader, Sampler
 from loaders.importers import ClassFolders, Importer, Record
-from loaders.manifest import Manifest, ManifestWriter, read_manifest
 from loaders.opened import Streamed, refuse_draw
 from loaders.order import Order
-from loaders.pictures import Colour, Fit, Form, UnreadableError, as_channels, decode, mean_colour
-from loaders.reading import Face, read_faces
+from loaders.pictures import Colour, Fit, Form, UnreadableError, as_channels, decode
+from loaders.scan import scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +59,10 @@ class Folder:
         form = Form(self.size, self.fit, self.colour)
         source = self.source
         importer = ClassFolders(Path(source)) if isinstance(source, str | Path) else source
-        records, shape, manifest = _scan(importer, form)
-        part = manifest.part(split, shape, f"folder {importer.source}")
+        where = f"folder {importer.source}"
+        scanned = scan(importer, form, where)
+        records, shape = scanned.records, scanned.shape
+        part = scanned.manifest.part(split, shape, where)
         order = Order(part, batch_size, seed, rank, world, sampler)
         ids = part.sample.tolist()
 
@@ -71,33 +70,7 @@ class Folder:
             faces = [_face(records[ids[place]], form, shape) for place in position.tolist()]
             return torch.from_numpy(np.stack(faces))
 
-        return Streamed(order, read, manifest.mean[part.sample], device)
-
-
-def _scan(importer: Importer, form: Form) -> tuple[list[Record], tuple[int, int, int], Manifest]:
-    """Decode every picture once: the readable records, (height, width, channels) of the faces, and the manifest."""
-    contents = importer.survey()
-    text = io.StringIO(newline="")
-    writer = ManifestWriter(text, contents.labels)
-    records: list[Record] = []
-    height = width = channels = 0
-    with closing(contents.records()) as listed, closing(read_faces(listed, form)) as chunks:
-        for face in (face for chunk in chunks for face in chunk if isinstance(face, Face)):
-            if not isinstance(face.record.picture, Path):
-                raise ValueError(
-                    f"folder {importer.source}: must hold picture files; {face.record.path} is none, "
-                    "prepare it with `python -m loaders.prepare` and use Packed"
-                )
-            height, width = face.pixels.shape[:2]
-            channels = max(channels, face.pixels.shape[2])
-            mean = mean_colour(face.pixels[None])[0].tolist()
-            writer.add(face.record.split, face.record.path, face.record.labels, mean)
-            records.append(face.record)
-    if not records:
-        raise ValueError(f"folder {importer.source}: must hold a readable picture; none of those listed can be read")
-    text.seek(0)
-    manifest = read_manifest(text, contents.labels, f"folder {importer.source}")
-    return records, (height, width, channels), manifest
+        return Streamed(order, read, scanned.manifest.mean[part.sample], device)
 
 
 def _face(record: Record, form: Form, shape: tuple[int, int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:

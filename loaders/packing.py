@@ -63,7 +63,7 @@ class StoreWriter:
         self._origin = origin
         self._notes = notes
         self._replace = replace
-        self._part = _beside(out, "partial")
+        self._part = beside(out, "partial")
         self._faces: _FaceFile | None = None
         self._reasons: Counter[str] = Counter()
         self._examples: list[Skipped] = []
@@ -187,7 +187,7 @@ class StoreWriter:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        self._move_into_place()
+        move_into_place(self._part, self._out, replace=self._replace)
         return dict(json.loads(text))
 
     def _counts(self) -> dict[str, Any]:
@@ -202,22 +202,29 @@ class StoreWriter:
                     counts[split][name] = of | ({"(missing)": missing} if missing else {})
         return counts
 
-    def _move_into_place(self) -> None:
-        old = _beside(self._out, "replaced")
-        if self._replace and self._out.exists():
-            self._out.rename(old)
-        try:
-            self._part.rename(self._out)  # also over an empty folder
-        except OSError as error:
-            if old.exists() and not self._out.exists():
-                old.rename(self._out)
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise ValueError(
-                    f"store {self._out}: must not be there yet; another run finished it meanwhile, use that one"
-                ) from error
-            raise
-        if old.exists():
-            shutil.rmtree(old)
+
+def move_into_place(part: Path, out: Path, *, replace: bool) -> None:
+    """Rename a whole store to its name; what `replace` moves away is put back where that fails.
+
+    Raises:
+        ValueError: Something is at `out` that may not be replaced.
+        OSError: The folder cannot be renamed.
+    """
+    old = beside(out, "replaced")
+    if replace and out.exists():
+        out.rename(old)
+    try:
+        part.rename(out)  # also over an empty folder
+    except OSError as error:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise ValueError(
+                f"store {out}: must not be there yet; another run finished it meanwhile, use that one"
+            ) from error
+        raise
+    if old.exists():
+        shutil.rmtree(old)
 
 
 def remove_leftovers(out: Path) -> None:
@@ -235,7 +242,8 @@ def remove_leftovers(out: Path) -> None:
             shutil.rmtree(path)
 
 
-def _beside(out: Path, word: str) -> Path:
+def beside(out: Path, word: str) -> Path:
+    """Hidden folder beside `out` for what this process does not show under its name yet, or any more."""
     # The host's name tells runs of machines that share a file system apart.
     return out.with_name(f".{out.name}.{word}-{socket.gethostname()}-{os.getpid()}")
 

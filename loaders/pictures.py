@@ -152,19 +152,29 @@ def _in_colour(image: Image.Image, colour: Colour) -> Image.Image:
     return image if image.mode == wanted else image.convert(wanted)
 
 
-def _resized(image: Image.Image, size: int, fit: Fit, box: Box | None) -> Image.Image:
-    left, top, right, bottom = box or (0.0, 0.0, *map(float, image.size))
+def window(picture: tuple[int, int], fit: Fit, box: Box | None) -> Box:
+    """Left, top, right, bottom of what is shown of an upright picture of (width, height).
+
+    Raises:
+        UnreadableError: The box lies outside the picture.
+    """
+    left, top, right, bottom = box or (0.0, 0.0, *map(float, picture))
     left, top = max(left, 0.0), max(top, 0.0)
-    right, bottom = min(right, float(image.width)), min(bottom, float(image.height))
+    right, bottom = min(right, float(picture[0])), min(bottom, float(picture[1]))
     width, height = right - left, bottom - top
     if not (width > 0 and height > 0):
-        raise UnreadableError("box outside the picture", f"box {box} of a {image.width} x {image.height} picture")
+        raise UnreadableError("box outside the picture", f"box {box} of a {picture[0]} x {picture[1]} picture")
     if fit == "crop":
         side = min(width, height)
         # Whole pixels, so that a centre square of the wanted size is copied and not interpolated.
         left, top = left + (width - side) // 2, top + (height - side) // 2
         right, bottom = left + side, top + side
-    return image.resize((size, size), Image.Resampling.LANCZOS, (left, top, right, bottom), reducing_gap=3.0)
+    return left, top, right, bottom
+
+
+def _resized(image: Image.Image, size: int, fit: Fit, box: Box | None) -> Image.Image:
+    shown = window(image.size, fit, box)
+    return image.resize((size, size), Image.Resampling.LANCZOS, shown, reducing_gap=3.0)
 
 
 def _squared(image: Image.Image, size: int, square: Square) -> Image.Image:

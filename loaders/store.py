@@ -25,6 +25,9 @@ from loaders.base import Classes, Label, Numbers
 from loaders.manifest import Manifest, read_manifest
 
 FORMAT = "hmtl packed store"
+BETONS = "hmtl ffcv store"
+KNOWN = {FORMAT: " and --format packed", BETONS: " and --format ffcv"}
+"""Formats of prepared data, and what `prepare` must be told to make one."""
 VERSION = 1
 IMAGES, MANIFEST, SOURCE, SKIPPED = "images.npy", "manifest.csv", "source.json", "skipped.csv"
 PREPARE = "run `python -m loaders.prepare NAME SOURCE --out {out}`"
@@ -64,25 +67,40 @@ def open_store(path: str | Path, *, check_pixels: bool = False) -> Store:
     where = f"store {path}"
     shape = tuple(source["shape"])
     images = _map_images(path / IMAGES, shape, where)
-    if check_pixels and _sha256(path / IMAGES, skip=_header_bytes(path / IMAGES)) != source["images_sha256"]:
+    if check_pixels and sha256(path / IMAGES, skip=_header_bytes(path / IMAGES)) != source["images_sha256"]:
         raise ValueError(f"{where}: {IMAGES} must have the hash of {SOURCE}; its pixels were changed, {AGAIN}")
+    return Store(path, images, checked_manifest(path, source), source)
+
+
+def checked_manifest(path: Path, source: Mapping[str, Any]) -> Manifest:
+    """The manifest beside a source.json, held against its hash and count.
+
+    Raises:
+        ValueError: It is missing, cut or edited.
+    """
+    where = f"store {path}"
     manifest_file = path / MANIFEST
     if not manifest_file.is_file():
         raise ValueError(f"{where}: {MANIFEST} must be there; it is missing, {AGAIN}")
-    if _sha256(manifest_file) != source["manifest_sha256"]:
+    if sha256(manifest_file) != source["manifest_sha256"]:
         raise ValueError(f"{where}: {MANIFEST} must have the hash of {SOURCE}; it was cut or edited, {AGAIN}")
     with manifest_file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
         manifest = read_manifest(lines, labels_from_json(source["labels"]), f"{where}: {MANIFEST}")
-    if len(manifest) != shape[0]:
-        raise ValueError(f"{where}: {MANIFEST} must have {shape[0]} rows; it has {len(manifest)}, {AGAIN}")
-    return Store(path, images, manifest, source)
+    if len(manifest) != source["shape"][0]:
+        raise ValueError(f"{where}: {MANIFEST} must have {source['shape'][0]} rows; it has {len(manifest)}, {AGAIN}")
+    return manifest
 
 
-def read_source(path: Path) -> dict[str, Any]:
+def read_source(path: Path, *, kind: str = FORMAT, pixels: str = "images_sha256") -> dict[str, Any]:
     """The contents of a store's source.json, version and keys checked.
 
+    Args:
+        path: Folder of the store.
+        kind: The format that it must say.
+        pixels: The key under which that format keeps what verifies its pixels.
+
     Raises:
-        ValueError: There is no store at `path`, or it is of another version or damaged.
+        ValueError: There is no store at `path`, or it is of another version or format, or damaged.
     """
     where = f"store {path}"
     if not path.is_dir():
@@ -96,16 +114,18 @@ def read_source(path: Path) -> dict[str, Any]:
         source = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{where}: {SOURCE} must be JSON; it was cut or edited ({error}), {AGAIN}") from error
-    if not isinstance(source, dict) or source.get("format") != FORMAT:
-        raise ValueError(f"{where}: {SOURCE} must say format {FORMAT!r}; this is no prepared data set, {AGAIN}")
+    found = source.get("format") if isinstance(source, dict) else None
+    if found != kind:
+        known = f"it is a {found}" if found in KNOWN else "this is no prepared data set"
+        raise ValueError(f"{where}: {SOURCE} must say format {kind!r}; {known}, {AGAIN}{KNOWN.get(kind, '')}")
     if source.get("version") != VERSION:
         raise ValueError(
             f"{where}: version (={source.get('version')}) must be {VERSION}, the one this code reads; {AGAIN}"
         )
-    missing = {"shape", "labels", "origin", "images_sha256", "manifest_sha256"} - source.keys()
+    missing = {"shape", "labels", "origin", pixels, "manifest_sha256"} - source.keys()
     if missing:
         raise ValueError(f"{where}: {SOURCE} must say {', '.join(sorted(missing))}; it was edited, {AGAIN}")
-    return source
+    return dict(source)
 
 
 def labels_to_json(labels: Mapping[str, Label]) -> dict[str, Any]:
@@ -151,7 +171,8 @@ def _header_bytes(file: Path) -> int:
         return stream.tell()
 
 
-def _sha256(file: Path, skip: int = 0) -> str:
+def sha256(file: Path, skip: int = 0) -> str:
+    """Hash of a file, from byte `skip` on."""
     with file.open("rb") as stream:
         stream.seek(skip)
         return hashlib.file_digest(stream, "sha256").hexdigest()
