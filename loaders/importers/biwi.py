@@ -128,7 +128,7 @@ class Camera:
 
 
 def read_camera(file: Path) -> Camera:
-    """Read a `.cal` file: 3 x 3 matrix, four numbers of distortion, 3 x 3 rotation, translation, width and height.
+    """Read a `.cal` file: 3 x 3 matrix, four numbers of distortion (0), 3 x 3 rotation, translation, width and height.
 
     Raises:
         ValueError: It is missing or holds other numbers.
@@ -139,9 +139,7 @@ def read_camera(file: Path) -> Camera:
             f"biwi {file}: must hold the calibration of the colour camera; it "
             f"{'is damaged' if file.is_file() else 'is not there'}, take it from the data set or pass --crop none"
         )
-    # Distortion is 0 0 0 0 in every file of the data set, or left out by some copies.
-    rest = numbers[9:] if numbers.size < 27 else numbers[13:]
-    return Camera(numbers[:9].reshape(3, 3), rest[:9].reshape(3, 3), rest[9:12])
+    return Camera(numbers[:9].reshape(3, 3), numbers[13:22].reshape(3, 3), numbers[22:25])
 
 
 def angles(rotation: Float64[np.ndarray, "3 3"]) -> tuple[float, float, float]:

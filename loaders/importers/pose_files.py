@@ -47,7 +47,7 @@ def read_pose_file(file: Path) -> PoseFile | str:
 
     try:
         values = loadmat(file, variable_names=["Pose_Para", "pt2d"])
-    except (OSError, ValueError, TypeError, NotImplementedError, KeyError) as error:
+    except Exception as error:  # scipy raises anything on a damaged file: MatReadError, zlib.error, struct.error, ...
         return f"{type(error).__name__}: {error}"
     angles = np.asarray(values.get("Pose_Para", []), dtype=np.float64).ravel()
     if angles.size < 3 or not np.isfinite(angles[:3]).all():
