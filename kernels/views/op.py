@@ -15,9 +15,6 @@ from kernels.views import reference
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
-# On a CPU the reference's many passes over memory are fast while a block of samples stays in the cache.
-_BLOCK_PIXELS = 1 << 17
-
 
 def render_views(
     store: UInt8[Tensor, "s h w c"],
@@ -99,40 +96,63 @@ def _render_views(
     dtype: torch.dtype,
     supersample: int,
 ) -> Tensor:
-    def render(samples: slice) -> Tensor:
-        def part(table: Tensor | None) -> Tensor | None:
-            return None if table is None else table[:, samples]
+    return reference.render_views(
+        store,
+        row,
+        where,
+        colour,
+        shows,
+        size=size,
+        mean=mean,
+        std=std,
+        dtype=dtype,
+        blur=blur,
+        noise=noise,
+        key=key,
+        turn=turn,
+        cut=cut,
+        supersample=supersample,
+    )
 
-        return reference.render_views(
-            store,
-            row[samples],
-            where[:, samples],
-            colour[:, samples],
-            shows[:, samples],
-            size=size,
-            mean=mean,
-            std=std,
-            dtype=dtype,
-            blur=part(blur),
-            noise=part(noise),
-            key=part(key),
-            turn=part(turn),
-            cut=part(cut),
-            supersample=supersample,
-        )
 
-    views, batch = where.shape[:2]
-    if store.device.type != "cpu":
-        return render(slice(None))
+@_render_views.register_kernel("cpu")
+def _(
+    store: Tensor,
+    row: Tensor,
+    where: Tensor,
+    colour: Tensor,
+    shows: Tensor,
+    blur: Tensor | None,
+    noise: Tensor | None,
+    key: Tensor | None,
+    turn: Tensor | None,
+    cut: Tensor | None,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: torch.dtype,
+    supersample: int,
+) -> Tensor:
+    from kernels.views import numba_kernel  # only where it runs: numba takes a while to import
+
     _check_values(store, row, where, shows, turn)
-    block = max(1, _BLOCK_PIXELS // (views * size * size))
-    if block >= batch:
-        return render(slice(None))
-    out = torch.empty(views, batch, size, size, 3, dtype=dtype).permute(0, 1, 4, 2, 3)
-    for start in range(0, batch, block):
-        samples = slice(start, start + block)
-        out[:, samples] = render(samples)
-    return out
+    return numba_kernel.render_views(
+        store,
+        row,
+        where,
+        colour,
+        shows,
+        size=size,
+        mean=mean,
+        std=std,
+        dtype=dtype,
+        blur=blur,
+        noise=noise,
+        key=key,
+        turn=turn,
+        cut=cut,
+        supersample=supersample,
+    )
 
 
 @_render_views.register_kernel("cuda")

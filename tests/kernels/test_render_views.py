@@ -443,7 +443,7 @@ def test_noise_travels_with_its_tile():
 
 
 @pytest.mark.parametrize(("channels", "supersample"), [(3, 1), (1, 2)])
-def test_pixels_do_not_depend_on_the_batch(channels, supersample, monkeypatch):
+def test_pixels_do_not_depend_on_the_batch(channels, supersample):
     store = faces(7, 13, 11, channels)
     row = torch.tensor([6, 1, 1, 0, 4])
     tables = random_tables(store, 2, 5, 3, 14, EVERYTHING)
@@ -457,10 +457,6 @@ def test_pixels_do_not_depend_on_the_batch(channels, supersample, monkeypatch):
         assert torch.equal(render_views(store, row, **part, **settings)[0], whole[view])
     streamed = store[row].contiguous()
     assert torch.equal(render_views(streamed, torch.arange(5), **tables, **settings), whole)
-    monkeypatch.setattr(op, "_BLOCK_PIXELS", 2 * 2 * 14 * 14)  # blocks of 2, 2 and 1 samples
-    blocked = render_views(store, row, **tables, **settings)
-    assert torch.equal(blocked, whole)
-    assert blocked.stride() == whole.stride()
 
 
 def test_supersampling_averages_four_readings():

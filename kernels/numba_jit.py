@@ -1,0 +1,79 @@
+"""How this room compiles for the CPU, and runs on as many threads as torch uses."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import numba
+import torch
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# "numpy": a division by 0 gives inf or NaN. The default raises, and a loop that may raise is not vectorised.
+# No fast-math: rounding stays IEEE's in every vector lane, so that a pixel does not depend on its neighbours.
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+
+def inlined(function: Function) -> Function:
+    """Compile into every place that calls it: for what a loop does to one number, which it then does to a vector."""
+    return cast(Function, numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
+
+
+def part(function: Function) -> Function:
+    """Compile as a part of the functions that call it; Python itself cannot call it."""
+    # Without the two doors for other callers a function compiles in half the time.
+    return cast(Function, numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
+
+
+def whole(function: Function) -> Function:
+    """Compile at the first call and keep the machine code beside the source for the next process.
+
+    Numba notices a change of the file that holds `function`, not of others: its parts lie in the same file.
+    """
+    return _cached(function)
+
+
+def parallel(function: Function) -> Function:
+    """Like `whole`, with `numba.prange` spread over threads; call it inside `threads`."""
+    return _cached(function, parallel=True)
+
+
+def _cached(function: Function, **options: bool) -> Function:
+    try:
+        return cast(Function, numba.njit(cache=True, **_OPTIONS, **options)(function))
+    except RuntimeError as error:
+        if "cannot cache function" not in str(error):
+            raise
+        warnings.warn(
+            f"kernels: {function.__name__} is compiled anew in every process, since no folder for numba's cache is "
+            "writable; set NUMBA_CACHE_DIR to one that is",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return cast(Function, numba.njit(**_OPTIONS, **options)(function))
+
+
+@contextmanager
+def threads() -> Iterator[int]:
+    """Let numba use as many threads as torch does in this thread, or as many as numba has if that is less.
+
+    Numba's and torch's thread counts are afterwards what they were: numba's OpenMP layer sets that of torch, too, when
+    it starts, where both share one OpenMP library.
+    """
+    wanted = torch.get_num_threads()
+    # Its fallback, `workqueue`, aborts the process when two threads use it at once, as beside FFCV.
+    if numba.config.THREADING_LAYER == "default" and "NUMBA_THREADING_LAYER" not in os.environ:
+        numba.config.THREADING_LAYER = "omp"
+    before = numba.get_num_threads()
+    count = min(wanted, numba.config.NUMBA_NUM_THREADS)
+    numba.set_num_threads(count)
+    try:
+        yield count
+    finally:
+        numba.set_num_threads(before)
+        if torch.get_num_threads() != wanted:
+            torch.set_num_threads(wanted)
