@@ -2,6 +2,21 @@
 
 A head of ellipsoids is turned and projected; brows, eyes, mouth and folds follow action units of the expression; who it
 is, hair, hats, beard, light, background, blur, noise and things in the way vary (`loaders.drawing`).
+
+How hard it is, on 1,000 unseen faces of the test split after 6,000 of the train split, 48 px, seed 0 (one run,
+2026-11-23, one core of an AMD EPYC, torch 2.13.0, `python benchmarks/measure_synthetic.py`):
+
+| | test | train |
+|---|---|---|
+| expression: the commonest class | 15.9 % | |
+| expression: logistic regression on pixels | 23.7 % | 45.2 % |
+| expression: timm's test_resnet, 0.4 million weights, 20 epochs in 77 CPU seconds | 88.1 % | 91.5 % |
+| glasses: logistic regression on pixels | 74.2 % | 80.0 % |
+| glasses: the same network | 98.6 % | |
+| yaw, pitch, roll: mean absolute error of the mean, degrees | 14.6, 7.6, 6.2 | |
+| yaw, pitch, roll: of the same network | 3.5, 3.4, 2.7 | |
+
+8,000 faces of 48 px are drawn in about 4 s on 2 idle cores, after some 5 s of compiling on a machine's first call.
 """
 
 from __future__ import annotations
