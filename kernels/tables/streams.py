@@ -67,7 +67,8 @@ AUGMENT_WORDS = {
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _stream_word(stream: str) -> int:
+def stream_word(stream: str) -> int:
+    """The word of the counter that a stream's name stands for."""
     return zlib.crc32(stream.encode())
 
 
@@ -95,10 +96,11 @@ def words(
     blocks = -(-count // 4)
     first = int(purpose) << 24
     block = torch.arange(first, first + blocks, device=sample.device)
-    name = sample.new_full((), _stream_word(stream))
+    name = sample.new_full((), stream_word(stream))
     time = sample.new_full((), epoch)
-    drawn = philox4x32((block, name, time, (sample & LOW_32)[:, None]), (seed & LOW_32, seed >> 32))
-    return torch.stack(drawn, dim=-1).flatten(1)[:, :count]
+    # Samples run along the inner axis: with blocks there, torch 2.13's compiler gives wrong words on a CPU.
+    drawn = philox4x32((block[:, None], name, time, sample & LOW_32), (seed & LOW_32, seed >> 32))
+    return torch.stack(drawn, dim=1).flatten(0, 1)[:count].T.contiguous()
 
 
 def as_uniform(bits: Int64[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
