@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,15 +49,18 @@ class W300Lp:
         check_crop(where, self.crop, self.margin, ("none", "box"))
         check_shares(where, val_share=self.val_share)
         check_folder("300wlp", self.source)
-        files = sorted(path for path in self.source.rglob("*") if path.suffix == ".mat" or is_picture(path))
-        known = set(files)
-        pictures = [path for path in files if path.suffix != ".mat"]
-        if not any(path.with_suffix(".mat") in known for path in pictures):
+        total, paired = 0, False
+        originals: set[str] = set()
+        for folder, pictures, mats in _folders(self.source):
+            total += len(pictures)
+            paired = paired or any(Path(name).stem in mats for name in pictures)
+            originals.update(_original(folder / name) for name in pictures)
+        if not paired:
             raise ValueError(
                 f"{where}: must hold pictures <name>.jpg with <name>.mat beside them; there are none, "
                 "name the folder that does"
             )
-        split_of = by_group(map(_original, pictures), {"val": self.val_share}, self.seed)
+        split_of = by_group(originals, {"val": self.val_share}, self.seed)
         held = sum(split == "val" for split in split_of.values())
         return Contents(
             labels={"pose": POSE},
@@ -65,17 +68,21 @@ class W300Lp:
                 POSE_NOTE,
                 f"val holds all views of {held:,} of {len(split_of):,} original pictures, by seed {self.seed} (ours)",
             ),
-            records=lambda: self._records(pictures, files, split_of),
-            total=len(pictures),
+            records=lambda: self._records(split_of),
+            total=total,
         )
 
-    def _records(
-        self, pictures: list[Path], files: list[Path], split_of: dict[str, str]
-    ) -> Generator[Record | Skipped, None, None]:
-        for picture in pictures:
-            path = str(picture.relative_to(self.source))
-            yield record_of(picture, path, split_of[_original(picture)], self.crop, self.margin)
-        yield from _lonely(self.source, pictures, files)
+    def _records(self, split_of: Mapping[str, str]) -> Generator[Record | Skipped, None, None]:
+        for folder, pictures, mats in _folders(self.source):
+            for name in pictures:
+                picture = folder / name
+                path = str(picture.relative_to(self.source))
+                yield record_of(picture, path, split_of[_original(picture)], self.crop, self.margin)
+            # A line a folder: the data set has a folder of 122,450 of them, `landmarks`.
+            if alone := len(mats - {Path(name).stem for name in pictures}):
+                yield Skipped(
+                    str(folder.relative_to(self.source)), ".mat files without a picture", f"{alone:,} of them"
+                )
 
 
 def record_of(picture: Path, path: str, split: str, crop: Crop, margin: float) -> Record | Skipped:
@@ -97,9 +104,13 @@ def _original(picture: Path) -> str:
     return f"{picture.parent.name.removesuffix(FLIPPED)}/{VIEW.sub('', picture.stem)}"
 
 
-def _lonely(source: Path, pictures: list[Path], files: list[Path]) -> Generator[Skipped, None, None]:
-    """`.mat` files without a picture, a line a folder: the data set has a folder of 122,450 of them, `landmarks`."""
-    seen = {picture.with_suffix("") for picture in pictures}
-    count = Counter(path.parent for path in files if path.suffix == ".mat" and path.with_suffix("") not in seen)
-    for folder, number in sorted(count.items()):
-        yield Skipped(str(folder.relative_to(source)), ".mat files without a picture", f"{number:,} of them")
+def _folders(source: Path) -> Iterator[tuple[Path, list[str], set[str]]]:
+    """Each folder with its pictures, sorted, and the stems of its `.mat` files; one folder's names at a time."""
+    for top, folders, names in os.walk(source):
+        folders.sort()
+        folder = Path(top)
+        yield (
+            folder,
+            sorted(n for n in names if is_picture(Path(n))),
+            {Path(n).stem for n in names if n.endswith(".mat")},
+        )

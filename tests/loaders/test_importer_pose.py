@@ -10,14 +10,17 @@ import itertools
 import math
 import zipfile
 from collections import Counter, defaultdict
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy.io import loadmat, savemat
 
+from loaders import Folder, Packed
 from loaders.crops import Square
 from loaders.drawing.pose import rotation as drawn_rotation
 from loaders.importers import Aflw2000, Biwi, Importer, Pointing04, W300Lp
@@ -66,6 +69,20 @@ def test_labels_of_mat_files_draw_the_picture_again(tmp_path: Path, make: type) 
     for face, pose in zip(found, POSES, strict=True):
         assert face.record.labels["pose"] == pytest.approx(pose, abs=1e-4)
         assert told_pose(face.pixels, pose) == pose
+
+
+def test_folder_delivers_the_crops_of_the_store(tmp_path: Path) -> None:
+    for place, pose in enumerate(POSES):
+        write_head(tmp_path / "faces" / f"image{place:05}.png", pose)
+    importer = Aflw2000(tmp_path / "faces", margin=1.0)  # reaches over the edge
+    prepare(importer, tmp_path / "store", Form(24))
+    batches = []
+    for source in (Packed(tmp_path / "store"), Folder(importer, size=24)):
+        with closing(source.open("test", batch_size=5, seed=0, device="cpu")) as loader:
+            batch = next(iter(loader.epoch(0)))
+            batches.append((batch.store[batch.row], batch.target["pose"]))
+    for one, other in zip(*batches, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def test_hidden_landmarks_do_not_widen_the_box(tmp_path: Path) -> None:
