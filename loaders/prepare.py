@@ -1,6 +1,6 @@
-"""Raw faces to a packed store, and what such a store holds.
+"""Raw faces to a packed store or FFCV's files, and what a packed store holds.
 
-python -m loaders.prepare NAME SOURCE --out DIR [--size N]
+python -m loaders.prepare NAME SOURCE --out DIR [--size N] [--format ffcv]
 python -m loaders.prepare --check DIR [--drop-duplicates OUT]
 """
 
@@ -12,20 +12,24 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from loaders.beton.packing import require_writer, scratch_beside, write_betons
+from loaders.beton.store import open_betons
 from loaders.check import check, drop_duplicates, print_findings, write_report
 from loaders.importers import IMPORTERS, Importer
 from loaders.packing import StoreWriter
 from loaders.pictures import Form
 from loaders.progress import LINE, progress
 from loaders.reading import read_faces
-from loaders.store import SKIPPED, SOURCE, open_store, read_source
+from loaders.store import BETONS, SKIPPED, SOURCE, open_store, read_source
+
+Format = Literal["packed", "ffcv"]
 
 
 def prepare(
@@ -35,9 +39,11 @@ def prepare(
     *,
     force: bool = False,
     workers: int | None = None,
+    format: Format = "packed",
+    jpeg: int | None = None,
     console: Console | None = None,
 ) -> Mapping[str, Any]:
-    """Write the packed store of a data set, or find it finished.
+    """Write the store of a data set, or find it finished.
 
     Args:
         importer: The data set.
@@ -45,24 +51,55 @@ def prepare(
         form: What stored faces look like.
         force: Replace a store that is already there.
         workers: Decoding threads; None chooses by the number of cores.
+        format: "packed", or "ffcv" for a .beton file a split. The latter needs room for the faces twice meanwhile.
+        jpeg: Quality, 1 to 100, of the pictures in FFCV's files; None keeps their pixels as they are.
         console: Where progress and tables are printed; None prints nothing.
 
     Returns:
         The contents of the store's source.json.
 
     Raises:
-        ValueError: The source is not what the importer reads, no picture is readable, or `out` holds something else.
+        ValueError: The source is not what the importer reads, no picture is readable, `out` holds something else,
+            FFCV is asked for and not installed, or `jpeg` is given without it.
         OSError: The disk is full or a folder cannot be read or written; nothing half-written is left.
     """
     console = console or Console(quiet=True)
+    if format not in get_args(Format):
+        raise ValueError(f"prepare: format (={format!r}) must be one of {', '.join(get_args(Format))}")
+    if jpeg is not None and format != "ffcv":
+        raise ValueError(f"prepare: jpeg (={jpeg}) must be left out for format {format}; it stores exact pixels")
     origin = describe(importer, form)
-    done = _finished(out, origin, force)
+    if format == "ffcv":
+        require_writer(jpeg)
+        origin["jpeg"] = jpeg
+    done = _finished(out, origin, force, format)
     if done is not None:
         labels = ", ".join(done["labels"]) or "no labels"
         console.print(f"{out} is finished: {done['shape'][0]:,} faces, {labels}; --force makes it again", **LINE)
         return done
-    contents = importer.survey()
     start = time.perf_counter()
+    if format == "packed":
+        source = _pack(importer, out, form, origin, force, workers, console)
+    else:
+        with scratch_beside(out) as scratch:
+            _pack(importer, scratch, form, origin, False, workers, console)
+            source = write_betons(
+                open_store(scratch), out, origin=origin, jpeg=jpeg, replace=force, console=console
+            )
+    _report(source, out, time.perf_counter() - start, console)
+    return source
+
+
+def _pack(
+    importer: Importer,
+    out: Path,
+    form: Form,
+    origin: Mapping[str, Any],
+    force: bool,
+    workers: int | None,
+    console: Console,
+) -> dict[str, Any]:
+    contents = importer.survey()
     with (
         StoreWriter(out, contents.labels, origin=origin, notes=contents.notes, replace=force) as writer,
         progress("faces", contents.total, console) as advance,
@@ -72,9 +109,7 @@ def prepare(
         for some in faces:
             writer.add(some)
             advance(len(some))
-        source = writer.finish()
-    _report(source, out, time.perf_counter() - start, console)
-    return source
+        return writer.finish()
 
 
 def describe(importer: Importer, form: Form) -> dict[str, Any]:
@@ -95,7 +130,7 @@ def _json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _finished(out: Path, origin: Mapping[str, Any], force: bool) -> Mapping[str, Any] | None:
+def _finished(out: Path, origin: Mapping[str, Any], force: bool, format: str) -> Mapping[str, Any] | None:
     """The source.json of a finished store at `out` that was made from `origin`; None where one must be written."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -103,7 +138,8 @@ def _finished(out: Path, origin: Mapping[str, Any], force: bool) -> Mapping[str,
         raise ValueError(f"prepare: out (={out}) must be new, empty or a prepared store; choose another folder")
     if force:
         return None
-    found = read_source(out)["origin"]
+    packed = format == "packed"
+    found = (read_source(out) if packed else read_source(out, kind=BETONS, pixels="files"))["origin"]
     different = [key for key in origin if found.get(key) != origin[key]]
     if different:
         made = "; ".join(f"{key} {found.get(key)} there, {origin[key]} here" for key in different)
@@ -111,7 +147,7 @@ def _finished(out: Path, origin: Mapping[str, Any], force: bool) -> Mapping[str,
             f"prepare: out (={out}) must be new or made from the same source and settings ({made}); "
             "choose another --out, or replace it with --force"
         )
-    return open_store(out).source
+    return open_store(out).source if packed else open_betons(out).source
 
 
 def _report(source: Mapping[str, Any], out: Path, seconds: float, console: Console) -> None:
@@ -192,6 +228,10 @@ def main(
     colour: Annotated[str, typer.Option(help="gray, rgb, or auto: gray if all pictures are gray.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace a finished store.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads; left out: cores + 1.")] = None,
+    format: Annotated[str, typer.Option(help="packed, or ffcv: a .beton file for each split.")] = "packed",
+    jpeg: Annotated[
+        int | None, typer.Option(help="ffcv: quality of JPEG pictures, 1 to 100; left out: exact pixels.")
+    ] = None,
     crop: Annotated[
         str | None, typer.Option(help="Face crop, where the source has boxes or landmarks: none, box or align.")
     ] = None,
@@ -229,7 +269,7 @@ def main(
         Path | None, typer.Option("--drop-duplicates", help="--check: write a store without exact duplicates here.")
     ] = None,
 ) -> None:
-    """Prepare raw faces: decode, check, and write a packed store that training reads."""
+    """Prepare raw faces: decode, check, and write a store that training reads."""
     options = {
         "crop": crop,
         "margin": margin,
@@ -258,7 +298,16 @@ def main(
         if report is not None or without is not None:
             raise ValueError("prepare: --report and --drop-duplicates must go with --check; add --check STORE")
         form = Form(size, fit, colour)  # type: ignore[arg-type]  # refuses what is none of the choices
-        prepare(_importer(name, source, options), out, form, force=force, workers=workers, console=console)
+        prepare(
+            _importer(name, source, options),
+            out,
+            form,
+            force=force,
+            workers=workers,
+            format=format,  # type: ignore[arg-type]
+            jpeg=jpeg,
+            console=console,
+        )
     except (ValueError, OSError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error

@@ -1,0 +1,82 @@
+"""`FFCV`: files that `loaders.prepare --format ffcv` wrote, decoded by FFCV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from loaders.base import Loader, Sampler
+from loaders.beton.decoding import Decoder
+from loaders.beton.package import worker_count
+from loaders.beton.store import BetonStore, open_betons
+from loaders.opened import Streamed, refuse_draw
+from loaders.order import Order
+
+
+@dataclass(frozen=True, slots=True)
+class FFCV:
+    """An FFCV store: one .beton file a split.
+
+    Sample ids, order, labels and mean colours equal those of a packed store prepared from the same source with the same
+    settings, and so do the pixels, but where the store was prepared with `--jpeg`: then mean colours are those of the
+    faces before JPEG. FFCV compiles its decoder in the first batch of a process, which takes some seconds.
+
+    Attributes:
+        path: Folder of the store.
+        workers: Threads that decode; None takes one a core, and never more than numba has (NUMBA_NUM_THREADS).
+    """
+
+    path: str | Path
+    workers: int | None = None
+
+    def open(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str,
+        rank: int = 0,
+        world: int = 1,
+        sampler: Sampler | None = None,
+        draw: Any = None,
+    ) -> Loader:
+        """Open one split; see `loaders.base.Source`.
+
+        Raises:
+            ValueError: FFCV is not installed, the store is missing, damaged or has no such split, or `draw` is given.
+                While batches are read: the file was cut.
+        """
+        refuse_draw("FFCV", draw)
+        workers = worker_count(self.workers)
+        store = open_betons(self.path)
+        order = _order(store, split, batch_size, seed, rank, world, sampler)
+        decoder = Decoder(store.file(split), store.shape, workers)
+        return Streamed(order, decoder, store.manifest.mean[order.split.sample], device)
+
+    def order(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        sampler: Sampler | None = None,
+    ) -> Order:
+        """The order in which `open` with the same arguments shows samples, for `loaders.beton.traversal.InOrder`.
+
+        Raises:
+            ValueError: As `open`.
+        """
+        return _order(open_betons(self.path), split, batch_size, seed, rank, world, sampler)
+
+
+def _order(
+    store: BetonStore, split: str, batch_size: int, seed: int, rank: int, world: int, sampler: Sampler | None
+) -> Order:
+    part = store.manifest.part(split, store.shape, f"store {store.path}")
+    return Order(part, batch_size, seed, rank, world, sampler)
