@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import cast
+from typing import Any, cast
 
 Range = tuple[float, float]
 
@@ -91,6 +91,21 @@ class Augment:
         for name in _POSITIVE:
             if getattr(self, name)[0] <= 0.0:
                 raise ValueError(f"Augment: {name} (={getattr(self, name)}) must stay above 0; it divides or scales")
+
+    def numbers(self) -> list[float]:
+        """All fields in their order, a pair as two numbers; `of_numbers` is the way back."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        return [number for value in values for number in (value if isinstance(value, tuple) else (value,))]
+
+    @classmethod
+    def of_numbers(cls, numbers: Sequence[float]) -> Augment:
+        """The ranges that `numbers` spelled out."""
+        left = iter(numbers)
+        found: dict[str, Any] = {
+            field.name: (next(left), next(left)) if isinstance(field.default, tuple) else next(left)
+            for field in fields(cls)
+        }
+        return cls(**found)
 
     @property
     def blurs(self) -> bool:

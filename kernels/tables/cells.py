@@ -7,7 +7,8 @@ from jaxtyping import Int16, Int64, UInt8
 from torch import Tensor
 
 from kernels.grid import check_grid
-from kernels.tables.streams import Purpose, check_address, words
+from kernels.tables import op
+from kernels.tables.streams import check_address
 
 
 def identity_cells(grid: int, batch: int, device: torch.device | str) -> Int16[Tensor, "b n"]:
@@ -35,8 +36,8 @@ def draw_permutation(
     """
     check_grid("draw_permutation", grid)
     check_address("draw_permutation", seed, epoch, sample)
-    keys = words(Purpose.PERMUTATION, grid * grid, seed=seed, epoch=epoch, sample=sample, stream=stream)
-    return keys.argsort(dim=1, stable=True).to(torch.int16)
+    shows: Tensor = op.draw_permutation(sample, grid, op.signed(seed), epoch, stream)
+    return shows
 
 
 def draw_turns(grid: int, *, seed: int, epoch: int, sample: Int64[Tensor, " b"], stream: str) -> UInt8[Tensor, "b n"]:
@@ -47,8 +48,8 @@ def draw_turns(grid: int, *, seed: int, epoch: int, sample: Int64[Tensor, " b"],
     """
     check_grid("draw_turns", grid)
     check_address("draw_turns", seed, epoch, sample)
-    bits = words(Purpose.TURNS, grid * grid, seed=seed, epoch=epoch, sample=sample, stream=stream)
-    return (bits >> 30).to(torch.uint8)
+    turn: Tensor = op.draw_turns(sample, grid, op.signed(seed), epoch, stream)
+    return turn
 
 
 def inverse(shows: Int16[Tensor, "*lead n"]) -> Int16[Tensor, "*lead n"]:

@@ -6,13 +6,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float32, Int16, Int64
+from jaxtyping import Float32, Int16, Int64
 from torch import Tensor
 
-from kernels.tables.augment import Augment, Range
-from kernels.tables.colour import colour_matrix
-from kernels.tables.geometry import affine
-from kernels.tables.streams import AUGMENT_WORDS, Purpose, as_uniform, check_address, words
+from kernels.tables import op
+from kernels.tables.augment import Augment
+from kernels.tables.streams import check_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +30,6 @@ class Tables:
     """Key of the noise, any 64 bits."""
     cut: Int16[Tensor, "b 4"]
     """Left, top, right, bottom of the cut-out in view pixels, the last two exclusive; zeros where there is none."""
-
-
-class _Draw:
-    """The random numbers of one batch by name of the quantity; see `streams` for the addresses."""
-
-    def __init__(self, bits: Int64[Tensor, "b w"]) -> None:
-        self.bits = bits
-
-    def word(self, name: str) -> Int64[Tensor, " b"]:
-        return self.bits[:, AUGMENT_WORDS[name]]
-
-    def happens(self, name: str, probability: float) -> Bool[Tensor, " b"]:
-        # In integers, so that every device decides alike; 0 never happens and 1 always does.
-        return (self.word(name) >> 8) < math.ceil(probability * 2**24)
-
-    def between(self, name: str, span: Range) -> Float32[Tensor, " b"]:
-        low, high = span
-        return as_uniform(self.word(name)) * (high - low) + low
-
-    def below(self, name: str, count: int) -> Int64[Tensor, " b"]:
-        return (self.word(name) * count) >> 32
 
 
 def draw(
@@ -96,48 +74,8 @@ def draw(
     if mean.device != sample.device:
         raise ValueError(f"draw: mean (on {mean.device}) must be where sample is ({sample.device}); move it there")
 
-    count = max(AUGMENT_WORDS.values()) + 1
-    drawn = _Draw(words(Purpose.AUGMENT, count, seed=seed, epoch=epoch, sample=sample, stream=stream))
-
-    flipped = drawn.happens("flip", augment.flip)
-    where = affine(
-        flip=1.0 - 2.0 * flipped.float(),
-        rotation=drawn.between("rotation", augment.rotation),
-        crop=drawn.between("crop", augment.crop),
-        scale=drawn.between("scale", augment.scale),
-        aspect=drawn.between("aspect", augment.aspect),
-        shift_x=drawn.between("shift_x", augment.shift),
-        shift_y=drawn.between("shift_y", augment.shift),
-        store=store,
-        size=size,
-    )
-
-    jittered = drawn.happens("jitter", augment.jitter)
-
-    def jitter(name: str, span: Range, neutral: float) -> Tensor:
-        value = drawn.between(name, span)
-        return torch.where(jittered, value, torch.full_like(value, neutral))
-
-    colour = colour_matrix(
-        contrast=jitter("contrast", augment.contrast, 1.0),
-        brightness_factor=jitter("brightness_factor", augment.brightness_factor, 1.0),
-        brightness=drawn.between("brightness", augment.brightness),
-        saturation=jitter("saturation", augment.saturation, 1.0),
-        hue=jitter("hue", augment.hue, 0.0),
-        gray=drawn.happens("gray", augment.gray),
-        mean=mean,
-    )
-
-    low, high = drawn.word("noise_key_low"), drawn.word("noise_key_high")
-    signed_high = high - ((high >> 31) << 32)
-    return Tables(
-        where=where,
-        colour=colour,
-        blur=_blur(augment, drawn),
-        noise=drawn.between("noise", augment.noise) * 255.0,
-        key=signed_high * 2**32 + low,
-        cut=_cut(augment, drawn, size),
-    )
+    fields = op.draw_tables(sample, mean, augment.numbers(), op.signed(seed), epoch, stream, *store, size)
+    return Tables(*fields)
 
 
 def centre(crop: float, *, store: tuple[int, int], size: int, batch: int, device: torch.device | str) -> Tables:
@@ -182,20 +120,3 @@ def _check_sizes(where: str, store: tuple[int, int], size: int) -> None:
         raise ValueError(f"{where}: store (={store}) must be (height, width), at least 1 each; give the stored size")
     if not 1 <= size < 2**15:
         raise ValueError(f"{where}: size (={size}) must be in 1..32767; it is the view's side in pixels")
-
-
-def _blur(augment: Augment, drawn: _Draw) -> Float32[Tensor, " b"]:
-    blurred = drawn.happens("blur", augment.blur_probability).float() * augment.blur**2
-    factor = 1.0 / drawn.between("resize", augment.resize)
-    widened = ((factor * factor - 1.0) * 0.25).clamp(min=0.0)
-    resized = drawn.happens("resize_applied", augment.resize_probability).float() * widened
-    return torch.sqrt(blurred + resized)
-
-
-def _cut(augment: Augment, drawn: _Draw, size: int) -> Int16[Tensor, "b 4"]:
-    side = round(augment.cut * size)
-    left = drawn.below("cut_x", size - side + 1)
-    top = drawn.below("cut_y", size - side + 1)
-    box = torch.stack([left, top, left + side, top + side], dim=-1)
-    applied = drawn.happens("cut_applied", augment.cut_probability if side > 0 else 0.0)
-    return torch.where(applied[:, None], box, torch.zeros_like(box)).to(torch.int16)

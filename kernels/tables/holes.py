@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-import torch
 from jaxtyping import Int16, Int64
 from torch import Tensor
 
 from kernels.grid import check_grid
-from kernels.tables.cells import identity_cells
-from kernels.tables.streams import Purpose, check_address, words
+from kernels.tables import op
+from kernels.tables.streams import check_address
 
 _MOST_BLOCKS = 16
 _WIDEST_ASPECT = 16.0
@@ -54,44 +53,14 @@ def draw_holes(
     _check_range("blocks", blocks, 1, _MOST_BLOCKS)
     _check_range("aspect", aspect, 1 / _WIDEST_ASPECT, _WIDEST_ASPECT)
 
-    cells = grid * grid
-    fewest, most = blocks
-    bits = words(Purpose.HOLES, 4 + 4 * most, seed=seed, epoch=epoch, sample=sample, stream=stream)
-    hidden = (_fixed(share, 20, bits[:, 0]) * cells + (1 << 39)) >> 40
-    block_count = fewest + ((bits[:, 1] * (most - fewest + 1)) >> 32)
-
-    block = bits[:, 4:].reshape(-1, most, 4)  # b, block, (x, y, aspect, unused)
-    # Lengths are in 2**-17 of a cell, so that cell centres, odd numbers of half cells, are whole.
-    centre = (block[:, :, :2] * (2 * grid)) >> 16
-    wideness = _fixed(aspect, 24, block[:, :, 2]) >> 20  # aspect * 2**24
-    down = _whole_root(wideness)  # sqrt(aspect) * 2**12
-    across = _whole_root((1 << 48) // wideness)  # 2**12 / sqrt(aspect)
-    cell = (2 * torch.arange(grid, device=sample.device) + 1) << 16
-    dx = (cell - centre[:, :, :1]).abs() * across[:, :, None]  # b, block, column
-    dy = (cell - centre[:, :, 1:]).abs() * down[:, :, None]  # b, block, row
-    distance = torch.maximum(dx[:, :, None, :], dy[:, :, :, None])  # b, block, row, column
-    absent = torch.arange(most, device=sample.device) >= block_count[:, None]
-    nearest = distance.masked_fill(absent[:, :, None, None], 2**62).amin(dim=1).flatten(1)
-
-    order = nearest.argsort(dim=1, stable=True)
-    rank = torch.arange(cells, device=sample.device).expand_as(order)
-    kept = torch.where(rank < hidden[:, None], torch.full_like(order, -1), order).to(torch.int16)
-    shown: Tensor = identity_cells(grid, sample.shape[0], sample.device).scatter(1, order, kept)
-    return shown
+    ranges = (_fixed(share, 20), list(blocks), _fixed(aspect, 24))
+    shows: Tensor = op.draw_holes(sample, grid, *ranges, op.signed(seed), epoch, stream)
+    return shows
 
 
-def _fixed(span: tuple[float, float], fraction: int, bits: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-    """A uniform number of a range, times 2**(20 + fraction): its ends are rounded to 2**-fraction, its steps are 2**-20
-    of the range."""
-    low = round(span[0] * 2**fraction)
-    high = round(span[1] * 2**fraction)
-    number: Tensor = (low << 20) + (high - low) * (bits >> 12)
-    return number
-
-
-def _whole_root(square: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-    """floor(sqrt) of whole numbers below 2**52: fp64 holds them exactly and rounds its root correctly everywhere."""
-    return square.double().sqrt().long()
+def _fixed(span: tuple[float, float], fraction: int) -> list[int]:
+    """A range in whole units of 2**-fraction."""
+    return [round(end * 2**fraction) for end in span]
 
 
 def _check_range(name: str, span: tuple[float, float], lowest: float, highest: float) -> None:

@@ -1,0 +1,389 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
+"""The draws on a CUDA device: one launch a table, from (seed, epoch, sample ids), without work on the host a sample.
+
+The arithmetic is that of `kernels.tables.reference`: whole numbers in 32 and 64 bits, and fp32 in the same order,
+rounded at each step (the compiler must not contract a * b + c), so that integers are equal and reals nearly always.
+The batch is small and these kernels take a few microseconds each, most of them latency: they are written to be plain.
+Seeds, epochs and sizes are run-time numbers that never compile anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kernels.tables import reference
+from kernels.tables.augment import Augment, Range
+from kernels.tables.colour import HUE, LUMA
+from kernels.tables.streams import Purpose, stream_word
+from kernels.triton_arithmetic import as_int32
+
+_ADDRESS = ("seed_low", "seed_high", "epoch", "stream")
+
+# Cells are ranked by comparing each with all: quadratic, and still faster than a sort up to about this many.
+_MOST_RANKED = 1024
+
+
+@triton.jit
+def _words(block, seed_low, seed_high, epoch, stream, sample):
+    """The four words of a block of `kernels.tables.streams`."""
+    high = seed_high.to(tl.uint32, bitcast=True).to(tl.uint64)
+    seed = (high << 32) | seed_low.to(tl.uint32, bitcast=True).to(tl.uint64)
+    return tl.philox(seed, block, stream, epoch, sample.to(tl.int32))
+
+
+@triton.jit
+def _word(number, first, seed_low, seed_high, epoch, stream, sample):
+    """Word `number` of the purpose that begins at block `first`."""
+    word0, word1, word2, word3 = _words(first + number // 4, seed_low, seed_high, epoch, stream, sample)
+    lane = number % 4
+    return tl.where(lane < 2, tl.where(lane == 0, word0, word1), tl.where(lane == 2, word2, word3))
+
+
+@triton.jit
+def _happens(word, threshold):
+    return (word >> 8).to(tl.int32) < threshold
+
+
+@triton.jit
+def _between(word, low, span):
+    return (word >> 8).to(tl.int32).to(tl.float32) * 2.0**-24 * span + low
+
+
+@triton.jit
+def _below(word, count):
+    return tl.umulhi(word, count.to(tl.uint32)).to(tl.int32)
+
+
+@triton.jit
+def _cos_sin(degrees):
+    """`kernels.tables.degrees.cos_sin`."""
+    quarter = tl.floor(tl.div_rn(degrees, 90.0) + 0.5)
+    angle = (degrees - quarter * 90.0) * (3.141592653589793 / 180.0)
+    square = angle * angle
+    sine = angle + angle * (square * (-1 / 6 + square * (1 / 120 + square * (-1 / 5040 + square * (1 / 362880)))))
+    cosine = 1.0 + square * (
+        -1 / 2 + square * (1 / 24 + square * (-1 / 720 + square * (1 / 40320 + square * (-1 / 3628800))))
+    )
+    turns = quarter.to(tl.int32) & 3
+    odd = (turns & 1) == 1
+    x = tl.where(odd, -sine, cosine)
+    y = tl.where(odd, cosine, sine)
+    return tl.where(turns >= 2, -x, x), tl.where(turns >= 2, -y, y)
+
+
+_RANGES = (
+    "resize", "resize_span", "rotation", "rotation_span", "crop", "crop_span", "scale", "scale_span",
+    "shift", "shift_span", "aspect", "aspect_span", "contrast", "contrast_span", "brightness", "brightness_span",
+    "brightness_factor", "brightness_factor_span", "saturation", "saturation_span", "hue", "hue_span",
+    "noise_low", "noise_span",
+)  # fmt: skip
+
+
+@triton.jit(
+    do_not_specialize=[*_ADDRESS, "batch", "flips", "jitters", "grays", "blurs", "resizes", "cuts", "side", "places"],
+    do_not_specialize_on_alignment=["sample", "mean"],
+)
+def _draw(
+    where, colour, blur, noise, key, cut, sample, mean, batch, seed_low, seed_high, epoch, stream,
+    flips, jitters, grays, blurs, resizes, cuts, blur_variance,
+    resize, resize_span, rotation, rotation_span, crop, crop_span, scale, scale_span,
+    shift, shift_span, aspect, aspect_span, contrast, contrast_span, brightness, brightness_span,
+    brightness_factor, brightness_factor_span, saturation, saturation_span, hue, hue_span, noise_low, noise_span,
+    side, places, ratio, size, half_size, half_width, half_height,
+    LUMA: tl.constexpr, HUE: tl.constexpr, FIRST: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < batch
+    identity = tl.load(sample + place, mask=inside, other=0)
+    flip, jitter, a, b = _words(FIRST + 0, seed_low, seed_high, epoch, stream, identity)
+    contrast = _between(a, contrast, contrast_span)
+    brightness = _between(b, brightness, brightness_span)
+    a, b, c, gray = _words(FIRST + 1, seed_low, seed_high, epoch, stream, identity)
+    brightness_factor = _between(a, brightness_factor, brightness_factor_span)
+    saturation = _between(b, saturation, saturation_span)
+    hue = _between(c, hue, hue_span)
+    a, key_low, key_high, blurred = _words(FIRST + 2, seed_low, seed_high, epoch, stream, identity)
+    tl.store(noise + place, _between(a, noise_low, noise_span) * 255.0, mask=inside)
+    tl.store(key + place, (key_high.to(tl.int64) << 32) | key_low.to(tl.int64), mask=inside)
+    resized, a, b, c = _words(FIRST + 3, seed_low, seed_high, epoch, stream, identity)
+    resize = _between(a, resize, resize_span)
+    rotation = _between(b, rotation, rotation_span)
+    crop = _between(c, crop, crop_span)
+    a, b, c, d = _words(FIRST + 4, seed_low, seed_high, epoch, stream, identity)
+    scale = _between(a, scale, scale_span)
+    shift_x = _between(b, shift, shift_span)
+    shift_y = _between(c, shift, shift_span)
+    aspect = _between(d, aspect, aspect_span)
+    applied, a, b, _ = _words(FIRST + 5, seed_low, seed_high, epoch, stream, identity)
+    applied = _happens(applied, cuts)
+    left = _below(a, places)
+    top = _below(b, places)
+
+    # `cut`, `blur`.
+    tl.store(cut + place * 4, tl.where(applied, left, 0).to(tl.int16), mask=inside)
+    tl.store(cut + place * 4 + 1, tl.where(applied, top, 0).to(tl.int16), mask=inside)
+    tl.store(cut + place * 4 + 2, tl.where(applied, left + side, 0).to(tl.int16), mask=inside)
+    tl.store(cut + place * 4 + 3, tl.where(applied, top + side, 0).to(tl.int16), mask=inside)
+    factor = tl.div_rn(1.0, resize)
+    widened = tl.maximum((factor * factor - 1.0) * 0.25, 0.0)
+    variance = tl.where(_happens(blurred, blurs), blur_variance, 0.0)
+    tl.store(blur + place, tl.sqrt_rn(variance + tl.where(_happens(resized, resizes), widened, 0.0)), mask=inside)
+
+    # `where`, as `kernels.tables.geometry.affine`.
+    step = tl.div_rn(crop * ratio, scale)
+    root = tl.sqrt_rn(aspect)
+    step_x = tl.div_rn(step, root) * tl.where(_happens(flip, flips), -1.0, 1.0)
+    step_y = step * root
+    cosine, sine = _cos_sin(rotation)
+    xx = step_x * cosine
+    xy = step_x * sine
+    yx = -(step_y * sine)
+    yy = step_y * cosine
+    centre_x = shift_x * size + half_size
+    centre_y = shift_y * size + half_size
+    where += place * 6
+    tl.store(where, xx, mask=inside)
+    tl.store(where + 1, xy, mask=inside)
+    tl.store(where + 2, half_width - (xx * centre_x + xy * centre_y), mask=inside)
+    tl.store(where + 3, yx, mask=inside)
+    tl.store(where + 4, yy, mask=inside)
+    tl.store(where + 5, half_height - (yx * centre_x + yy * centre_y), mask=inside)
+
+    # `colour`, as `kernels.tables.colour.colour_matrix`.
+    jittered = _happens(jitter, jitters)
+    contrast = tl.where(jittered, contrast, 1.0)
+    brightness_factor = tl.where(jittered, brightness_factor, 1.0)
+    saturation = tl.where(_happens(gray, grays), 0.0, tl.where(jittered, saturation, 1.0))
+    cosine, sine = _cos_sin(tl.where(jittered, hue, 0.0) * 360.0)
+    along = saturation * cosine
+    across = saturation * sine
+    gain = brightness_factor * contrast
+    away = 1.0 - contrast
+    shifted = brightness * 255.0
+    mean += place * 3
+    red = (tl.load(mean, mask=inside, other=0.0) * away) * brightness_factor + shifted
+    green = (tl.load(mean + 1, mask=inside, other=0.0) * away) * brightness_factor + shifted
+    blue = (tl.load(mean + 2, mask=inside, other=0.0) * away) * brightness_factor + shifted
+    colour += place * 12
+    for i in tl.static_range(3):
+        of_red = (1.0 - along) * LUMA[0] + across * HUE[i][0] + (along if i == 0 else 0.0)
+        of_green = (1.0 - along) * LUMA[1] + across * HUE[i][1] + (along if i == 1 else 0.0)
+        of_blue = (1.0 - along) * LUMA[2] + across * HUE[i][2] + (along if i == 2 else 0.0)
+        tl.store(colour + 4 * i, of_red * gain, mask=inside)
+        tl.store(colour + 4 * i + 1, of_green * gain, mask=inside)
+        tl.store(colour + 4 * i + 2, of_blue * gain, mask=inside)
+        tl.store(colour + 4 * i + 3, (of_red * red + of_green * green) + of_blue * blue, mask=inside)
+
+
+def draw_tables(
+    sample: Tensor,
+    mean: Tensor,
+    augment: Sequence[float],
+    seed: int,
+    epoch: int,
+    stream: str,
+    height: int,
+    width: int,
+    size: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """See `kernels.draw`; `augment` as `Augment.numbers` gives it, `seed` as int64."""
+    ranges = Augment.of_numbers(augment)
+    batch = sample.shape[0]
+    where = mean.new_empty(batch, 2, 3)
+    colour = mean.new_empty(batch, 3, 4)
+    blur, noise = mean.new_empty(batch), mean.new_empty(batch)
+    key = sample.new_empty(batch)
+    cut = sample.new_empty(batch, 4, dtype=torch.int16)
+
+    def span(pair: Range) -> tuple[float, float]:
+        return pair[0], pair[1] - pair[0]
+
+    side = round(ranges.cut * size)
+    cut_probability = ranges.cut_probability if side > 0 else 0.0
+    chances = (ranges.flip, ranges.jitter, ranges.gray, ranges.blur_probability, ranges.resize_probability)
+    pairs = (
+        ranges.resize, ranges.rotation, ranges.crop, ranges.scale, ranges.shift, ranges.aspect, ranges.contrast,
+        ranges.brightness, ranges.brightness_factor, ranges.saturation, ranges.hue, ranges.noise,
+    )  # fmt: skip
+    block = 128
+    launch: Any = _draw[(triton.cdiv(batch, block),)]
+    with torch.cuda.device_of(sample):
+        launch(
+            where, colour, blur, noise, key, cut, sample.contiguous(), mean.contiguous(), batch,
+            *_address(seed, epoch, stream),
+            *(math.ceil(chance * 2**24) for chance in (*chances, cut_probability)),
+            ranges.blur**2,
+            *(number for pair in pairs for number in span(pair)),
+            side, size - side + 1,
+            float(min(height, width) / size), float(size), size / 2, width / 2, height / 2,
+            LUMA=LUMA, HUE=HUE, FIRST=Purpose.AUGMENT << 24, BLOCK=block, num_warps=4, enable_fp_fusion=False,
+        )  # fmt: skip
+    return where, colour, blur, noise, key, cut
+
+
+@triton.jit
+def _earlier(value, number, other, other_number):
+    """How many of the others come before each value, equal ones in the order of their numbers."""
+    smaller = other[None, :] < value[:, None]
+    tied = (other[None, :] == value[:, None]) & (other_number[None, :] < number[:, None])
+    return tl.sum((smaller | tied).to(tl.int32), axis=1)
+
+
+@triton.jit(do_not_specialize=[*_ADDRESS, "cells"], do_not_specialize_on_alignment=["sample"])
+def _permutation(
+    shows, sample, cells, seed_low, seed_high, epoch, stream,
+    FIRST: tl.constexpr, CELLS: tl.constexpr, CHUNK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0)
+    identity = tl.load(sample + row)
+    cell = tl.arange(0, CELLS)
+    mine = _word(cell, FIRST, seed_low, seed_high, epoch, stream, identity)
+    rank = tl.zeros((CELLS,), dtype=tl.int32)
+    for start in range(0, cells, CHUNK):
+        other = start + tl.arange(0, CHUNK)
+        theirs = _word(other, FIRST, seed_low, seed_high, epoch, stream, identity)
+        # Cells past the last have the largest key and the largest numbers, so they come before none.
+        theirs = tl.where(other < cells, theirs, 0xFFFFFFFF)
+        rank += _earlier(mine, cell, theirs, other)
+    tl.store(shows + row.to(tl.int64) * cells + rank, cell.to(tl.int16), mask=cell < cells)
+
+
+def draw_permutation(sample: Tensor, grid: int, seed: int, epoch: int, stream: str) -> Tensor:
+    """See `kernels.draw_permutation`; `seed` as int64. Grids of more than 32 x 32 cells are sorted by PyTorch."""
+    cells = grid * grid
+    if cells > _MOST_RANKED:
+        return reference.draw_permutation(sample, grid, seed=seed % 2**64, epoch=epoch, stream=stream)
+    shows = sample.new_empty(sample.shape[0], cells, dtype=torch.int16)
+    launch: Any = _permutation[(sample.shape[0],)]
+    with torch.cuda.device_of(sample):
+        launch(
+            shows, sample.contiguous(), cells, *_address(seed, epoch, stream),
+            FIRST=Purpose.PERMUTATION << 24, **_shape(cells),
+        )  # fmt: skip
+    return shows
+
+
+@triton.jit(do_not_specialize=[*_ADDRESS, "cells"], do_not_specialize_on_alignment=["sample"])
+def _turns(turn, sample, cells, seed_low, seed_high, epoch, stream, FIRST: tl.constexpr, BLOCK: tl.constexpr):
+    row = tl.program_id(1)
+    identity = tl.load(sample + row)
+    cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    quarters = _word(cell, FIRST, seed_low, seed_high, epoch, stream, identity) >> 30
+    tl.store(turn + row.to(tl.int64) * cells + cell, quarters.to(tl.uint8), mask=cell < cells)
+
+
+def draw_turns(sample: Tensor, grid: int, seed: int, epoch: int, stream: str) -> Tensor:
+    """See `kernels.draw_turns`; `seed` as int64."""
+    cells = grid * grid
+    turn = sample.new_empty(sample.shape[0], cells, dtype=torch.uint8)
+    block = 256
+    launch: Any = _turns[triton.cdiv(cells, block), sample.shape[0]]
+    with torch.cuda.device_of(sample):
+        launch(
+            turn, sample.contiguous(), cells, *_address(seed, epoch, stream),
+            FIRST=Purpose.TURNS << 24, BLOCK=block, num_warps=4,
+        )  # fmt: skip
+    return turn
+
+
+@triton.jit
+def _fixed(word, low, span):
+    return (low.to(tl.int64) << 20) + span.to(tl.int64) * (word >> 12).to(tl.int64)
+
+
+@triton.jit
+def _whole_root(square):
+    return tl.sqrt(square.to(tl.float64)).to(tl.int64)
+
+
+@triton.jit
+def _distance(cell, cells, grid, blocks, low, span, first, seed_low, seed_high, epoch, stream, sample):
+    """Distance of each cell to the nearest of the blocks, as `kernels.tables.reference.draw_holes`."""
+    column = ((2 * (cell % grid) + 1) << 16).to(tl.int64)
+    line = ((2 * (cell // grid) + 1) << 16).to(tl.int64)
+    nearest = tl.full(cell.shape, 2**62, dtype=tl.int64)
+    for block in range(blocks):
+        word0, word1, word2, _ = _words(first + 1 + block, seed_low, seed_high, epoch, stream, sample)
+        centre_x = (word0.to(tl.int64) * (2 * grid)) >> 16
+        centre_y = (word1.to(tl.int64) * (2 * grid)) >> 16
+        wideness = _fixed(word2, low, span) >> 20
+        down = _whole_root(wideness)
+        across = _whole_root((wideness * 0 + 2**48) // wideness)
+        away = tl.maximum(tl.abs(column - centre_x) * across, tl.abs(line - centre_y) * down)
+        nearest = tl.minimum(nearest, away)
+    return tl.where(cell < cells, nearest, 2**62)
+
+
+@triton.jit(
+    do_not_specialize=[*_ADDRESS, "cells", "grid", "share", "share_span", "fewest", "counts", "aspect", "aspect_span"],
+    do_not_specialize_on_alignment=["sample"],
+)
+def _holes(
+    shows, sample, cells, grid, share, share_span, fewest, counts, aspect, aspect_span,
+    seed_low, seed_high, epoch, stream, FIRST: tl.constexpr, CELLS: tl.constexpr, CHUNK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0)
+    identity = tl.load(sample + row)
+    word0, word1, _, _ = _words(FIRST + row * 0, seed_low, seed_high, epoch, stream, identity)
+    hidden = (_fixed(word0, share, share_span) * cells + 2**39) >> 40
+    blocks = fewest + _below(word1, counts)
+    cell = tl.arange(0, CELLS)
+    mine = _distance(
+        cell, cells, grid, blocks, aspect, aspect_span, FIRST, seed_low, seed_high, epoch, stream, identity
+    )
+    rank = tl.zeros((CELLS,), dtype=tl.int32)
+    for start in range(0, cells, CHUNK):
+        other = start + tl.arange(0, CHUNK)
+        theirs = _distance(
+            other, cells, grid, blocks, aspect, aspect_span, FIRST, seed_low, seed_high, epoch, stream, identity
+        )
+        rank += _earlier(mine, cell, theirs, other)
+    shown = tl.where(rank < hidden, -1, cell)
+    tl.store(shows + row.to(tl.int64) * cells + cell, shown.to(tl.int16), mask=cell < cells)
+
+
+def draw_holes(
+    sample: Tensor,
+    grid: int,
+    share: Sequence[int],
+    blocks: Sequence[int],
+    aspect: Sequence[int],
+    seed: int,
+    epoch: int,
+    stream: str,
+) -> Tensor:
+    """See `kernels.draw_holes`; ranges in fixed point, `seed` as int64. Grids of more than 32 x 32 cells are sorted by
+    PyTorch."""
+    cells = grid * grid
+    if cells > _MOST_RANKED:
+        return reference.draw_holes(sample, grid, share, blocks, aspect, seed=seed % 2**64, epoch=epoch, stream=stream)
+    shows = sample.new_empty(sample.shape[0], cells, dtype=torch.int16)
+    launch: Any = _holes[(sample.shape[0],)]
+    with torch.cuda.device_of(sample):
+        launch(
+            shows, sample.contiguous(), cells, grid, share[0], share[1] - share[0],
+            blocks[0], blocks[1] - blocks[0] + 1, aspect[0], aspect[1] - aspect[0], *_address(seed, epoch, stream),
+            FIRST=Purpose.HOLES << 24, **_shape(cells),
+        )  # fmt: skip
+    return shows
+
+
+def _address(seed: int, epoch: int, stream: str) -> tuple[int, int, int, int]:
+    return (
+        as_int32(seed & 0xFFFFFFFF),
+        as_int32((seed >> 32) & 0xFFFFFFFF),
+        as_int32(epoch),
+        as_int32(stream_word(stream)),
+    )
+
+
+def _shape(cells: int) -> dict[str, int]:
+    padded = max(16, triton.next_power_of_2(cells))
+    return {"CELLS": padded, "CHUNK": 16, "num_warps": max(1, min(16, padded // 32))}
