@@ -272,9 +272,9 @@ def draw_permutation(sample: Tensor, grid: int, seed: int, epoch: int, stream: s
 
 @triton.jit(do_not_specialize=[*_ADDRESS, "cells"], do_not_specialize_on_alignment=["sample"])
 def _turns(turn, sample, cells, seed_low, seed_high, epoch, stream, FIRST: tl.constexpr, BLOCK: tl.constexpr):
-    row = tl.program_id(1)
+    row = tl.program_id(0)
     identity = tl.load(sample + row)
-    cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    cell = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     quarters = _word(cell, FIRST, seed_low, seed_high, epoch, stream, identity) >> 30
     tl.store(turn + row.to(tl.int64) * cells + cell, quarters.to(tl.uint8), mask=cell < cells)
 
@@ -284,7 +284,7 @@ def draw_turns(sample: Tensor, grid: int, seed: int, epoch: int, stream: str) ->
     cells = grid * grid
     turn = sample.new_empty(sample.shape[0], cells, dtype=torch.uint8)
     block = 256
-    launch: Any = _turns[triton.cdiv(cells, block), sample.shape[0]]
+    launch: Any = _turns[sample.shape[0], triton.cdiv(cells, block)]
     with torch.cuda.device_of(sample):
         launch(
             turn, sample.contiguous(), cells, *_address(seed, epoch, stream),
