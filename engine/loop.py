@@ -87,6 +87,7 @@ class Trainer:
         self.ema = None if recipe.ema is None else ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True)
         self.watch = Watch([task.name for task in recipe.tasks], device)
         self.clock = Clock()
+        """Of the run since it was started; one epoch is added when it ends."""
         self.at = Position()
         self.best: Best | None = None
         self.last_figures: dict[str, float] = {}
@@ -135,19 +136,20 @@ class Trainer:
         if self.at.total == 0 and self.at.step == 0:
             self.save(run)
         while self.at.epoch < self.recipe.epochs:
-            self._epoch(run, bars)
-            self._finish_epoch(run, bars)
+            clock = self._epoch(run, bars)
+            self._finish_epoch(run, bars, summarise(clock, self.device, self.compiled))
 
-    def _epoch(self, run: RunDir, bars: Bars) -> None:
+    def _epoch(self, run: RunDir, bars: Bars) -> Clock:
         recipe = self.recipe
+        clock = Clock()
         start = time.perf_counter()
         faces = self.train.epoch(self.at.epoch, start=self.at.step * recipe.accumulate)
-        for batches in _groups(self.clock.waiting(faces), recipe.accumulate):
-            first = not self.clock.first
+        for batches in _groups(clock.waiting(faces), recipe.accumulate):
+            first = not (self.clock.first or clock.first)
             self.step(batches)
             now = time.perf_counter()
             images = sum(len(batch.row) for batch in batches)
-            self.clock.step(now - start, images, first=first)
+            clock.step(now - start, images, first=first)
             self.seconds += now - start
             start = now
             bars.at(self.at.epoch, self.at.step)
@@ -158,6 +160,8 @@ class Trainer:
                 start = time.perf_counter()
             if self.stop:
                 raise StoppedError("stopped; go on with --resume")
+        self.clock.add(clock)
+        return clock
 
     def _log(self, run: RunDir, bars: Bars) -> None:
         losses = self.watch.recent()
@@ -167,12 +171,11 @@ class Trainer:
         run.scalars(self.at.total, {f"step/{name}": value for name, value in losses.items()} | {"step/lr": rate})
         bars.note(f"loss {losses['loss']:.3f}")
 
-    def _finish_epoch(self, run: RunDir, bars: Bars) -> None:
+    def _finish_epoch(self, run: RunDir, bars: Bars, speed: Mapping[str, Any]) -> None:
         self.watch.check()
         recipe, rate = self.recipe, self.optimiser.param_groups[0]["lr"]
         row: dict[str, float | int | None] = {"epoch": self.at.epoch + 1, "step": self.at.total, "lr": rate}
         row |= {f"train/{name}": value for name, value in self.watch.epoch().items()}
-        speed = summarise(self.clock, self.device, self.compiled)
         self.at = Position(self.at.epoch + 1, 0, self.at.total)
         if self.at.epoch % recipe.evaluate_every == 0 or self.at.epoch == recipe.epochs:
             samples, rows = self.predict(self.evaluated, self.select)

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Clock:
-    """Host times of the steps of an epoch. Nothing here asks the device.
+    """Host times of steps: of an epoch, or added up over a run. Nothing here asks the device.
 
     On a CUDA device a step's host time is the time to launch it, and waiting is what the host waits; over an epoch,
     which ends with a read from the device, both add up to the true time.
@@ -53,6 +53,13 @@ class Clock:
     @property
     def seconds(self) -> float:
         return sum(self.steps)
+
+    def add(self, epoch: Clock) -> None:
+        """Joins the times of one epoch to those of the run."""
+        self.images += epoch.images
+        self.waited += epoch.waited
+        self.first = self.first or epoch.first
+        self.steps += epoch.steps
 
 
 def summarise(clock: Clock, device: torch.device, compiled: bool) -> dict[str, float | str | None]:

@@ -32,7 +32,8 @@ recipe = Recipe(
     optim=AdamW(lr=2e-3, weight_decay=0.05, warmup_epochs=2),
     batch_statistics="per_view_plain",
     epochs=40,
-    batch_size=128,
+    batch_size=64,
+    ema=0.995,
     image_size=48,
     evaluation_crop=1.0,
 )

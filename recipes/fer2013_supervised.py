@@ -24,7 +24,8 @@ recipe = Recipe(
     tasks=(Expression(FER2013_7, on=("plain",), label_smoothing=0.1, dropout=0.3),),
     optim=AdamW(lr=2e-3, weight_decay=0.05, warmup_epochs=2),
     epochs=40,
-    batch_size=128,
+    batch_size=64,
+    ema=0.995,
     image_size=48,
     evaluation_crop=1.0,
 )

@@ -73,17 +73,17 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     monkeypatch.setattr(Trainer, "step", counted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "steps"),
     [
-        {},
-        {"optim": AdaBelief(lr=1e-3, lookahead=True, warmup_epochs=1), "batch_statistics": "per_view_plain"},
-        {"optim": SGD(lr=0.01, clip=1.0), "accumulate": 2, "ema": 0.9, "checkpoint_every": 1},
-        {"total": Uncertainty(), "optim": AdamW(lr=1e-3), "log_every": 2},
+        ({}, 1),
+        ({"optim": AdaBelief(lr=1e-3, lookahead=True, warmup_epochs=1), "batch_statistics": "per_view_plain"}, 3),
+        ({"optim": SGD(lr=0.01, clip=1.0), "accumulate": 2, "ema": 0.9, "checkpoint_every": 1}, 3),
+        ({"total": Uncertainty(), "optim": AdamW(lr=1e-3), "log_every": 2}, 5),
     ],
-    ids=["plain", "lookahead", "accumulate-ema-clip", "uncertainty"],
+    ids=["before-any-checkpoint-of-the-epoch", "lookahead", "accumulate-ema-clip", "uncertainty-second-epoch"],
 )
-@pytest.mark.parametrize("steps", [1, 3])
 def test_interrupted_anywhere_it_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], steps: int
 ) -> None:
@@ -101,12 +101,12 @@ def test_interrupted_anywhere_it_ends_the_same(
 def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(tmp_path: Path) -> None:
     """kill -9 at arbitrary moments: while starting, in a step, while a checkpoint is written."""
     recipe = tmp_path / "tiny_recipe.py"
-    recipe.write_text("from tests.engine import tiny\nrecipe = tiny.recipe(epochs=6, checkpoint_every=1)\n")
+    recipe.write_text("from tests.engine import tiny\nrecipe = tiny.recipe(epochs=4, checkpoint_every=1)\n")
     command = [sys.executable, "-m", "engine.run", str(recipe), "--device", "cpu", "--resume", "--out"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True, capture_output=True)
     kills = 0
-    for wait in (0.05, 0.3, 0.11, 0.6, 0.02):
+    for wait in (0.05, 0.3, 0.02):
         process = subprocess.Popen(
             [*command, str(tmp_path / "killed")],
             env=environment,
