@@ -13,20 +13,23 @@ import torch
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# "numpy": a division by 0 gives inf or NaN. The default raises, and a loop that may raise is not vectorised.
-# No fast-math: rounding stays IEEE's in every vector lane, so that a pixel does not depend on its neighbours.
+_config: Any = numba.config
+_njit: Any = numba.njit  # its own types cover neither all of its options nor a decorator with options
+
+# error_model: a division by 0 gives inf or NaN. The default raises, and a loop that may raise becomes no vectors.
+# No fast-math: rounding stays IEEE's in every lane of a vector, so that a pixel does not depend on its neighbours.
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
 def inlined(function: Function) -> Function:
     """Compile into every place that calls it: for what a loop does to one number, which it then does to a vector."""
-    return cast(Function, numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
+    return cast(Function, _njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
 
 
 def part(function: Function) -> Function:
     """Compile as a part of the functions that call it; Python itself cannot call it."""
     # Without the two doors for other callers a function compiles in half the time.
-    return cast(Function, numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
+    return cast(Function, _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
 
 
 def whole(function: Function) -> Function:
@@ -44,7 +47,7 @@ def parallel(function: Function) -> Function:
 
 def _cached(function: Function, **options: bool) -> Function:
     try:
-        return cast(Function, numba.njit(cache=True, **_OPTIONS, **options)(function))
+        return cast(Function, _njit(cache=True, **_OPTIONS, **options)(function))
     except RuntimeError as error:
         if "cannot cache function" not in str(error):
             raise
@@ -54,7 +57,7 @@ def _cached(function: Function, **options: bool) -> Function:
             RuntimeWarning,
             stacklevel=3,
         )
-        return cast(Function, numba.njit(**_OPTIONS, **options)(function))
+        return cast(Function, _njit(**_OPTIONS, **options)(function))
 
 
 @contextmanager
@@ -66,10 +69,10 @@ def threads() -> Iterator[int]:
     """
     wanted = torch.get_num_threads()
     # Its fallback, `workqueue`, aborts the process when two threads use it at once, as beside FFCV.
-    if numba.config.THREADING_LAYER == "default" and "NUMBA_THREADING_LAYER" not in os.environ:
-        numba.config.THREADING_LAYER = "omp"
+    if _config.THREADING_LAYER == "default" and "NUMBA_THREADING_LAYER" not in os.environ:
+        _config.THREADING_LAYER = "omp"
     before = numba.get_num_threads()
-    count = min(wanted, numba.config.NUMBA_NUM_THREADS)
+    count = min(wanted, _config.NUMBA_NUM_THREADS)
     numba.set_num_threads(count)
     try:
         yield count

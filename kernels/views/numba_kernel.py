@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -23,6 +23,7 @@ from numba import types
 from numba.extending import intrinsic
 from torch import Tensor
 
+from kernels.huge_pages import on_huge_pages
 from kernels.numba_jit import inlined, parallel, part, threads, whole
 from kernels.views import reference
 
@@ -51,16 +52,69 @@ _KINDS = {torch.float32: _FP32, torch.float16: _FP16, torch.bfloat16: _BF16}
 # processor to foresee.
 _PREFETCHED = 1 << 19
 
+Array = np.ndarray[Any, Any]
+
+
+class _Faces(NamedTuple):
+    store: Array  # uint8, one axis
+    height: int
+    width: int
+    channels: int
+
+
+class _Tables(NamedTuple):
+    """As of `render_views`, views and batch as one axis; empty where there is none."""
+
+    row: Array
+    where: Array
+    colour: Array
+    shows: Array
+    blur: Array
+    noise: Array
+    key: Array
+    turn: Array
+    cut: Array
+
+
+class _Settings(NamedTuple):
+    size: int
+    grid: int
+    supersample: int
+    kind: int
+    mean: Array
+    std: Array
+
+
+class _Out(NamedTuple):
+    """The output as one axis: `singles` where it is fp32, else the bits in `halves`; the other is empty."""
+
+    singles: Array
+    halves: Array
+
+
+class _Sample(NamedTuple):
+    """One view of one sample."""
+
+    face: int  # address of its first byte
+    first: int  # its first pixel in the output
+    where: Array
+    colour: Array
+    shows: Array
+    turn: Array  # empty where there is none
+    blur: np.float32
+    noise: np.float32
+    key: np.uint64
+
 
 @intrinsic
 def _read_4(typingctx: Any, address: Any) -> Any:
-    """Four bytes of memory as uint32, at any address."""
+    """Four bytes of memory, at any address, as the bits of a float32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = builder.inttoptr(arguments[0], ir.IntType(32).as_pointer())
+        pointer = builder.inttoptr(arguments[0], ir.FloatType().as_pointer())
         return builder.load(pointer, align=1)
 
-    return types.uint32(types.intp), generate
+    return types.float32(types.intp), generate
 
 
 @intrinsic
@@ -88,7 +142,7 @@ def _bits(typingctx: Any, number: Any) -> Any:
 
 
 @intrinsic
-def _from_bits(typingctx: Any, bits: Any) -> Any:
+def _float_of(typingctx: Any, bits: Any) -> Any:
     """The float32 of some bits."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -100,16 +154,17 @@ def _from_bits(typingctx: Any, bits: Any) -> Any:
 @part
 def _ramp(scratch, at, count, x, y, step_x, step_y):
     """Step 2: numerators of the positions along a stretch of one cell. Writes up to 15 further ones."""
-    ints = scratch.view(np.int32)
+    first = np.uint64(at)
+    x, y, step_x, step_y = np.int32(x), np.int32(y), np.int32(step_x), np.int32(step_y)
     for i in range((count + 15) & ~15):
-        ints[_QX + at + i] = x + step_x * i
-        ints[_QY + at + i] = y + step_y * i
+        at = first + np.uint64(i)
+        scratch[np.uint64(_QX) + at] = _float_of(np.uint32(x + step_x * np.int32(i)))
+        scratch[np.uint64(_QY) + at] = _float_of(np.uint32(y + step_y * np.int32(i)))
 
 
 @part
 def _positions(scratch, count, where, unit, dx, dy, height, width, channels):
     """Steps 3 and 4: which byte of the face to read, and how far its neighbours weigh."""
-    ints = scratch.view(np.int32)
     xx, xy, x0 = where[0, 0], where[0, 1], where[0, 2]
     yx, yy, y0 = where[1, 0], where[1, 1], where[1, 2]
     add_x, add_y = xx * dx + xy * dy, yx * dx + yy * dy
@@ -117,7 +172,10 @@ def _positions(scratch, count, where, unit, dx, dy, height, width, channels):
     divisor = np.float32(unit)
     row, pixel = np.int32(width * channels), np.int32(channels)
     for i in range((count + 15) & ~15):
-        qx, qy = np.float32(ints[_QX + i]) / divisor, np.float32(ints[_QY + i]) / divisor
+        qx, qy = (
+            np.float32(np.int32(_bits(scratch[_QX + i]))) / divisor,
+            np.float32(np.int32(_bits(scratch[_QY + i]))) / divisor,
+        )
         x = (((xx * qx + xy * qy) + x0) - _HALF) + add_x
         y = (((yx * qx + yy * qy) + y0) - _HALF) + add_y
         x = _F0 if x < _F0 else x
@@ -125,7 +183,7 @@ def _positions(scratch, count, where, unit, dx, dy, height, width, channels):
         x = right if x > right else x
         y = bottom if y > bottom else y
         left, top = np.int32(x), np.int32(y)
-        ints[_OFFSET + i] = top * row + left * pixel
+        scratch[_OFFSET + i] = _float_of(np.uint32(top * row + left * pixel))
         scratch[_FX + i] = x - np.float32(left)
         scratch[_FY + i] = y - np.float32(top)
 
@@ -135,22 +193,20 @@ def _positions(scratch, count, where, unit, dx, dy, height, width, channels):
 
 @part
 def _read_rgb(scratch, count, face, row):
-    ints, words = scratch.view(np.int32), scratch.view(np.uint32)
     for i in range(count):
-        address = face + ints[_OFFSET + i]
-        words[_P00 + i] = _read_4(address)
-        words[_P01 + i] = _read_4(address + 3)
-        words[_P10 + i] = _read_4(address + row)
-        words[_P11 + i] = _read_4(address + row + 3)
+        address = face + np.int32(_bits(scratch[_OFFSET + i]))
+        scratch[_P00 + i] = _read_4(address)
+        scratch[_P01 + i] = _read_4(address + 3)
+        scratch[_P10 + i] = _read_4(address + row)
+        scratch[_P11 + i] = _read_4(address + row + 3)
 
 
 @part
 def _read_gray(scratch, count, face, row):
-    ints, words = scratch.view(np.int32), scratch.view(np.uint32)
     for i in range(count):
-        address = face + ints[_OFFSET + i]
-        words[_P00 + i] = _read_4(address)
-        words[_P10 + i] = _read_4(address + row)
+        address = face + np.int32(_bits(scratch[_OFFSET + i]))
+        scratch[_P00 + i] = _read_4(address)
+        scratch[_P10 + i] = _read_4(address + row)
 
 
 @inlined
@@ -164,11 +220,15 @@ def _join(p00, p01, p10, p11, fx, fy):
 
 @part
 def _join_rgb(scratch, count):
-    words = scratch.view(np.uint32)
     green, blue = np.uint32(8), np.uint32(16)
     for i in range((count + 15) & ~15):
         fx, fy = scratch[_FX + i], scratch[_FY + i]
-        p00, p01, p10, p11 = words[_P00 + i], words[_P01 + i], words[_P10 + i], words[_P11 + i]
+        p00, p01, p10, p11 = (
+            _bits(scratch[_P00 + i]),
+            _bits(scratch[_P01 + i]),
+            _bits(scratch[_P10 + i]),
+            _bits(scratch[_P11 + i]),
+        )
         scratch[_R + i] = _join(p00, p01, p10, p11, fx, fy)
         scratch[_G + i] = _join(p00 >> green, p01 >> green, p10 >> green, p11 >> green, fx, fy)
         scratch[_B + i] = _join(p00 >> blue, p01 >> blue, p10 >> blue, p11 >> blue, fx, fy)
@@ -176,58 +236,57 @@ def _join_rgb(scratch, count):
 
 @part
 def _join_gray(scratch, count):
-    words = scratch.view(np.uint32)
     right = np.uint32(8)
     for i in range((count + 15) & ~15):
-        p0, p1 = words[_P00 + i], words[_P10 + i]
+        p0, p1 = _bits(scratch[_P00 + i]), _bits(scratch[_P10 + i])
         scratch[_R + i] = _join(p0, p0 >> right, p1, p1 >> right, scratch[_FX + i], scratch[_FY + i])
 
 
 @part
-def _reading(scratch, count, face, where, unit, dx, dy, height, width, channels):
-    _positions(scratch, count, where, unit, dx, dy, height, width, channels)
-    if channels == 3:
-        _read_rgb(scratch, count, face, width * 3)
+def _reading(scratch, count, faces, sample, unit, dx, dy):
+    _positions(scratch, count, sample.where, unit, dx, dy, faces.height, faces.width, faces.channels)
+    if faces.channels == 3:
+        _read_rgb(scratch, count, sample.face, faces.width * 3)
         _join_rgb(scratch, count)
     else:
-        _read_gray(scratch, count, face, width)
+        _read_gray(scratch, count, sample.face, faces.width)
         _join_gray(scratch, count)
-
-
-@part
-def _add(scratch, count, into, channels):
-    for channel in range(channels):
-        plane = channel * _PLANE
-        for i in range((count + 15) & ~15):
-            scratch[_SUM + plane + i] += scratch[_R + plane + i]
 
 
 @part
 def _copy(scratch, source, target, count, channels):
     for channel in range(channels):
-        plane = channel * _PLANE
+        start, end = np.uint64(source + channel * _PLANE), np.uint64(target + channel * _PLANE)
         for i in range((count + 15) & ~15):
-            scratch[target + plane + i] = scratch[source + plane + i]
+            scratch[end + np.uint64(i)] = scratch[start + np.uint64(i)]
 
 
 @part
-def _tap(scratch, count, face, where, unit, height, width, channels, supersample):
+def _add(scratch, count, channels, factor):
+    """Add the planes R, G and B to the sum and multiply it."""
+    for channel in range(channels):
+        plane = np.uint64(channel * _PLANE)
+        for i in range((count + 15) & ~15):
+            at = plane + np.uint64(i)
+            total = scratch[np.uint64(_SUM) + at] + scratch[np.uint64(_R) + at]
+            scratch[np.uint64(_SUM) + at] = total * factor
+
+
+@part
+def _tap(scratch, count, faces, sample, settings):
     """Step 4 for a run, into the planes R, G and B (gray: R alone)."""
-    if supersample == 1:
-        _reading(scratch, count, face, where, unit, _F0, _F0, height, width, channels)
+    unit = 2 * settings.grid
+    if settings.supersample == 1:
+        _reading(scratch, count, faces, sample, unit, _F0, _F0)
         return
     for k in range(4):
-        dx = _QUARTER if k % 2 else -_QUARTER
-        dy = _QUARTER if k // 2 else -_QUARTER
-        _reading(scratch, count, face, where, unit, dx, dy, height, width, channels)
+        dx, dy = _QUARTER if k % 2 else -_QUARTER, _QUARTER if k // 2 else -_QUARTER
+        _reading(scratch, count, faces, sample, unit, dx, dy)
         if k == 0:
-            _copy(scratch, _R, _SUM, count, channels)
+            _copy(scratch, _R, _SUM, count, faces.channels)
         else:
-            _add(scratch, count, _SUM, channels)
-    for channel in range(channels):
-        plane = channel * _PLANE
-        for i in range((count + 15) & ~15):
-            scratch[_R + plane + i] = scratch[_SUM + plane + i] * _QUARTER
+            _add(scratch, count, faces.channels, _QUARTER if k == 3 else _F1)
+    _copy(scratch, _SUM, _R, count, faces.channels)
 
 
 @part
@@ -238,20 +297,22 @@ def _blurred(scratch, count, sigma, channels):
     side = edge * mid
     near, far = side * mid, side * side
     mid = mid * mid
+    one, two = np.uint64(1), np.uint64(2)
     for channel in range(channels):
-        plane = channel * _PLANE
+        plane = np.uint64(channel * _PLANE)
         for i in range(count):
-            up, row, down = _UP + plane + i, _MID + plane + i, _DOWN + plane + i
-            total = mid * scratch[row + 1]
+            at = plane + np.uint64(i)
+            up, row, down = np.uint64(_UP) + at, np.uint64(_MID) + at, np.uint64(_DOWN) + at
+            total = mid * scratch[row + one]
             total = total + far * scratch[up]
-            total = total + near * scratch[up + 1]
-            total = total + far * scratch[up + 2]
+            total = total + near * scratch[up + one]
+            total = total + far * scratch[up + two]
             total = total + near * scratch[row]
-            total = total + near * scratch[row + 2]
+            total = total + near * scratch[row + two]
             total = total + far * scratch[down]
-            total = total + near * scratch[down + 1]
-            total = total + far * scratch[down + 2]
-            scratch[_R + plane + i] = total
+            total = total + near * scratch[down + one]
+            total = total + far * scratch[down + two]
+            scratch[np.uint64(_R) + at] = total
 
 
 @inlined
@@ -292,7 +353,7 @@ def _radius(word):
     # u = m 2^e with m in sqrt(1/2)..sqrt(2); 0x3f3504f3 is sqrt(1/2).
     shifted = bits - np.uint32(0x3F3504F3)
     exponent = np.float32(np.int32(shifted) >> np.int32(23)) - np.float32(24)
-    x = _from_bits((shifted & np.uint32(0x7FFFFF)) + np.uint32(0x3F3504F3)) - _F1
+    x = _float_of((shifted & np.uint32(0x7FFFFF)) + np.uint32(0x3F3504F3)) - _F1
     z = x * x
     y = np.float32(7.0376836292e-2)
     y = y * x + np.float32(-1.1514610310e-1)
@@ -357,13 +418,15 @@ def _whole(numerator, unit, divisor):
 @part
 def _noise(scratch, count, unit, size, amount, key):
     """Step 7."""
-    ints = scratch.view(np.int32)
     unit = np.int32(unit)
     divisor = np.float32(unit)
     eight = np.uint64(8)
     side = np.int32(size)
     for i in range((count + 15) & ~15):
-        x, y = _whole(ints[_QX + i], unit, divisor), _whole(ints[_QY + i], unit, divisor)
+        x, y = (
+            _whole(np.int32(_bits(scratch[_QX + i])), unit, divisor),
+            _whole(np.int32(_bits(scratch[_QY + i])), unit, divisor),
+        )
         word0, word1, word2, word3 = _philox(np.uint64(np.uint32(y * side + x)), key)
         radius0, radius1 = _radius(word0 >> eight), _radius(word2 >> eight)
         cosine0, sine0 = _cosine_sine(word1 >> eight)
@@ -382,7 +445,7 @@ def _half_bits(number):
         13
     )
     # Added to 0.5 the unit in the last place is 2^-24, that of fp16's subnormal numbers.
-    tiny = _bits(_from_bits(size) + _HALF) - np.uint32(0x3F000000)
+    tiny = _bits(_float_of(size) + _HALF) - np.uint32(0x3F000000)
     rounded = tiny if size < np.uint32(0x38800000) else normal
     rounded = np.uint32(0x7C00) if size >= np.uint32(0x47800000) else rounded
     rounded = np.uint32(0x7E00) if size > np.uint32(0x7F800000) else rounded
@@ -397,63 +460,70 @@ def _brain_bits(number):
     return np.uint16(rounded if number == number else np.uint32(0x7FC0))
 
 
-# Step 8, a loop for each dtype. Unsigned indices: a signed one might count from the array's end, which no vector does.
+# Step 8, a loop for each dtype. Indices are unsigned where the compiler cannot see that they are positive: a signed one
+# may count from the array's end, which no vector does.
 
 
 @part
-def _write_fp32(scratch, count, mean, std, line):
+def _write_fp32(scratch, count, mean, std, singles, pixel):
     m0, m1, m2, s0, s1, s2 = mean[0], mean[1], mean[2], std[0], std[1], std[2]
+    first = np.uint64(3 * pixel)
     for i in range(count):
-        at = np.uint64(3) * np.uint64(i)
-        line[at] = (scratch[_R + i] / _F255 - m0) / s0
-        line[at + np.uint64(1)] = (scratch[_G + i] / _F255 - m1) / s1
-        line[at + np.uint64(2)] = (scratch[_B + i] / _F255 - m2) / s2
+        at = first + np.uint64(3) * np.uint64(i)
+        singles[at] = (scratch[_R + i] / _F255 - m0) / s0
+        singles[at + np.uint64(1)] = (scratch[_G + i] / _F255 - m1) / s1
+        singles[at + np.uint64(2)] = (scratch[_B + i] / _F255 - m2) / s2
 
 
 @part
-def _write_fp16(scratch, count, mean, std, line):
+def _write_fp16(scratch, count, mean, std, halves, pixel):
     m0, m1, m2, s0, s1, s2 = mean[0], mean[1], mean[2], std[0], std[1], std[2]
+    first = np.uint64(3 * pixel)
     for i in range(count):
-        at = np.uint64(3) * np.uint64(i)
-        line[at] = _half_bits((scratch[_R + i] / _F255 - m0) / s0)
-        line[at + np.uint64(1)] = _half_bits((scratch[_G + i] / _F255 - m1) / s1)
-        line[at + np.uint64(2)] = _half_bits((scratch[_B + i] / _F255 - m2) / s2)
+        at = first + np.uint64(3) * np.uint64(i)
+        halves[at] = _half_bits((scratch[_R + i] / _F255 - m0) / s0)
+        halves[at + np.uint64(1)] = _half_bits((scratch[_G + i] / _F255 - m1) / s1)
+        halves[at + np.uint64(2)] = _half_bits((scratch[_B + i] / _F255 - m2) / s2)
 
 
 @part
-def _write_bf16(scratch, count, mean, std, line):
+def _write_bf16(scratch, count, mean, std, halves, pixel):
     m0, m1, m2, s0, s1, s2 = mean[0], mean[1], mean[2], std[0], std[1], std[2]
+    first = np.uint64(3 * pixel)
     for i in range(count):
-        at = np.uint64(3) * np.uint64(i)
-        line[at] = _brain_bits((scratch[_R + i] / _F255 - m0) / s0)
-        line[at + np.uint64(1)] = _brain_bits((scratch[_G + i] / _F255 - m1) / s1)
-        line[at + np.uint64(2)] = _brain_bits((scratch[_B + i] / _F255 - m2) / s2)
+        at = first + np.uint64(3) * np.uint64(i)
+        halves[at] = _brain_bits((scratch[_R + i] / _F255 - m0) / s0)
+        halves[at + np.uint64(1)] = _brain_bits((scratch[_G + i] / _F255 - m1) / s1)
+        halves[at + np.uint64(2)] = _brain_bits((scratch[_B + i] / _F255 - m2) / s2)
 
 
 @part
-def _finish(scratch, count, channels, colour, unit, size, amount, key, mean, std, kind, out, pixel):
-    """Steps 6 to 8 for a run, out to memory from `pixel` on."""
+def _finish(scratch, count, channels, sample, settings, out, pixel):
+    """Steps 6 to 8 for a run, out to memory from `pixel` of the sample on."""
     if channels == 3:
-        _colour_rgb(scratch, count, colour)
+        _colour_rgb(scratch, count, sample.colour)
     else:
-        _colour_gray(scratch, count, colour)
-    if amount != _F0:
-        _noise(scratch, count, unit, size, amount, key)
-    first, last = 3 * pixel, 3 * (pixel + count)
-    if kind == _FP32:
-        _write_fp32(scratch, count, mean, std, out.view(np.float32)[first:last])
-    elif kind == _FP16:
-        _write_fp16(scratch, count, mean, std, out.view(np.uint16)[first:last])
+        _colour_gray(scratch, count, sample.colour)
+    if sample.noise != _F0:
+        _noise(scratch, count, 2 * settings.grid, settings.size, sample.noise, sample.key)
+    pixel += sample.first
+    if settings.kind == _FP32:
+        _write_fp32(scratch, count, settings.mean, settings.std, out.singles, pixel)
+    elif settings.kind == _FP16:
+        _write_fp16(scratch, count, settings.mean, settings.std, out.halves, pixel)
     else:
-        _write_bf16(scratch, count, mean, std, out.view(np.uint16)[first:last])
+        _write_bf16(scratch, count, settings.mean, settings.std, out.halves, pixel)
 
 
 @part
-def _zero(out, first, last, kind):
-    """Pixels first..last-1 of `out`; 0 is all bits 0 in every dtype."""
-    pixel_bytes = 12 if kind == _FP32 else 6
-    for i in range(first * pixel_bytes, last * pixel_bytes):
-        out[i] = 0
+def _zero(out, kind, first, last):
+    """Pixels first..last-1 of the output."""
+    if kind == _FP32:
+        for i in range(np.uint64(3 * first), np.uint64(3 * last)):
+            out.singles[i] = _F0
+    else:
+        for i in range(np.uint64(3 * first), np.uint64(3 * last)):
+            out.halves[i] = np.uint16(0)
 
 
 @inlined
@@ -480,12 +550,13 @@ def _stretch(shows, turns, row, cell, size, grid):
 
 
 @part
-def _ramp_of(scratch, at, x, y, count, row, cell, shows, turns, size, grid):
+def _ramp_of(scratch, at, count, x, y, row, cell, sample, settings):
     """Step 2 for `count` pixels from (x, y) on, all as if they lay in the cell (cell, row) of the view."""
+    size, grid = settings.size, settings.grid
     ux, uy = (2 * x + 1) * grid - (2 * cell + 1) * size, (2 * y + 1) * grid - (2 * row + 1) * size
-    source = np.int64(shows[row * grid + cell])
+    source = np.int64(sample.shows[row * grid + cell])
     qx, qy = (2 * (source % grid) + 1) * size, (2 * (source // grid) + 1) * size
-    quarter = turns[row * grid + cell] & 3 if turns.size else 0
+    quarter = sample.turn[row * grid + cell] & 3 if sample.turn.size else 0
     step, none = 2 * grid, np.int64(0)
     if quarter == 0:
         _ramp(scratch, at, count, qx + ux, qy + uy, step, none)
@@ -498,228 +569,132 @@ def _ramp_of(scratch, at, x, y, count, row, cell, shows, turns, size, grid):
 
 
 @part
-def _sharp_row(scratch, y, face, base, view, out):
-    """One row of a sample without blur; `base` is the sample's first pixel in `out`."""
-    _, height, width, channels, size, grid, supersample, kind, mean, std, where, colour, shows, turns, amount, key = (
-        view
-    )
-    unit = 2 * grid
-    base += y * size
-    row = (2 * y + 1) * grid // (2 * size)
-    x = cell = count = np.int64(0)
-    while x < size:
-        start = x
-        if shows[row * grid + cell] < 0:
-            cell += 1
-            x = _edge(cell, size, grid)
-            _zero(out, base + start, base + x, kind)
-            continue
-        count = np.int64(0)
-        while x < size and count < _RUN and shows[row * grid + cell] >= 0:
-            behind = _stretch(shows, turns, row, cell, size, grid)
-            end = _edge(behind, size, grid)
-            part = min(end - x, _RUN - count)
-            _ramp_of(scratch, count, x, y, part, row, cell, shows, turns, size, grid)
-            count += part
-            x += part
-            if x == end:
-                cell = behind
-        _tap(scratch, count, face, where, unit, height, width, channels, supersample)
-        _finish(scratch, count, channels, colour, unit, size, amount, key, mean, std, kind, out, base + start)
+def _sharp_rows(scratch, top, bottom, faces, sample, settings, out):
+    """Rows top..bottom-1 of a sample without blur."""
+    size, grid = settings.size, settings.grid
+    for y in range(top, bottom):
+        row = (2 * y + 1) * grid // (2 * size)
+        line = y * size
+        x = cell = np.int64(0)
+        while x < size:
+            start = x
+            if sample.shows[row * grid + cell] < 0:
+                cell += 1
+                x = _edge(cell, size, grid)
+                _zero(out, settings.kind, sample.first + line + start, sample.first + line + x)
+                continue
+            count = np.int64(0)
+            while x < size and count < _RUN and sample.shows[row * grid + cell] >= 0:
+                behind = _stretch(sample.shows, sample.turn, row, cell, size, grid)
+                end = _edge(behind, size, grid)
+                part = min(end - x, _RUN - count)
+                _ramp_of(scratch, count, part, x, y, row, cell, sample, settings)
+                count += part
+                x += part
+                if x == end:
+                    cell = behind
+            _tap(scratch, count, faces, sample, settings)
+            _finish(scratch, count, faces.channels, sample, settings, out, line + start)
 
 
 @part
-def _blurred_rows(scratch, first, last, face, base, view, out):
-    """Rows first..last-1 of a sample with blur: stretch by stretch of cells, each read with a border of one pixel.
+def _blurred_rows(scratch, top, bottom, faces, sample, settings, out):
+    """Rows top..bottom-1 of a sample with blur: stretch by stretch of cells, each read with a border of one pixel.
 
-    Tiles may be turned, since the blur is the same in all four directions."""
-    (
-        sigma,
-        height,
-        width,
-        channels,
-        size,
-        grid,
-        supersample,
-        kind,
-        mean,
-        std,
-        where,
-        colour,
-        shows,
-        turns,
-        amount,
-        key,
-    ) = view
-    unit = 2 * grid
-    top = first
-    while top < last:
+    Turned tiles are no matter: the blur is the same in all four directions."""
+    size, grid, channels = settings.size, settings.grid, faces.channels
+    zero = np.int64(0)
+    while top < bottom:
         row = (2 * top + 1) * grid // (2 * size)
-        bottom = min(_edge(row + 1, size, grid), last)
-        x = cell = np.int64(0)
+        low = min(_edge(row + 1, size, grid), bottom)
+        x = cell = zero
         while x < size:
-            if shows[row * grid + cell] < 0:
+            if sample.shows[row * grid + cell] < 0:
                 cell += 1
                 end = _edge(cell, size, grid)
-                for y in range(top, bottom):
-                    _zero(out, base + y * size + x, base + y * size + end, kind)
+                for y in range(top, low):
+                    line = sample.first + y * size
+                    _zero(out, settings.kind, line + x, line + end)
                 x = end
                 continue
-            behind = _stretch(shows, turns, row, cell, size, grid)
+            behind = _stretch(sample.shows, sample.turn, row, cell, size, grid)
             end = _edge(behind, size, grid)
             count = min(end - x, _RUN - 2)
-            for y in range(top - 1, bottom + 1):
-                _ramp_of(scratch, np.int64(0), x - 1, y, count + 2, row, cell, shows, turns, size, grid)
-                _tap(scratch, count + 2, face, where, unit, height, width, channels, supersample)
+            for y in range(top - 1, low + 1):
+                _ramp_of(scratch, zero, count + 2, x - 1, y, row, cell, sample, settings)
+                _tap(scratch, count + 2, faces, sample, settings)
                 _copy(scratch, _MID, _UP, count + 2, channels)
                 _copy(scratch, _DOWN, _MID, count + 2, channels)
                 _copy(scratch, _R, _DOWN, count + 2, channels)
                 if y > top:
-                    if amount != _F0:
-                        _ramp_of(scratch, np.int64(0), x, y - 1, count, row, cell, shows, turns, size, grid)
-                    _blurred(scratch, count, sigma, channels)
-                    at = base + (y - 1) * size + x
-                    _finish(scratch, count, channels, colour, unit, size, amount, key, mean, std, kind, out, at)
+                    if sample.noise != _F0:
+                        _ramp_of(scratch, zero, count, x, y - 1, row, cell, sample, settings)
+                    _blurred(scratch, count, sample.blur, channels)
+                    _finish(scratch, count, channels, sample, settings, out, (y - 1) * size + x)
             x += count
             if x == end:
                 cell = behind
-        top = bottom
+        top = low
 
 
 @whole
-def _render(
-    first,
-    last,
-    parts,
-    store,
-    shape,
-    row,
-    where,
-    colour,
-    shows,
-    blur,
-    noise,
-    key,
-    turn,
-    cut,
-    size,
-    grid,
-    numbers,
-    kind,
-    supersample,
-    out,
-):
+def _render(first, last, parts, faces, tables, settings, out):
     """Tasks first..last-1, each one of `parts` bands of rows of one view of a sample; views of a sample in turn."""
-    height, width, channels = shape
-    batch, samples = row.size, where.shape[0]
+    store, size = faces.store, settings.size
+    batch, samples = tables.row.size, tables.where.shape[0]
     views = samples // batch
-    line = width * channels
+    line = faces.width * faces.channels
+    length = faces.height * line
     scratch = np.empty(_SCRATCH, np.float32)
-    bounded = np.empty((2, 3), np.float32)
+    where = np.empty((2, 3), np.float32)
     padded = np.empty(0, np.uint8)
-    untold = np.empty(0, np.uint8)
+    unturned = np.empty(0, np.uint8)
     for task in range(first, last):
         band, task = task % parts, task // parts
-        sample = task // views
-        k = task % views * batch + sample
-        top, bottom = band * size // parts, (band + 1) * size // parts
-        begin = row[sample] * (height * line)
-        behind = begin + height * line
+        k = task % views * batch + task // views
+        begin = tables.row[task // views] * length
         face = store.ctypes.data + begin
-        if behind + line + 8 > store.size:  # Neighbours of weight 0 are read up to a line behind the face.
+        if begin + length + line + 8 > store.size:  # Neighbours of weight 0 are read up to a line behind the face.
             if padded.size == 0:
-                padded = np.empty(height * line + line + 8, np.uint8)
-            for i in range(height * line):
+                padded = np.empty(length + line + 8, np.uint8)
+            for i in range(length):
                 padded[i] = store[begin + i]
             face = padded.ctypes.data
-        elif height * line <= _PREFETCHED:
-            for offset in range(0, height * line, 64):
+        elif length <= _PREFETCHED:
+            for offset in range(0, length, 64):
                 _prefetch(face + offset)
         for i in range(2):
             for j in range(3):
-                bounded[i, j] = min(max(where[k, i, j], -_LARGEST_WHERE), _LARGEST_WHERE)
-        turns = turn[k] if turn.size else untold
-        sigma = blur[k] if blur.size else _F0
-        amount = noise[k] if noise.size else _F0
-        seed = np.uint64(key[k]) if key.size else np.uint64(0)
-        view = (
-            sigma,
-            height,
-            width,
-            channels,
-            size,
-            grid,
-            supersample,
-            kind,
-            numbers[0],
-            numbers[1],
-            bounded,
-            colour[k],
-            shows[k],
-            turns,
-            amount,
-            seed,
+                where[i, j] = min(max(tables.where[k, i, j], -_LARGEST_WHERE), _LARGEST_WHERE)
+        sample = _Sample(
+            face,
+            k * size * size,
+            where,
+            tables.colour[k],
+            tables.shows[k],
+            tables.turn[k] if tables.turn.size else unturned,
+            tables.blur[k] if tables.blur.size else _F0,
+            tables.noise[k] if tables.noise.size else _F0,
+            np.uint64(tables.key[k]) if tables.key.size else np.uint64(0),
         )
-        base = k * size * size
-        if sigma != _F0:
-            _blurred_rows(scratch, top, bottom, face, base, view, out)
+        top, bottom = band * size // parts, (band + 1) * size // parts
+        if sample.blur != _F0:
+            _blurred_rows(scratch, top, bottom, faces, sample, settings, out)
         else:
-            for y in range(top, bottom):
-                _sharp_row(scratch, y, face, base, view, out)
-        if cut.size:
-            left, upper, right, lower = cut[k, 0], cut[k, 1], cut[k, 2], cut[k, 3]
-            left, right = max(left, 0), min(right, size)
+            _sharp_rows(scratch, top, bottom, faces, sample, settings, out)
+        if tables.cut.size:
+            cut = tables.cut[k]
+            left, right = max(cut[0], 0), min(cut[2], size)
             if left < right:
-                for y in range(max(top, upper), min(bottom, lower)):
-                    _zero(out, base + y * size + left, base + y * size + right, kind)
+                for y in range(max(cut[1], top), min(cut[3], bottom)):
+                    pixel = sample.first + y * size
+                    _zero(out, settings.kind, pixel + left, pixel + right)
 
 
 @parallel
-def _render_parallel(
-    workers,
-    tasks,
-    parts,
-    store,
-    shape,
-    row,
-    where,
-    colour,
-    shows,
-    blur,
-    noise,
-    key,
-    turn,
-    cut,
-    size,
-    grid,
-    numbers,
-    kind,
-    supersample,
-    out,
-):
+def _render_parallel(workers, tasks, parts, faces, tables, settings, out):
     for i in numba.prange(workers):
-        _render(
-            tasks * i // workers,
-            tasks * (i + 1) // workers,
-            parts,
-            store,
-            shape,
-            row,
-            where,
-            colour,
-            shows,
-            blur,
-            noise,
-            key,
-            turn,
-            cut,
-            size,
-            grid,
-            numbers,
-            kind,
-            supersample,
-            out,
-        )
+        _render(tasks * i // workers, tasks * (i + 1) // workers, parts, faces, tables, settings, out)
 
 
 def render_views(
@@ -761,38 +736,38 @@ def render_views(
         )
     views, batch, cells = shows.shape
     samples = views * batch
-    out = torch.empty(views, batch, size, size, 3, dtype=dtype)
 
-    def table(tensor: Tensor | None, dtype: torch.dtype, *shape: int) -> np.ndarray[Any, Any]:
-        if tensor is None:
+    def array(table: Tensor | None, dtype: torch.dtype, *shape: int) -> Array:
+        if table is None:
             return np.empty((0, *shape), _NUMPY[dtype])
-        return tensor.detach().contiguous().view(samples, *shape).numpy()
+        return table.detach().contiguous().view(samples, *shape).numpy()
 
-    arguments = (
-        store.view(-1).numpy(),
-        tuple(store.shape[1:]),
+    faces = _Faces(store.view(-1).numpy(), *store.shape[1:])
+    tables = _Tables(
         row.contiguous().numpy(),
-        table(where, torch.float32, 2, 3),
-        table(colour, torch.float32, 3, 4),
-        table(shows, torch.int16, cells),
-        table(blur, torch.float32),
-        table(noise, torch.float32),
-        table(key, torch.int64),
-        table(turn, torch.uint8, cells),
-        table(cut, torch.int16, 4),
-        size,
-        math.isqrt(cells),
-        np.array([mean, std], dtype=np.float32),
-        _KINDS[dtype],
-        supersample,
-        out.view(torch.uint8).view(-1).numpy(),
+        array(where, torch.float32, 2, 3),
+        array(colour, torch.float32, 3, 4),
+        array(shows, torch.int16, cells),
+        array(blur, torch.float32),
+        array(noise, torch.float32),
+        array(key, torch.int64),
+        array(turn, torch.uint8, cells),
+        array(cut, torch.int16, 4),
     )
+    mean_std = np.array([mean, std], dtype=np.float32)
+    settings = _Settings(size, math.isqrt(cells), supersample, _KINDS[dtype], mean_std[0], mean_std[1])
+    pictures = on_huge_pages(torch.empty(views, batch, size, size, 3, dtype=dtype))
+    flat = pictures.view(-1)
+    if dtype == torch.float32:
+        out = _Out(flat.numpy(), np.empty(0, np.uint16))
+    else:
+        out = _Out(np.empty(0, np.float32), flat.view(torch.uint16).numpy())
     with threads() as workers:
         # Enough tasks to share out evenly, each of them some rows at least.
         parts = 1 if workers == 1 else max(1, min(-(-4 * workers // samples), size // 16))
         tasks = samples * parts
         if workers == 1:
-            _render(0, tasks, parts, *arguments)  # A thread more would also break in a forked process.
+            _render(0, tasks, parts, faces, tables, settings, out)
         else:
-            _render_parallel(workers, tasks, parts, *arguments)
-    return out.permute(0, 1, 4, 2, 3)
+            _render_parallel(workers, tasks, parts, faces, tables, settings, out)
+    return pictures.permute(0, 1, 4, 2, 3)
