@@ -1,12 +1,16 @@
 """From files to batches of uint8 faces on the device: sources, samplers, and the store that `prepare` writes."""
 
 from loaders.base import Batch, Classes, Label, Loader, Numbers, Sampler, Source, Split
+from loaders.beton import FFCV
+from loaders.dali import DALI
 from loaders.folder import Folder
 from loaders.packed import Packed
 from loaders.samplers import ClassBalanced, Fraction, Shuffled, SquareRootBalanced
 from loaders.synthetic import Synthetic
 
 __all__ = [
+    "DALI",
+    "FFCV",
     "Batch",
     "ClassBalanced",
     "Classes",

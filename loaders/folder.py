@@ -12,7 +12,7 @@ from torch import Tensor
 
 from loaders.base import Loader, Sampler
 from loaders.importers import ClassFolders, Importer, Record
-from loaders.opened import Streamed, refuse_draw
+from loaders.opened import Streamed, batch_by_batch, refuse_draw
 from loaders.order import Order
 from loaders.pictures import Colour, Fit, Form, UnreadableError, as_channels, decode
 from loaders.scan import scan
@@ -70,7 +70,7 @@ class Folder:
             faces = [_face(records[ids[place]], form, shape) for place in position.tolist()]
             return torch.from_numpy(np.stack(faces))
 
-        return Streamed(order, read, scanned.manifest.mean[part.sample], device)
+        return Streamed(order, batch_by_batch(read), scanned.manifest.mean[part.sample], device)
 
 
 def _face(record: Record, form: Form, shape: tuple[int, int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:

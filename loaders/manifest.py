@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from loaders.base import Classes, Label, Split
-from loaders.importers.base import Value
+
+if TYPE_CHECKING:  # the importer of manifests reads this file's columns
+    from loaders.importers.base import Value
 
 FIRST = ("sample", "split", "path")
 MEAN = ("mean_r", "mean_g", "mean_b")

@@ -6,7 +6,8 @@ thread and copies it over. Labels and mean colours are looked up on the device b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -18,6 +19,19 @@ from loaders.base import Batch, Split
 from loaders.order import PADDING, Order
 
 READ_AHEAD = 2  # batches; one is copied while the next is read
+
+Stream = Callable[[Int64[Tensor, "k b"]], Generator[UInt8[Tensor, "b h w c"], None, None]]
+"""Positions in the split of the batches to come, on the CPU, to their faces, batch after batch."""
+
+
+def batch_by_batch(read: Callable[[Int64[Tensor, " b"]], UInt8[Tensor, "b h w c"]]) -> Stream:
+    """A stream from a function that reads one batch."""
+
+    def stream(plan: Int64[Tensor, "k b"]) -> Generator[Tensor, None, None]:
+        for position in plan:
+            yield read(position)
+
+    return stream
 
 
 def refuse_draw(source: str, draw: Any) -> None:
@@ -111,7 +125,7 @@ class Streamed(_Opened):
     """Each batch's faces are read in a background thread and copied to the device, pinned where that is a GPU.
 
     Args:
-        read: Positions in the split, int64 "b" on the CPU, to their faces, uint8 "b h w c" on the CPU; called in the
+        stream: Faces of each batch, on the CPU or on `device`; iterated, and closed where an epoch is left early, in a
             background thread. A position may occur twice; padding is read as position 0.
         mean: Mean colour of each face on 0..255, in the order of `order.split.sample`, on the CPU.
     """
@@ -119,20 +133,20 @@ class Streamed(_Opened):
     def __init__(
         self,
         order: Order,
-        read: Callable[[Tensor], Tensor],
+        stream: Stream,
         mean: Float32[Tensor, "n 3"],
         device: torch.device | str,
     ) -> None:
         super().__init__(order, mean, device)
-        self._read: Callable[[Tensor], Tensor] | None = read
+        self._stream: Stream | None = stream
         self._row = torch.arange(order.batch_size, device=self._device)
         self._running: list[Ahead[Tensor]] = []
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from batch `start` on; an error while reading is raised at its batch."""
         plan = self._plan(epoch, start)
-        assert self._read is not None
-        return self._batches(plan, self._read)
+        assert self._stream is not None
+        return self._batches(plan, self._stream)
 
     def close(self) -> None:
         """End the reading threads of all epochs and let go of what was open for reading."""
@@ -140,12 +154,12 @@ class Streamed(_Opened):
         for ahead in self._running:
             ahead.close()
         self._running.clear()
-        self._read = None
+        self._stream = None
 
-    def _batches(self, plan: Tensor, read: Callable[[Tensor], Tensor]) -> Iterator[Batch]:
+    def _batches(self, plan: Tensor, stream: Stream) -> Iterator[Batch]:
         self._check_open()
-        ahead = Ahead(self._faces(plan, read), READ_AHEAD, f"faces of {self.split.name}")
-        del read
+        ahead = Ahead(self._faces(plan, stream), READ_AHEAD, f"faces of {self.split.name}")
+        del stream
         self._running.append(ahead)
         try:
             for position in plan.to(self._device):
@@ -157,7 +171,7 @@ class Streamed(_Opened):
             if ahead in self._running:
                 self._running.remove(ahead)
 
-    def _faces(self, plan: Tensor, read: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-        for position in plan.clamp(min=0):
-            faces = read(position)
-            yield faces.pin_memory() if self._device.type == "cuda" else faces
+    def _faces(self, plan: Tensor, stream: Stream) -> Iterator[Tensor]:
+        with closing(stream(plan.clamp(min=0))) as batches:
+            for faces in batches:
+                yield faces.pin_memory() if self._device.type == "cuda" and not faces.is_cuda else faces

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from loaders.base import Loader, Sampler
-from loaders.opened import Resident, Streamed, refuse_draw
+from loaders.opened import Resident, Streamed, batch_by_batch, refuse_draw
 from loaders.order import Order
 from loaders.store import open_store
 
@@ -62,7 +62,8 @@ class Packed:
         if resident:
             return Resident(order, _copy(store.images, part.sample, device), mean, device)
         images, rows = store.images, part.sample.numpy()
-        return Streamed(order, lambda position: torch.from_numpy(images[rows[position.numpy()]]), mean, device)
+        read = batch_by_batch(lambda position: torch.from_numpy(images[rows[position.numpy()]]))
+        return Streamed(order, read, mean, device)
 
 
 def _fits(device: torch.device, shape: tuple[int, int, int], count: int) -> bool:

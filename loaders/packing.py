@@ -229,7 +229,9 @@ def move_into_place(part: Path, out: Path, *, replace: bool) -> None:
 
 def remove_leftovers(out: Path) -> None:
     """Remove what interrupted runs for `out` on this machine left beside it; a store moved away is put back."""
-    pattern = re.compile(rf"\.{re.escape(out.name)}\.(partial|scratch|replaced)-{re.escape(socket.gethostname())}-(\d+)")
+    pattern = re.compile(
+        rf"\.{re.escape(out.name)}\.(partial|scratch|replaced)-{re.escape(socket.gethostname())}-(\d+)"
+    )
     if not out.parent.is_dir():
         return
     for path in out.parent.iterdir():

@@ -83,9 +83,7 @@ def prepare(
     else:
         with scratch_beside(out) as scratch:
             _pack(importer, scratch, form, origin, False, workers, console)
-            source = write_betons(
-                open_store(scratch), out, origin=origin, jpeg=jpeg, replace=force, console=console
-            )
+            source = write_betons(open_store(scratch), out, origin=origin, jpeg=jpeg, replace=force, console=console)
     _report(source, out, time.perf_counter() - start, console)
     return source
 

@@ -21,8 +21,9 @@ from loaders.reading import cores
 @contextmanager
 def threads_kept() -> Iterator[None]:
     """Torch's and numba's thread counts in this thread are afterwards what they were."""
-    if numba.config.THREADING_LAYER == "default" and "NUMBA_THREADING_LAYER" not in os.environ:
-        numba.config.THREADING_LAYER = "omp"
+    settings: Any = numba.config
+    if settings.THREADING_LAYER == "default" and "NUMBA_THREADING_LAYER" not in os.environ:
+        settings.THREADING_LAYER = "omp"
     of_torch, of_numba = torch.get_num_threads(), numba.get_num_threads()
     try:
         yield
@@ -50,4 +51,5 @@ def worker_count(workers: int | None) -> int:
     """
     if workers is not None and workers < 1:
         raise ValueError(f"FFCV: workers (={workers}) must be at least 1; leave it out for one a core")
-    return min(cores() if workers is None else workers, int(numba.config.NUMBA_NUM_THREADS))
+    settings: Any = numba.config
+    return min(cores() if workers is None else workers, int(settings.NUMBA_NUM_THREADS))

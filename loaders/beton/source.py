@@ -12,7 +12,7 @@ from loaders.base import Loader, Sampler
 from loaders.beton.decoding import Decoder
 from loaders.beton.package import worker_count
 from loaders.beton.store import BetonStore, open_betons
-from loaders.opened import Streamed, refuse_draw
+from loaders.opened import Streamed, batch_by_batch, refuse_draw
 from loaders.order import Order
 
 
@@ -55,7 +55,7 @@ class FFCV:
         store = open_betons(self.path)
         order = _order(store, split, batch_size, seed, rank, world, sampler)
         decoder = Decoder(store.file(split), store.shape, workers)
-        return Streamed(order, decoder, store.manifest.mean[order.split.sample], device)
+        return Streamed(order, batch_by_batch(decoder), store.manifest.mean[order.split.sample], device)
 
     def order(
         self,

@@ -1,8 +1,8 @@
 """The FFCV store: a folder with one .beton file a split beside the manifest and the source.json of a packed store.
 
-    <split>.beton   faces, sample ids, mean colours and targets of the split, in manifest order: see `beton.writer`
-    manifest.csv, source.json, skipped.csv   as in `loaders.store`; source.json has the length and the hash of each
-                    file under `files`, the field of each label under `fields`, and `jpeg`: null or the quality
+<split>.beton   faces, sample ids, mean colours and targets of the split, in manifest order: see `beton.writer`
+manifest.csv, source.json, skipped.csv   as in `loaders.store`; source.json has the length and the hash of each
+                file under `files`, the field of each label under `fields`, and `jpeg`: null or the quality
 """
 
 from __future__ import annotations

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from loaders.beton.package import ffcv, threads_kept
 from loaders.importers import ClassFolders
 from loaders.pictures import Form
 from loaders.prepare import prepare
 from tests.loaders.data_sets import write_folders
+
+NO_FFCV = "needs FFCV: `make ffcv` installs it and the system packages it is compiled with"
+NO_DALI = "needs DALI: pip install 'hmtl[dali]'"
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +30,30 @@ def store(tmp_path_factory: pytest.TempPathFactory, folders: Path) -> Path:
     out = tmp_path_factory.mktemp("store") / "faces"
     prepare(ClassFolders(folders), out, Form())
     return out
+
+
+@pytest.fixture(scope="session")
+def interpreted_ffcv() -> Iterator[None]:
+    """FFCV without its compiler, which takes seconds a pipeline; skips where FFCV is not installed."""
+    if importlib.util.find_spec("ffcv") is None:
+        pytest.skip(NO_FFCV)
+    compiler = ffcv("ffcv.pipeline.compiler").Compiler
+    with threads_kept():
+        compiler.set_enabled(False)
+        yield
+        compiler.set_enabled(True)
+
+
+@pytest.fixture(scope="session")
+def betons(tmp_path_factory: pytest.TempPathFactory, folders: Path, interpreted_ffcv: None) -> Path:
+    """The FFCV store of `folders`. Do not change it."""
+    out = tmp_path_factory.mktemp("betons") / "faces"
+    prepare(ClassFolders(folders), out, Form(), format="ffcv")
+    return out
+
+
+@pytest.fixture(scope="session")
+def dali() -> None:
+    """Skips where DALI is not installed."""
+    if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
+        pytest.skip(NO_DALI)

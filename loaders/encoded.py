@@ -1,0 +1,90 @@
+"""Picture files as DALI gets them: the file's bytes and the part that is shown, or a finished face in their place.
+
+DALI decodes JPEG and PNG of 8-bit gray or RGB as `loaders.pictures` does. Pictures that it would show otherwise (16-bit
+gray, transparency, CMYK, palettes, other formats) and crops that reach over the edge or are turned are decoded, cut and
+resized by `loaders.pictures`, and given to DALI as uncompressed PNM, so that every source shows the same face.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from loaders.crops import Square
+from loaders.importers.base import Record
+from loaders.pictures import Box, Form, UnreadableError, decode, window
+
+ORIENTATION = 0x0112
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One picture file that was readable when its split was opened."""
+
+    record: Record
+    length: int
+    """Bytes of the file."""
+    shown: Box | None
+    """Left, top, right, bottom of what is shown, in pixels of the upright picture; None where it is given finished."""
+
+    def read(self, form: Form) -> NDArray[np.uint8]:
+        """The bytes of the file, or those of the finished face.
+
+        Raises:
+            ValueError: The file has changed since.
+        """
+        path = self.record.picture
+        assert isinstance(path, Path)
+        try:
+            data = np.fromfile(path, np.uint8)
+            if len(data) != self.length:
+                raise ValueError(
+                    f"dali: {self.record.path} must stay as it was when it was opened; it changed, open it again"
+                )
+            return data if self.shown is not None else _pnm(decode(path, form, self.record.box))
+        except (OSError, UnreadableError) as error:
+            raise ValueError(
+                f"dali: {self.record.path} must stay readable while it is used; {error}, open the split again"
+            ) from error
+
+
+def look(record: Record, form: Form) -> Encoded:
+    """Read the header of a picture file that `scan` could decode.
+
+    Raises:
+        ValueError: The file has changed since.
+    """
+    path = record.picture
+    assert isinstance(path, Path)
+    try:
+        with Image.open(path) as image:
+            turned = int(image.getexif().get(ORIENTATION, 1))
+            direct = image.mode in ("L", "RGB") and (image.format == "JPEG" or (image.format == "PNG" and turned == 1))
+            upright = image.size[::-1] if turned in SIDEWAYS else image.size
+        return Encoded(record, path.stat().st_size, _shown(upright, record, form) if direct else None)
+    except (OSError, UnreadableError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"dali: {record.path} must stay readable while it is used; {error}, open the split again"
+        ) from error
+
+
+def _shown(upright: tuple[int, int], record: Record, form: Form) -> Box | None:
+    width, height = upright
+    if form.size is None:
+        return 0.0, 0.0, float(width), float(height)
+    if not isinstance(record.box, Square):
+        return window(upright, form.fit, record.box)
+    left, top, right, bottom = record.box.bounds()
+    inside = left >= 0 and top >= 0 and right <= width and bottom <= height
+    return (left, top, right, bottom) if record.box.turn == 0.0 and inside else None
+
+
+def _pnm(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width, channels = face.shape
+    header = f"P{5 if channels == 1 else 6}\n{width} {height}\n255\n".encode()
+    return np.concatenate([np.frombuffer(header, np.uint8), face.reshape(-1)])
