@@ -32,6 +32,13 @@ def part(function: Function) -> Function:
     return cast(Function, _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
 
 
+def reassociated(function: Function) -> Function:
+    """Like `part`, for a sum whose order does not matter: it is added up lane by lane of a vector."""
+    return cast(
+        Function, _njit(fastmath={"reassoc"}, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
+    )
+
+
 def whole(function: Function) -> Function:
     """Compile at the first call and keep the machine code beside the source for the next process.
 

@@ -62,6 +62,13 @@ def _hidden_l1(guess: Tensor, truth: Tensor, shows: Tensor) -> Tensor:
     return reference.hidden_l1(guess, truth, shows)
 
 
+@_hidden_l1.register_kernel("cpu")
+def _(guess: Tensor, truth: Tensor, shows: Tensor) -> Tensor:
+    from kernels.hidden import numba_kernel  # only where it runs: numba takes a while to import
+
+    return numba_kernel.hidden_l1(guess, truth, shows)
+
+
 @_hidden_l1.register_kernel("cuda")
 def _(guess: Tensor, truth: Tensor, shows: Tensor) -> Tensor:
     from kernels.hidden import triton_kernel  # only where it runs: Triton takes a while to import
@@ -78,6 +85,13 @@ def _(guess: Tensor, truth: Tensor, shows: Tensor) -> Tensor:
 @torch.library.custom_op("hmtl::hidden_l1_backward", mutates_args=())
 def _hidden_l1_backward(grad: Tensor, guess: Tensor, truth: Tensor, shows: Tensor) -> Tensor:
     return reference.hidden_l1_backward(grad, guess, truth, shows)
+
+
+@_hidden_l1_backward.register_kernel("cpu")
+def _(grad: Tensor, guess: Tensor, truth: Tensor, shows: Tensor) -> Tensor:
+    from kernels.hidden import numba_kernel
+
+    return numba_kernel.hidden_l1_backward(grad, guess, truth, shows)
 
 
 @_hidden_l1_backward.register_kernel("cuda")
