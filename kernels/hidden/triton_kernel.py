@@ -137,12 +137,15 @@ def _gradient(
 
     guess += sample * guess_sample + line * guess_line + column * guess_column
     truth += sample * truth_sample + line * truth_line + column * truth_column
+    kind: tl.constexpr = gradient.dtype.element_ty
     gradient += sample * gradient_sample + line * gradient_line + column * gradient_column
     for channel in tl.static_range(3):
         one = tl.load(guess + channel * guess_channel, mask=hidden, other=0.0).to(PRECISION)
         other = tl.load(truth + channel * truth_channel, mask=hidden, other=0.0).to(PRECISION)
         value = tl.where(one > other, scale, tl.where(one < other, -scale, 0.0))
-        tl.store(gradient + channel * gradient_channel, value.to(gradient.dtype.element_ty), mask=pixel < size * size)
+        if kind != tl.float64:
+            value = value.to(tl.float32)  # there is no way from fp64 to bf16 in one step
+        tl.store(gradient + channel * gradient_channel, value.to(kind), mask=pixel < size * size)
 
 
 def hidden_l1_backward(grad: Tensor, guess: Tensor, truth: Tensor, shows: Tensor) -> Tensor:

@@ -1,0 +1,167 @@
+"""The draws in Triton against their rules: on a GPU where there is one, else interpreted on the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import torch
+import triton
+import triton.language as tl
+
+from kernels import Augment, Tables, none, simclr_strong, strong
+from kernels.tables import op, reference, triton_kernel
+from tests.kernels.pairwise import name_of, pairwise
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+EVERYTHING = Augment(
+    flip=0.3,
+    jitter=0.8,
+    contrast=(0.5, 1.5),
+    brightness=(-0.1, 0.1),
+    brightness_factor=(0.7, 1.2),
+    saturation=(0.2, 1.8),
+    hue=(-0.1, 0.1),
+    gray=0.2,
+    noise=(0.01, 0.05),
+    blur=1.2,
+    blur_probability=0.5,
+    resize=(0.5, 1.1),
+    resize_probability=0.5,
+    rotation=(-180, 180),
+    crop=(0.6, 1.2),
+    scale=(0.8, 1.3),
+    shift=(-0.1, 0.2),
+    aspect=(0.8, 1.3),
+    cut=0.3,
+    cut_probability=0.6,
+)
+
+# Addresses at the ends of their ranges: seed, epoch, stream.
+ADDRESSES = [(0, 0, "shared"), (2**64 - 1, 2**32 - 1, "view 1"), (2**63, 2**31, ""), (2**31, 7, "ж")]
+SAMPLES = [0, 1, -1, 2**31, 2**40 + 5, 77]
+# From the issue: of their largest term.
+UNITS_IN_THE_LAST_PLACE = 4 * 2.0**-23
+
+
+def samples(count):
+    extra = torch.arange(1000, 1000 + max(0, count - len(SAMPLES)))
+    return torch.cat([torch.tensor(SAMPLES)[:count], extra])
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("augment", [Augment(), none(), strong(), simclr_strong(), EVERYTHING])
+def test_tables_follow_their_rule(augment, address):
+    seed, epoch, stream = address
+    sample = samples(150)  # more than one block
+    mean = torch.rand(150, 3, generator=torch.Generator().manual_seed(0)) * 255
+    settings = {"seed": seed, "epoch": epoch, "stream": stream, "size": 113}
+    expected = Tables(*reference.draw_tables(sample, mean, augment, store=(60, 41), **settings))
+    arguments = (augment.numbers(), op.signed(seed), epoch, stream, 60, 41, 113)
+    drawn = Tables(*triton_kernel.draw_tables(sample.to(DEVICE), mean.to(DEVICE), *arguments))
+    for field in fields(Tables):
+        ours, rule = getattr(drawn, field.name).cpu(), getattr(expected, field.name)
+        assert ours.dtype == rule.dtype
+        assert ours.shape == rule.shape
+        if rule.dtype.is_floating_point:
+            largest = rule.abs().amax(dim=-1, keepdim=True) if rule.ndim > 1 else rule.abs()
+            # The offsets of `where` are what is left of half the stored side.
+            bound = UNITS_IN_THE_LAST_PLACE * largest.clamp(min=30 if field.name == "where" else 1)
+            assert ((ours - rule).abs() <= bound).all(), field.name
+        else:
+            assert torch.equal(ours, rule), field.name
+    assert torch.equal(drawn.where[:, 0, 0].cpu() < 0, expected.where[:, 0, 0] < 0)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("grid", [1, 2, 3, 7, 15])
+def test_permutations_and_turns_equal_their_rules(grid, address):
+    seed, epoch, stream = address
+    settings = {"seed": seed, "epoch": epoch, "stream": stream}
+    sample = samples(3)
+    for name in ("draw_permutation", "draw_turns"):
+        expected = getattr(reference, name)(sample, grid, **settings)
+        drawn = getattr(triton_kernel, name)(sample.to(DEVICE), grid, op.signed(seed), epoch, stream)
+        assert drawn.dtype == expected.dtype
+        assert torch.equal(drawn.cpu(), expected)
+
+
+HOLES = pairwise(
+    {
+        "grid": [1, 2, 5, 14, 15],
+        "share": [(0.15, 0.35), (0.0, 0.0), (1.0, 1.0), (0.0, 1.0)],
+        "blocks": [(1, 3), (1, 1), (16, 16), (2, 16)],
+        "aspect": [(0.5, 2.0), (1.0, 1.0), (1 / 16, 16.0)],
+        "address": ADDRESSES,
+    },
+    lambda case: case.get("grid", 1) < 14 or case.get("blocks", (1, 1))[1] < 16,
+)
+
+
+@pytest.mark.parametrize("case", HOLES, ids=name_of)
+def test_holes_equal_their_rule(case):
+    seed, epoch, stream = case["address"]
+    share = [round(end * 2**20) for end in case["share"]]
+    aspect = [round(end * 2**24) for end in case["aspect"]]
+    sample = samples(3)
+    ranges = (case["grid"], share, case["blocks"], aspect)
+    expected = reference.draw_holes(sample, *ranges, seed=seed, epoch=epoch, stream=stream)
+    drawn = triton_kernel.draw_holes(sample.to(DEVICE), *ranges, op.signed(seed), epoch, stream)
+    assert drawn.dtype == expected.dtype
+    assert torch.equal(drawn.cpu(), expected)
+
+
+@triton.jit
+def _rank(rank, keys, CELLS: tl.constexpr):
+    cell = tl.arange(0, CELLS)
+    key = tl.load(keys + cell).to(tl.uint32)
+    tl.store(rank + cell, triton_kernel._earlier(key, cell, key, cell))
+
+
+def test_equal_keys_are_ranked_by_number():
+    """What a 32-bit key leaves open is decided as a stable sort decides it."""
+    keys = torch.tensor([5, 1, 5, 0xFFFFFFFF, 1, 0xFFFFFFFF, 0, 5], dtype=torch.int64)
+    rank = torch.empty(16, dtype=torch.int32, device=DEVICE)
+    padded = torch.full((16,), 0xFFFFFFFF, dtype=torch.int64)
+    padded[:8] = keys
+    _rank[(1,)](rank, padded.to(DEVICE), CELLS=16)
+    order = keys.argsort(stable=True)
+    assert torch.equal(rank.cpu()[:8][order], torch.arange(8, dtype=torch.int32))
+
+
+def test_grids_too_large_to_rank_are_sorted_alike():
+    sample, settings = samples(2), {"seed": 3, "epoch": 1, "stream": "s"}
+    arguments = (3, 1, "s")
+    for grid in (16, 33):
+        permutation = triton_kernel.draw_permutation(sample.to(DEVICE), grid, *arguments)
+        assert torch.equal(permutation.cpu(), reference.draw_permutation(sample, grid, **settings))
+        ranges = ([2**17, 2**19], (1, 2), (2**23, 2**25))
+        holes = triton_kernel.draw_holes(sample.to(DEVICE), grid, *ranges, *arguments)
+        assert torch.equal(holes.cpu(), reference.draw_holes(sample, grid, *ranges, **settings))
+
+
+def test_samples_may_be_strided():
+    sample = samples(6)[::2]
+    assert not sample.is_contiguous()
+    drawn = triton_kernel.draw_permutation(sample.to(DEVICE), 3, 0, 0, "p").cpu()
+    assert torch.equal(drawn, reference.draw_permutation(sample, 3, seed=0, epoch=0, stream="p"))
+
+
+def test_an_augment_goes_through_numbers_and_back():
+    for augment in (Augment(), strong(), EVERYTHING):
+        assert Augment.of_numbers(augment.numbers()) == augment
+
+
+@pytest.mark.parametrize("seed", [0, 5, 2**63 - 1, 2**63, 2**64 - 1])
+def test_seeds_pass_as_int64_of_the_same_bits(seed):
+    assert -(2**63) <= op.signed(seed) < 2**63
+    assert op.signed(seed) % 2**64 == seed
+
+
+def test_the_operators_pass_torch_s_own_checks():
+    sample, mean = samples(3), torch.rand(3, 3)
+    torch.library.opcheck(op.draw_tables, (sample, mean, strong().numbers(), -1, 5, "s", 20, 30, 16))
+    torch.library.opcheck(op.draw_permutation, (sample, 3, -1, 5, "s"))
+    torch.library.opcheck(op.draw_turns, (sample, 3, -1, 5, "s"))
+    torch.library.opcheck(op.draw_holes, (sample, 4, [0, 2**20], [1, 3], [2**23, 2**25], -1, 5, "s"))
