@@ -39,6 +39,13 @@ def draw_tables(
     return reference.draw_tables(sample, mean, ranges, **address, stream=stream, store=(height, width), size=size)
 
 
+@draw_tables.register_kernel("cpu")
+def _(*arguments: Any) -> Fields:
+    from kernels.tables import numba_kernel  # only where it runs: numba takes a while to import
+
+    return numba_kernel.draw_tables(*arguments)
+
+
 @draw_tables.register_kernel("cuda")
 def _(*arguments: Any) -> Fields:
     from kernels.tables import triton_kernel  # only where it runs: Triton takes a while to import
@@ -115,6 +122,13 @@ def draw_holes(
     stream: str,
 ) -> Tensor:
     return reference.draw_holes(sample, grid, share, blocks, aspect, seed=seed % 2**64, epoch=epoch, stream=stream)
+
+
+@draw_holes.register_kernel("cpu")
+def _(*arguments: Any) -> Tensor:
+    from kernels.tables import numba_kernel
+
+    return numba_kernel.draw_holes(*arguments)
 
 
 @draw_holes.register_kernel("cuda")
