@@ -1,0 +1,161 @@
+"""Compiles every kernel for one architecture and prints what each variant takes.
+
+    python -m tests.kernels.compile_configurations 90          # variants in which every two options meet
+    python -m tests.kernels.compile_configurations 90 --all    # every combination of options of render_views
+
+Prints one line of JSON a variant: kernel, options, registers, shared memory, stack. Needs no GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import product
+from typing import Any
+
+import torch
+
+import kernels
+from kernels.hidden import triton_kernel as hidden
+from kernels.tables import triton_kernel as tables
+from kernels.views import triton_kernel as views
+from tests.kernels.offline import Usage, compiled, times_compiled
+from tests.kernels.pairwise import pairwise
+
+OPTIONS: dict[str, list[Any]] = {
+    "channels": [3, 1],
+    "cells": ["whole", "cells", "turned"],
+    "cut": [False, True],
+    "blur": [False, True],
+    "noise": [False, True],
+    "supersample": [1, 2],
+    "dtype": [torch.bfloat16, torch.float16, torch.float32],
+    "interleave": [False, True],
+}
+
+
+def render(
+    size: int = 40,
+    grid: int = 3,
+    *,
+    channels: int = 3,
+    cells: str = "whole",
+    cut: bool = False,
+    blur: bool = False,
+    noise: bool = False,
+    supersample: int = 1,
+    dtype: torch.dtype = torch.bfloat16,
+    interleave: bool = False,
+    batch: int = 2,
+    height: int = 8,
+    width: int = 8,
+) -> None:
+    """One launch of `render_views` with the configuration that the work is given."""
+    light = views.configuration(blur=blur, noise=noise, supersample=supersample)
+    chosen = views.Configuration(light.block, light.warps, interleave)
+    grid = 1 if cells == "whole" else grid
+    number = torch.zeros(1, batch)
+    views.render_views(
+        torch.zeros(3, height, width, channels, dtype=torch.uint8),
+        torch.zeros(batch, dtype=torch.int64),
+        torch.eye(2, 3).repeat(1, batch, 1, 1),
+        torch.eye(3, 4).repeat(1, batch, 1, 1),
+        kernels.identity_cells(grid, batch, "cpu")[None],
+        number if blur else None,
+        number if noise else None,
+        number.long() if noise else None,
+        torch.zeros(1, batch, grid * grid, dtype=torch.uint8) if cells == "turned" else None,
+        torch.zeros(1, batch, 4, dtype=torch.int16) if cut else None,
+        size,
+        (0.5, 0.4, 0.3),
+        (0.2, 0.3, 0.4),
+        dtype,
+        supersample,
+        chosen,
+    )
+
+
+def variants(everything: bool) -> Iterator[tuple[dict[str, Any], Usage]]:
+    if everything:
+        cases = [dict(zip(OPTIONS, values, strict=True)) for values in product(*OPTIONS.values())]
+    else:
+        cases = pairwise(OPTIONS)
+    cases += [{"width": 1}]  # no right neighbour
+    for case in cases:
+        with compiled(ARCHITECTURE) as found:
+            render(**case)
+        yield case, found[0]
+    sample, mean = torch.arange(2), torch.zeros(2, 3)
+    with compiled(ARCHITECTURE) as found:
+        tables.draw_tables(sample, mean, kernels.strong().numbers(), 0, 0, "s", 8, 8, 40)
+        tables.draw_turns(sample, 3, 0, 0, "s")
+    for usage in found:
+        yield {}, usage
+    for grid in (1, 2, 3, 7, 8, 14, 15, 20, 32):
+        with compiled(ARCHITECTURE) as found:
+            tables.draw_permutation(sample, grid, 0, 0, "s")
+            tables.draw_holes(sample, grid, (1, 2), (1, 3), (1 << 23, 1 << 25), 0, 0, "s")
+        for usage in found:
+            yield {"grid": grid}, usage
+    single, half, brain, double = torch.float32, torch.float16, torch.bfloat16, torch.float64
+    for guess, truth in (
+        (single, single),
+        (half, half),
+        (brain, brain),
+        (brain, single),
+        (double, double),
+        (brain, double),
+    ):
+        pictures = (torch.zeros(2, 3, 40, 40, dtype=guess), torch.zeros(2, 3, 40, 40, dtype=truth))
+        shows = kernels.identity_cells(14, 2, "cpu")
+        with compiled(ARCHITECTURE) as found:
+            hidden.hidden_l1(*pictures, shows)
+            hidden.hidden_l1_backward(torch.zeros(()), *pictures, shows)
+        for usage in found:
+            yield {"guess": guess, "truth": truth}, usage
+
+
+def run_time_numbers() -> dict[str, int]:
+    """How often each kernel is compiled over many sizes, grids, stores, batches, seeds, epochs and samples."""
+    with compiled(ARCHITECTURE):
+        for size, grid, batch, height in (
+            (1, 1, 1, 1),
+            (16, 2, 16, 16),
+            (64, 3, 3, 2),
+            (113, 15, 32, 350),
+            (224, 14, 1, 7),
+        ):
+            render(size, grid, cells="turned", cut=True, blur=True, noise=True, batch=batch, height=height)
+            sample, mean = torch.arange(batch), torch.zeros(batch, 3)
+            for seed, epoch in ((0, 0), (1, 1), (16, 16), (-1, 2**32 - 1), (2**62, 2**31)):
+                tables.draw_tables(sample, mean, kernels.none().numbers(), seed, epoch, "s", height, 1, size)
+                tables.draw_turns(sample, grid, seed, epoch, "s")
+                tables.draw_permutation(sample, min(grid, 4), seed, epoch, "s")
+                tables.draw_holes(sample, min(grid, 4), (0, size), (1, grid), (16, 16 + size), seed, epoch, "s")
+            picture, shows = torch.zeros(batch, 3, size, size), kernels.identity_cells(grid, batch, "cpu")
+            hidden.hidden_l1(picture, picture, shows)
+            hidden.hidden_l1_backward(torch.zeros(()), picture, picture, shows)
+    return {name: times_compiled(kernel, ARCHITECTURE) for name, kernel in RUN_TIME.items()}
+
+
+RUN_TIME: dict[str, Any] = {
+    "render_views": views._render,
+    "draw": tables._draw,
+    "draw_turns": tables._turns,
+    "draw_permutation": tables._permutation,
+    "draw_holes": tables._holes,
+    "hidden_l1 sums": hidden._sums,
+    "hidden_l1 mean": hidden._mean,
+    "hidden_l1 count": hidden._count,
+    "hidden_l1 gradient": hidden._gradient,
+}
+
+if __name__ == "__main__":
+    ARCHITECTURE = int(sys.argv[1])
+    print(json.dumps({"run_time": run_time_numbers()}))
+    for options, usage in variants("--all" in sys.argv):
+        print(
+            json.dumps({"options": {name: str(value) for name, value in options.items()}} | asdict(usage)), flush=True
+        )
