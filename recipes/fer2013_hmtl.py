@@ -29,7 +29,7 @@ recipe = Recipe(
         Expression(FER2013_7, on=("plain",), label_smoothing=0.1, dropout=0.3),
         SolvePuzzle(on=("puzzle",), weight=0.3),
     ),
-    optim=AdamW(lr=2e-3, weight_decay=0.05, warmup_epochs=2),
+    optim=AdamW(lr=4e-3, weight_decay=0.05, warmup_epochs=4),
     batch_statistics="per_view_plain",
     epochs=40,
     batch_size=64,

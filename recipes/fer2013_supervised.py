@@ -22,7 +22,7 @@ recipe = Recipe(
     views={"plain": Plain()},
     backbone=Backbone("resnet10t"),
     tasks=(Expression(FER2013_7, on=("plain",), label_smoothing=0.1, dropout=0.3),),
-    optim=AdamW(lr=2e-3, weight_decay=0.05, warmup_epochs=2),
+    optim=AdamW(lr=4e-3, weight_decay=0.05, warmup_epochs=4),
     epochs=40,
     batch_size=64,
     ema=0.995,
