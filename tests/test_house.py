@@ -29,7 +29,7 @@ ARROWS = {
     "tests": {"kernels", "loaders", "engine"},
 }
 PACKAGES = ("kernels", "loaders", "engine")
-KERNELS_MAY_USE = {"torch", "numpy", "numba", "triton", "jaxtyping"}
+KERNELS_MAY_USE = {"torch", "numpy", "numba", "llvmlite", "triton", "jaxtyping"}
 # Import names that differ from the name of the distribution that brings them.
 DISTRIBUTION = {"PIL": "pillow", "nvidia": "nvidia-dali-cuda130", "cv2": "opencv-python"}
 CATCH_ALL = {"utils", "util", "misc", "common", "helpers", "helper"}
