@@ -202,6 +202,13 @@ def _render(
         qx = x.to(tl.float32) + 0.5
         qy = y.to(tl.float32) + 0.5
 
+    # Before the store is read, so that lines and columns need not be kept meanwhile.
+    blank = hidden
+    if CUT:
+        cut += each * cut_view + sample.to(tl.int64) * 4
+        covered = (x >= tl.load(cut)) & (y >= tl.load(cut + 1)) & (x < tl.load(cut + 2)) & (y < tl.load(cut + 3))
+        blank = blank | covered
+
     # The store, blurred.
     where += each * where_view + sample.to(tl.int64) * 6
     xx = _entry(where, 0)
@@ -264,11 +271,6 @@ def _render(
         red = _full_scale(tl.fma(radius0, cosine0, red))
         green = _full_scale(tl.fma(radius0, sine0, green))
         blue = _full_scale(tl.fma(radius1, cosine1, blue))
-    blank = hidden
-    if CUT:
-        cut += each * cut_view + sample.to(tl.int64) * 4
-        covered = (x >= tl.load(cut)) & (y >= tl.load(cut + 1)) & (x < tl.load(cut + 2)) & (y < tl.load(cut + 3))
-        blank = blank | covered
     kind = out.dtype.element_ty
     red = tl.where(blank, 0.0, tl.fma(red, red_scale, red_offset)).to(kind)
     green = tl.where(blank, 0.0, tl.fma(green, green_scale, green_offset)).to(kind)
