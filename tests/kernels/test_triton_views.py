@@ -121,7 +121,8 @@ def poisoned(monkeypatch):
     empty = torch.empty
 
     def nan(*arguments, **settings):
-        return empty(*arguments, **settings).fill_(float("nan"))
+        made = empty(*arguments, **settings)
+        return made.fill_(float("nan")) if made.is_floating_point() else made
 
     monkeypatch.setattr(triton_kernel.torch, "empty", nan)
 
