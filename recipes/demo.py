@@ -23,11 +23,11 @@ recipe = Recipe(
     views={"plain": Plain(), "puzzle": Puzzle(grid=2)},
     backbone=Backbone("test_resnet"),
     tasks=(
-        Expression(SYNTHETIC_7, on=("plain",), label_smoothing=0.1),
+        Expression(SYNTHETIC_7, on=("plain",), label_smoothing=0.1, dropout=0.1),
         SolvePuzzle(on=("puzzle",), weight=0.1),
     ),
     optim=AdamW(lr=4e-3, weight_decay=0.05, warmup_epochs=1),
-    epochs=14,
+    epochs=16,
     batch_size=64,
     image_size=48,
     evaluation_crop=0.9,
