@@ -150,9 +150,13 @@ class ShuffleTiles(Drawn):
                 for cell in range(grid * grid):
                     y, x = cell // grid * tile_height, cell % grid * tile_width
                     from_y, from_x = shows[cell] // grid * tile_height, shows[cell] % grid * tile_width
-                    shuffled[place, y : y + tile_height, x : x + tile_width] = images[
-                        place, from_y : from_y + tile_height, from_x : from_x + tile_width
-                    ]
+                    # Loops: numba would make each copy of a slice a parallel loop of its own, which takes long.
+                    for row in range(tile_height):
+                        for column in range(tile_width):
+                            for channel in range(images.shape[3]):
+                                shuffled[place, y + row, x + column, channel] = images[
+                                    place, from_y + row, from_x + column, channel
+                                ]
             return shuffled[: len(indices)]
 
         shuffle.is_parallel = True  # type: ignore[attr-defined]
@@ -195,9 +199,7 @@ class HideCells(Drawn):
     ) -> None:
         super().__init__(grid, seed=seed, stream=f"Holes {grid}" if stream is None else stream, sample=sample)
         if len(mean) != 3 or not all(0 <= value <= 1 for value in mean):
-            raise ValueError(
-                f"HideCells: mean (={mean}) must be three numbers in 0..1; give those of the normalisation"
-            )
+            raise ValueError(f"HideCells: mean (={mean}) must be three in 0..1; give those of the normalisation")
         for name, span, lowest, highest in (
             ("share", share, 0.0, 1.0),
             ("blocks", blocks, 1, 16),
