@@ -187,7 +187,7 @@ class Trainer:
                 run.predictions(f"{recipe.select}-{checkpoint.BEST}", arrays)
         run.scalars(self.at.total, {name: float(value) for name, value in row.items() if value is not None})
         times = {name: speed.get(name) for name in ("images_per_second", "wait_share")}
-        run.epoch(row | {"seconds": self.seconds} | times)  # type: ignore[arg-type]
+        run.epoch(row | {"seconds": self.seconds} | times)
         run.log("epoch", **row)
         self.watch.reset()
         self.save(run)
