@@ -1,7 +1,7 @@
 """The embedded experiment: expression on drawn faces, with the pretext task of puzzling.
 
 Source:  ours; the data set is `loaders.Synthetic`, nothing is downloaded.
-Expect:  test accuracy 84.7 % after a minute on 2 cores, one seed; 82.2 % with one supervised view, 88.1 % at equal cost.
+Expect:  test accuracy 84.7 % in a minute on 2 cores, one seed; 82.2 % with one supervised view, 88.1 % at equal cost.
 Differs: from the paper in everything but the method: drawn faces, a network small enough for a CPU.
 Run:     python -m engine.run recipes/demo.py
 Try:     --set views.puzzle.grid=3  --set tasks.puzzle.weight=0.1  --set seed=1
