@@ -172,7 +172,7 @@ def drawn_and_ours(inputs: Inputs, dtype: torch.dtype) -> Tensor:
     """`kernels.render_views` with the drawing of tables of the same kind, as a training step calls it."""
     drawn = {"seed": 0, "epoch": 1, "sample": inputs.row}
     augment = {"identity": kernels.Augment(), "strong": kernels.strong()}.get(inputs.case, kernels.weak())
-    mean = torch.full((inputs.batch, 3), 128.0)
+    mean = torch.full((inputs.batch, 3), 128.0, device=inputs.store.device)
     tables = kernels.draw(augment, mean=mean, store=(inputs.size, inputs.size), size=inputs.size, **drawn)
     shows = {
         "weak + puzzle": lambda: [kernels.draw_permutation(PUZZLE, stream="puzzle", **drawn)],
@@ -252,7 +252,9 @@ def batched(inputs: Inputs, dtype: torch.dtype) -> Tensor:
     grid = F.affine_grid(theta, [b, 3, size, size], align_corners=False)
     x = F.grid_sample(store, grid, mode="bilinear", padding_mode="border", align_corners=False)
     if inputs.blur is not None:
-        line = torch.exp(-0.5 * (torch.tensor([-1.0, 0.0, 1.0]) / inputs.blur[0, :, None].clamp(min=1e-3)) ** 2)
+        line = torch.exp(
+            -0.5 * (torch.tensor([-1.0, 0.0, 1.0], device=x.device) / inputs.blur[0, :, None].clamp(min=1e-3)) ** 2
+        )
         line = line / line.sum(1, keepdim=True)
         weight = (line[:, :, None] * line[:, None, :])[:, None].repeat_interleave(3, 0)
         padded = F.pad(x.view(1, 3 * b, size, size), (1, 1, 1, 1), mode="replicate")
@@ -261,7 +263,8 @@ def batched(inputs: Inputs, dtype: torch.dtype) -> Tensor:
     x = torch.baddbmm(colour[:, :, 3:], colour[:, :, :3], x.flatten(2)).view_as(x).clamp_(0, 255)
     if inputs.noise is not None:
         x = (x + torch.randn_like(x) * inputs.noise[0, :, None, None, None]).clamp_(0, 255)
-    x = (x / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    mean, std = (torch.tensor(numbers, device=x.device)[:, None, None] for numbers in (MEAN, STD))
+    x = (x / 255 - mean) / std
     out = []
     for v, shows in enumerate(inputs.shows):
         y = x
@@ -273,7 +276,7 @@ def batched(inputs: Inputs, dtype: torch.dtype) -> Tensor:
             y = x * F.interpolate(known, (size, size), mode="nearest")
         out.append(y)
     if inputs.cut is not None:
-        pixel = torch.arange(size)
+        pixel = torch.arange(size, device=x.device)
         left, top, right, bottom = inputs.cut[0, :, :, None].unbind(1)
         box = ((pixel >= top) & (pixel < bottom))[:, :, None] & ((pixel >= left) & (pixel < right))[:, None, :]
         out[0] = out[0].masked_fill(box[:, None], 0)
@@ -320,7 +323,7 @@ def torchvision(inputs: Inputs, dtype: torch.dtype) -> Tensor:
             out.append(y)
         if inputs.cut is not None:
             left, top, right, bottom = inputs.cut[0, k].tolist()
-            out[-1] = tv.erase(out[-1], top, left, bottom - top, right - left, torch.zeros(1))
+            out[-1] = tv.erase(out[-1], top, left, bottom - top, right - left, x.new_zeros(1))
     views = len(inputs.shows)
     return torch.stack(out).unflatten(0, (-1, views)).transpose(0, 1).to(dtype)
 
