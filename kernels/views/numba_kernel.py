@@ -48,6 +48,9 @@ _FP32, _FP16, _BF16 = 0, 1, 2
 _NUMPY = {torch.float32: np.float32, torch.int16: np.int16, torch.int64: np.int64, torch.uint8: np.uint8}
 _KINDS = {torch.float32: _FP32, torch.float16: _FP16, torch.bfloat16: _BF16}
 
+# Places in a face are int32; there is room for a row below the last.
+_LARGEST_FACE = 2**30
+
 # A face up to this many bytes is asked for at once: rows of a turned view cross too many rows of the store for the
 # processor to foresee.
 _PREFETCHED = 1 << 19
@@ -716,7 +719,7 @@ def render_views(
     supersample: int = 1,
 ) -> Float[Tensor, "v b 3 size size"]:
     """See `kernels.render_views`, which checks the arguments, values too: here they are trusted."""
-    if store[0].numel() >= 2**31:  # Places in a face are int32 here.
+    if store[0].numel() > _LARGEST_FACE:
         return reference.render_views(
             store,
             row,

@@ -1,0 +1,117 @@
+"""Threads and caches: numba's kernels leave the process as they found it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import pytest
+import torch
+
+from kernels import numba_jit
+
+ROOT = Path(__file__).resolve().parents[2]
+
+RENDER = """
+import torch, kernels
+store = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
+def render():
+    where, colour = torch.eye(2, 3).repeat(1, 2, 1, 1), torch.eye(3, 4).repeat(1, 2, 1, 1)
+    shows = kernels.identity_cells(1, 2, "cpu")[None]
+    return kernels.render_views(store, torch.arange(2), where, colour, shows, size=8, mean=(0, 0, 0), std=(1, 1, 1))
+"""
+
+
+def run(script):
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_torch_s_thread_count_is_used_and_both_counts_are_restored(count):
+    before = torch.get_num_threads()
+    numbas = numba.get_num_threads()
+    try:
+        torch.set_num_threads(count)
+        with numba_jit.threads() as workers:
+            assert workers == min(count, numba.config.NUMBA_NUM_THREADS)
+            assert numba.get_num_threads() == workers
+        assert torch.get_num_threads() == count
+        assert numba.get_num_threads() == numbas
+        with pytest.raises(KeyError), numba_jit.threads():
+            raise KeyError
+        assert numba.get_num_threads() == numbas
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+def test_the_import_is_light_and_the_first_parallel_call_leaves_torch_s_threads_alone():
+    """numba's OpenMP layer sets the thread count of a shared OpenMP library to all cores when it starts."""
+    script = f"""
+import sys, torch
+torch.set_num_threads(2)
+import kernels
+assert "numba" not in sys.modules, "imported before it was needed"
+{RENDER}
+render()
+assert torch.get_num_threads() == 2, torch.get_num_threads()
+import numba
+if numba.config.NUMBA_NUM_THREADS > 1:
+    assert numba.threading_layer() == "omp", numba.threading_layer()
+torch.set_num_threads(1)
+render()
+assert torch.get_num_threads() == 1
+"""
+    run(script)
+
+
+@pytest.mark.slow
+def test_a_forked_process_with_one_thread_renders_after_its_parent_did_on_many():
+    """As a data loader's worker does. GNU OpenMP itself does not survive the fork."""
+    script = f"""
+import os
+{RENDER}
+torch.set_num_threads(2)
+expected = render()
+child = os.fork()
+if child == 0:
+    torch.set_num_threads(1)
+    os._exit(0 if torch.equal(render(), expected) else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    run(script)
+
+
+def test_a_chosen_threading_layer_stays(monkeypatch):
+    monkeypatch.setattr(numba.config, "THREADING_LAYER", "workqueue")
+    with numba_jit.threads():
+        pass
+    assert numba.config.THREADING_LAYER == "workqueue"
+
+
+def test_without_a_writable_cache_it_compiles_in_memory_and_says_so(monkeypatch):
+    njit = numba_jit._njit
+
+    def unwritable(*arguments, **options):
+        if options.get("cache"):
+
+            def refuse(function):
+                raise RuntimeError(f"cannot cache function '{function.__name__}': no locator available for file '<x>'")
+
+            return refuse
+        return njit(*arguments, **options)
+
+    monkeypatch.setattr(numba_jit, "_njit", unwritable)
+
+    def double(x):
+        return 2 * x
+
+    with pytest.warns(RuntimeWarning, match="kernels: double is compiled anew in every process.*set NUMBA_CACHE_DIR"):
+        compiled = numba_jit.whole(double)
+    assert compiled(4) == 8
