@@ -96,7 +96,8 @@ class DALI:
 class _Feed:
     """What a DALI pipeline asks for its next batch; an error ends its epoch and is raised after the batches before."""
 
-    def __init__(self, pictures: list[Encoded], form: Form) -> None:
+    def __init__(self, package: Any, pictures: list[Encoded], form: Form) -> None:
+        self._tensors = package.tensors
         self._pictures = pictures
         self._form = form
         self._plan: Iterator[list[int]] = iter(())
@@ -114,7 +115,8 @@ class _Feed:
         positions = next(self._plan)
         chosen = [self._pictures[position] for position in positions]
         try:
-            data = [picture.read(self._form) for picture in chosen]
+            # DALI would make the same of a list of arrays, several times as slowly.
+            data = self._tensors.TensorListCPU([self._tensors.TensorCPU(p.read(self._form)) for p in chosen])
         except ValueError as error:
             self.error = error
             raise StopIteration from error
@@ -209,7 +211,7 @@ class _Decoders:
 
     def _build(self) -> tuple[Any, _Feed]:
         fn, types = self._package.fn, self._package.types
-        feed = _Feed(self._pictures, self._form)
+        feed = _Feed(self._package, self._pictures, self._form)
         on_gpu = self._gpu is not None
         pipeline = self._package.Pipeline(
             batch_size=self._batch_size,

@@ -42,7 +42,7 @@ class Encoded:
         path = self.record.picture
         assert isinstance(path, Path)
         try:
-            data = _read(path, self.length + 1)
+            data = _read(path, self.length)
             if len(data) != self.length:
                 raise ValueError(
                     f"dali: {self.record.path} must stay as it was when it was opened; it changed, open it again"
@@ -54,12 +54,12 @@ class Encoded:
             ) from error
 
 
-def _read(path: Path, most: int) -> NDArray[np.uint8]:
-    """The first bytes of a file. Numpy and `open` take several times as long for a file of a few kilobytes."""
+def _read(path: Path, length: int) -> NDArray[np.uint8]:
+    """A file of this length, or a byte more than it where it has grown. Numpy and `open` take several times as long."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = os.read(file, most)
-        while len(data) < most and (more := os.read(file, most - len(data))):
+        data = os.read(file, length + 1)
+        while len(data) < length and (more := os.read(file, length + 1 - len(data))):
             data += more
     finally:
         os.close(file)

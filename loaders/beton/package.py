@@ -43,13 +43,16 @@ def ffcv(module: str, where: str = "FFCV") -> Any:
         return require(module, extra="ffcv", where=where)
 
 
-def worker_count(workers: int | None) -> int:
-    """Threads that may decode: `workers`, or one a core; at most numba's own, above which FFCV waits for ever.
+def worker_count(workers: int | None, *, jpeg: bool) -> int:
+    """Threads that may decode: `workers`, or one a core for JPEG and one alone for exact pixels, which are only copied.
+
+    At most numba's own, above which FFCV waits for ever.
 
     Raises:
         ValueError: `workers` is below 1.
     """
     if workers is not None and workers < 1:
-        raise ValueError(f"FFCV: workers (={workers}) must be at least 1; leave it out for one a core")
+        raise ValueError(f"FFCV: workers (={workers}) must be at least 1; leave it out to have it chosen")
     settings: Any = numba.config
-    return min(cores() if workers is None else workers, int(settings.NUMBA_NUM_THREADS))
+    chosen = (cores() if jpeg else 1) if workers is None else workers
+    return min(chosen, int(settings.NUMBA_NUM_THREADS))

@@ -27,7 +27,8 @@ class FFCV:
 
     Attributes:
         path: Folder of the store.
-        workers: Threads that decode; None takes one a core, and never more than numba has (NUMBA_NUM_THREADS).
+        workers: Threads that decode, never more than numba has (NUMBA_NUM_THREADS); None takes one a core for JPEG, and
+            one alone for exact pixels: those are only copied, and waiting for a second thread costs more than it does.
     """
 
     path: str | Path
@@ -52,8 +53,8 @@ class FFCV:
                 While batches are read: the file was cut.
         """
         refuse_draw("FFCV", draw)
-        workers = worker_count(self.workers)
         store = open_betons(self.path)
+        workers = worker_count(self.workers, jpeg=store.source["jpeg"] is not None)
         order = _order(store, split, batch_size, seed, rank, world, sampler)
         decoder = Decoder(store.file(split), store.shape, workers)
         return Streamed(order, batch_by_batch(decoder), store.manifest.mean[order.split.sample], device)

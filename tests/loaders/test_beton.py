@@ -29,6 +29,7 @@ from loaders.importers import ClassFolders, Fer2013, ManifestFile
 from loaders.packing import beside
 from loaders.pictures import Form
 from loaders.prepare import main, prepare
+from loaders.reading import cores
 from loaders.store import open_store
 from tests.loaders.conftest import NO_FFCV
 from tests.loaders.data_sets import fer_rows, fer_text, picture, write_folders
@@ -400,9 +401,10 @@ print(torch.get_num_threads(), later[0], numba.get_num_threads(), numba.threadin
 
 def test_workers_are_at_most_numbas(betons: Path) -> None:
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    assert worker_count(10**6) == most
-    assert 1 <= worker_count(None) <= most
-    with pytest.raises(ValueError, match=r"FFCV: workers \(=0\) must be at least 1; leave it out for one a core"):
+    assert worker_count(10**6, jpeg=False) == worker_count(10**6, jpeg=True) == most
+    assert worker_count(None, jpeg=True) == min(cores(), most)
+    assert worker_count(None, jpeg=False) == 1
+    with pytest.raises(ValueError, match=r"FFCV: workers \(=0\) must be at least 1; leave it out"):
         FFCV(betons, workers=0).open("train", batch_size=1, seed=0, device="cpu")
 
 

@@ -225,6 +225,8 @@ def test_a_picture_that_changes_during_an_epoch_is_an_error_at_its_batch(tmp_pat
 
         file.write_bytes(whole[:100])
         read_until(r"dali: a/5.png must stay as it was when it was opened; it changed, open it again")
+        file.write_bytes(whole + b"1")
+        read_until(r"dali: a/5.png must stay as it was when it was opened; it changed, open it again")
         file.write_bytes(whole[:100] + bytes(len(whole) - 100))
         read_until(r"dali: a/5.png must stay readable while it is used; unreadable picture: .*, open the split again")
         file.unlink()
@@ -238,7 +240,7 @@ def test_a_picture_that_only_dali_cannot_read_is_named(
 ) -> None:
     folder = saved(*((photo(i, 40, 40), "png", {}) for i in range(4)))
     with closing(DALI(folder).open("train", batch_size=2, seed=0, device="cpu")) as loader:
-        monkeypatch.setattr("loaders.encoded._read", lambda path, most: np.zeros(most - 1, np.uint8))
+        monkeypatch.setattr("loaders.encoded._read", lambda path, length: np.zeros(length, np.uint8))
         with pytest.raises(ValueError, match=r"dali: pictures \(=a/00.png, a/01.png\) must be readable by DALI"):
             next(loader.epoch(0))
 
