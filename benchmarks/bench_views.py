@@ -29,7 +29,7 @@ def test_render_views(benchmark, case, size, dtype):
 
 @pytest.mark.parametrize("size", [112, 224])
 @pytest.mark.parametrize("case", cases.CASES)
-def test_the_reference_in_blocks(benchmark, case, size):
+def test_the_reference(benchmark, case, size):
     inputs = cases.make(case, BATCH, size)
     compare_views.agree("reference, eager, in blocks", inputs, cases.eager_in_blocks, torch.float32)
     benchmark(cases.eager_in_blocks, inputs, torch.float32)

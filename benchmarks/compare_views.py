@@ -155,7 +155,6 @@ def compare(
         if name != DRAWN:  # draws other tables: its pixels are those of `ours`, its tables are tested
             agree(name, inputs, opponent, dtype)
         runs[name] = lambda opponent=opponent: opponent(inputs, dtype)
-        runs[name]()
     runs["clone"] = clone_of(moved(inputs, dtype))
     found = measure(runs, seconds)
     return {name: found.get(name) for name in [*all_of, "clone"]}, moved(inputs, dtype)
@@ -297,6 +296,8 @@ def main(arguments: list[str] | None = None) -> None:
             last: Row = {}
             for batch in options.batches:
                 all_of = opponents(case, compiled, kornia)
+                if not options.quick:
+                    del all_of["reference, eager"]  # slower than in blocks on a CPU
                 if options.quick or case in NOT_COMPILED:
                     del all_of["reference, compiled"]
                 rows[size, batch, case] = compare(size, batch, case, dtype, all_of, options.seconds, last)
