@@ -382,4 +382,9 @@ def render_views(
 
 def _by_sample(table: Tensor) -> Tensor:
     """The table with a view's samples one after another; views may share memory, as those of `expand` do."""
-    return table if table.shape[0] == 0 or table[0].is_contiguous() else table.contiguous()
+    step = 1
+    for number, stride in zip(table.shape[:0:-1], table.stride()[:0:-1], strict=True):
+        if number > 1 and stride != step:
+            return table.contiguous()
+        step *= number
+    return table

@@ -1,6 +1,6 @@
 """Compiles every kernel for one architecture and prints what each variant takes.
 
-    python -m tests.kernels.compile_configurations 90          # variants in which every two options meet
+    python -m tests.kernels.compile_configurations 90          # light work, and variants where any two options meet
     python -m tests.kernels.compile_configurations 90 --all    # every combination of options of render_views
 
 Prints one line of JSON a variant: kernel, options, registers, shared memory, stack. Needs no GPU.
@@ -81,7 +81,10 @@ def variants(everything: bool) -> Iterator[tuple[dict[str, Any], Usage]]:
     if everything:
         cases = [dict(zip(OPTIONS, values, strict=True)) for values in product(*OPTIONS.values())]
     else:
-        cases = pairwise(OPTIONS)
+        # All light work, whose large blocks leave registers scarcest, and of the rest each two options together.
+        light = {name: OPTIONS[name] for name in ("channels", "cells", "cut", "dtype")}
+        cases = [dict(zip(light, values, strict=True)) for values in product(*light.values())]
+        cases += pairwise(OPTIONS)
     cases += [{"width": 1}]  # no right neighbour
     for case in cases:
         with compiled(ARCHITECTURE) as found:
