@@ -39,9 +39,9 @@ def _on_plain_views(hybrid: Recipe, views: dict[str, Plain]) -> Recipe:
 
 
 def _look_at(task: Task, on: tuple[str, ...]) -> Task:
-    """The task on other views; with one view there is nothing to join."""
+    """The task on other views. It joins them as before; one that looked at a single view takes their mean."""
     changes: dict[str, Any] = {"on": on}
-    if len(on) > 1 and any(field.name == "join" for field in fields(task)):  # type: ignore[arg-type]
+    if len(task.on) == 1 and len(on) > 1 and any(field.name == "join" for field in fields(task)):  # type: ignore[arg-type]
         changes["join"] = "mean"
     changed: Task = replace(task, **changes)  # type: ignore[type-var]
     return changed

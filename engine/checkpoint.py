@@ -53,13 +53,14 @@ def save(folder: Path, name: str, model: nn.Module, about: Mapping[str, Any], st
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    target, before = folder / name, folder / BEFORE
+    # A kill between these leaves the one before, or the whole new one under its temporary name: `newest` finds it.
+    target, before = folder / name, folder / (BEFORE if name == LAST else f".{name}.old")
     if target.exists():
-        # A kill between these three leaves `before`, or the whole new one under its temporary name: `newest` finds it.
-        shutil.rmtree(before if name == LAST else target, ignore_errors=True)
-        if name == LAST:
-            target.rename(before)
+        shutil.rmtree(before, ignore_errors=True)
+        target.rename(before)
     temporary.rename(target)
+    if name != LAST:
+        shutil.rmtree(before, ignore_errors=True)
 
 
 def _write(folder: Path, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
@@ -98,6 +99,22 @@ def newest(folder: Path) -> tuple[Path | None, list[str]]:
         if name != f".{LAST}.partial":  # an unfinished one is what a kill leaves, and nothing to worry about
             notes.append(f"checkpoint: {path} is damaged ({damage}); going on from the one before")
     return None, notes
+
+
+def step_back(folder: Path, bad_step: int) -> None:
+    """Drops `last` if its weights already gave a loss that was not finite, so that `last` is a good one.
+
+    A checkpoint after n steps is good if the loss of step n, the first one its weights are used for, was finite.
+    """
+    last, before = folder / LAST, folder / BEFORE
+    if before.exists() and load_weights(last).about["step"] >= bad_step:
+        shutil.rmtree(last)
+        before.rename(last)
+
+
+def epoch_of(path: Path) -> int | None:
+    """The epoch after which a checkpoint was written, None if none is whole there."""
+    return None if damaged(path) is not None else int(load_weights(path).about["epoch"])
 
 
 def damaged(path: Path) -> str | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.model import Model
 from engine.render import Rendered, Renderer
 from engine.tasks.base import Criterion, Look, Rows, Task
-from engine.views import WHOLE
+from engine.views import EVALUATION
 from loaders.base import Batch, Loader
 
 
@@ -35,7 +35,7 @@ def predict(
     Returns:
         Sample ids, and for each task its rows; a task on several views of its own has their rows one after another.
     """
-    where = {task.name: (WHOLE,) if task.label is not None else task.on for task in tasks}
+    where = {task.name: (EVALUATION,) if task.label is not None else task.on for task in tasks}
     pretext_views = tuple(dict.fromkeys(view for task in tasks if task.label is None for view in task.on))
     samples: list[Tensor] = []
     kept: dict[str, dict[str, list[Tensor]]] = {task.name: {} for task in tasks}

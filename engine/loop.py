@@ -31,7 +31,7 @@ from engine.render import Renderer
 from engine.rundir import RunDir
 from engine.speed import Clock, summarise
 from engine.tasks.base import Rows
-from engine.watch import Watch
+from engine.watch import NonFiniteLossError, Watch
 from loaders.base import Batch, Classes, Loader
 
 from timm.utils import ModelEmaV3  # isort: skip
@@ -133,11 +133,15 @@ class Trainer:
             NonFiniteLossError: The loss was not finite; the last good checkpoint is kept.
             StoppedError: `stop` was set; the checkpoint is written.
         """
-        if self.at.total == 0 and self.at.step == 0:
-            self.save(run)
-        while self.at.epoch < self.recipe.epochs:
-            clock = self._epoch(run, bars)
-            self._finish_epoch(run, bars, summarise(clock, self.device, self.compiled))
+        try:
+            if self.at.total == 0:
+                self.save(run)
+            while self.at.epoch < self.recipe.epochs:
+                clock = self._epoch(run, bars)
+                self._finish_epoch(run, bars, summarise(clock, self.device, self.compiled))
+        except NonFiniteLossError as error:
+            checkpoint.step_back(run.path / "checkpoints", error.step)
+            raise
 
     def _epoch(self, run: RunDir, bars: Bars) -> Clock:
         recipe = self.recipe
@@ -156,12 +160,22 @@ class Trainer:
             if self.at.step % recipe.log_every == 0:
                 self._log(run, bars)
             if self.stop or (self.at.step % recipe.checkpoint_every == 0 and self.at.step < self.steps):
+                self._settle(clock)
                 self.save(run)
                 start = time.perf_counter()
             if self.stop:
                 raise StoppedError("stopped; go on with --resume")
+        self._settle(clock)
         self.clock.add(clock)
         return clock
+
+    def _settle(self, clock: Clock) -> None:
+        """Waits for the device and counts that time to the last step: steps are launched faster than they run."""
+        start = time.perf_counter()
+        self.watch.check()
+        late = time.perf_counter() - start
+        clock.steps[-1:] = [seconds + late for seconds in clock.steps[-1:]]
+        self.seconds += late
 
     def _log(self, run: RunDir, bars: Bars) -> None:
         losses = self.watch.recent()
@@ -172,7 +186,6 @@ class Trainer:
         bars.note(f"loss {losses['loss']:.3f}")
 
     def _finish_epoch(self, run: RunDir, bars: Bars, speed: Mapping[str, Any]) -> None:
-        self.watch.check()
         recipe, rate = self.recipe, self.optimiser.param_groups[0]["lr"]
         row: dict[str, float | int | None] = {"epoch": self.at.epoch + 1, "step": self.at.total, "lr": rate}
         row |= {f"train/{name}": value for name, value in self.watch.epoch().items()}
@@ -228,6 +241,7 @@ class Trainer:
             "best": None if self.best is None else [self.best.epoch, self.best.value, self.best.figures],
             "last_figures": self.last_figures,
             "seconds": self.seconds,
+            "clock": self.clock.state_dict(),
             "marks": run.marks(),
         }
         checkpoint.save(run.path / "checkpoints", checkpoint.LAST, self.evaluated, self.about(), state)
@@ -249,6 +263,9 @@ class Trainer:
         self.best = None if state["best"] is None else Best(*state["best"])
         self.last_figures = state["last_figures"]
         self.seconds = state["seconds"]
+        self.clock.load_state_dict(state["clock"])
+        if self.best is not None and checkpoint.epoch_of(path.parent / checkpoint.BEST) != self.best.epoch:
+            self.best = None  # killed between `best` and `last`: the epoch that was better is trained again
         run.cut(state["marks"])
 
     def _rng_seed(self) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 Join = Literal["sum", "mean", "geometric", "focused"]
 
-Weights = Mapping[str, float]
+TaskWeights = Mapping[str, float]
 """Task name to its weight in the total."""
 
 
@@ -30,6 +30,7 @@ def join_views(losses: Sequence[Float32[Tensor, ""]], join: Join) -> Float32[Ten
         return torch.stack([loss.float() for loss in losses]).sum()
     if join == "mean":
         return torch.stack([loss.float() for loss in losses]).mean()
+    assert join in ("geometric", "focused")
     mean = geometric_mean(losses)
     return mean * mean.sqrt() if join == "focused" else mean
 
@@ -37,7 +38,7 @@ def join_views(losses: Sequence[Float32[Tensor, ""]], join: Join) -> Float32[Ten
 class TotalLoss(nn.Module):
     """From the losses of all tasks to the one that is minimised."""
 
-    def __init__(self, weights: Weights, supervised: frozenset[str]) -> None:
+    def __init__(self, weights: TaskWeights, supervised: frozenset[str]) -> None:
         super().__init__()
         self.weights = dict(weights)
         self.supervised = supervised
@@ -50,14 +51,14 @@ class TotalLoss(nn.Module):
 class Total(Protocol):
     """How a recipe joins the losses of its tasks."""
 
-    def build(self, weights: Weights, supervised: frozenset[str]) -> TotalLoss: ...
+    def build(self, weights: TaskWeights, supervised: frozenset[str]) -> TotalLoss: ...
 
 
 @dataclass(frozen=True, slots=True)
 class WeightedSum:
     """L = sum over tasks of weight * L_task (METHOD section 1, the default)."""
 
-    def build(self, weights: Weights, supervised: frozenset[str]) -> TotalLoss:
+    def build(self, weights: TaskWeights, supervised: frozenset[str]) -> TotalLoss:
         return _WeightedSum(weights, supervised)
 
 
@@ -65,10 +66,11 @@ class WeightedSum:
 class Geometric:
     """L = geometric mean of the supervised tasks' losses + sum over pretext tasks of weight * L (METHOD section 1).
 
-    With one supervised task that joins its views by `geometric`, this is the authors' multi-view total.
+    With one supervised task that joins its views by `geometric`, this is the authors' multi-view total; the mean over
+    several supervised tasks is ours.
     """
 
-    def build(self, weights: Weights, supervised: frozenset[str]) -> TotalLoss:
+    def build(self, weights: TaskWeights, supervised: frozenset[str]) -> TotalLoss:
         return _Geometric(weights, supervised)
 
 
@@ -79,7 +81,7 @@ class Uncertainty:
     Kendall, Gal, Cipolla: Multi-task learning using uncertainty to weigh losses, CVPR 2018, with s = log(sigma^2).
     """
 
-    def build(self, weights: Weights, supervised: frozenset[str]) -> TotalLoss:
+    def build(self, weights: TaskWeights, supervised: frozenset[str]) -> TotalLoss:
         return _Uncertainty(weights, supervised)
 
 
@@ -97,7 +99,7 @@ class _Geometric(TotalLoss):
 
 
 class _Uncertainty(TotalLoss):
-    def __init__(self, weights: Weights, supervised: frozenset[str]) -> None:
+    def __init__(self, weights: TaskWeights, supervised: frozenset[str]) -> None:
         super().__init__(weights, supervised)
         self.log_variance = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in weights})
 

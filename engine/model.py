@@ -158,7 +158,7 @@ def measure_shape(encoder: nn.Module, name: str, image_size: int) -> Shape:
     with torch.no_grad():
         features = encode(encoder, torch.zeros(1, 3, image_size, image_size))
     encoder.train(training)
-    if features.map.ndim != 4 or features.pooled.ndim != 2 or features.map.shape[1] < features.map.shape[-1]:
+    if features.map.ndim != 4 or features.pooled.ndim != 2 or features.map.shape[2] != features.map.shape[3]:
         raise ValueError(
             f"Backbone: {name} gives features of shape {tuple(features.map.shape)}, not (1, channels, y, x); "
             "choose a convolutional backbone"
@@ -171,5 +171,5 @@ def keyed_initialisation(seed: int, name: str) -> Iterator[None]:
     """Initial weights made inside depend on (seed, name) alone, and torch's generators are left as they were."""
     key = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "little") >> 1
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key)
+        torch.default_generator.manual_seed(key)  # the CPU's alone: weights are made there
         yield

@@ -18,7 +18,11 @@ def resolve(precision: Precision, device: torch.device) -> torch.dtype:
         ValueError: fp16 on a CPU, whose gradients would be lost without a scaler that only CUDA has.
     """
     if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        return (
+            torch.bfloat16
+            if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float32
+        )
     if precision == "fp16" and device.type != "cuda":
         raise ValueError(f"Recipe: precision (='fp16') needs a CUDA device, this is {device}; use 'fp32' or 'bf16'")
     return _DTYPES[precision]

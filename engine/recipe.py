@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.batchnorm import BatchStatistics
-from engine.losses import Total, WeightedSum
+from engine.hints import check_fields
+from engine.losses import Geometric, Total, WeightedSum
 from engine.model import Backbone
 from engine.optim import Optim
 from engine.tasks.base import Task
@@ -78,6 +79,9 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self, "Recipe", leave=("views", "tasks"))
+        check_fields(self.backbone, "Backbone")
+        check_fields(self.optim, type(self.optim).__name__)
         for name in (
             "epochs",
             "batch_size",
@@ -117,11 +121,20 @@ class Recipe:
                 raise ValueError(f"Recipe: tasks holds {task!r}, which is no task; e.g. Expression or SolvePuzzle")
             if not task.name.isidentifier():
                 raise ValueError(f"Recipe: the task name {task.name!r} must be an identifier; e.g. 'expression'")
+            check_fields(task, f"{type(task).__name__} {task.name!r}")
         names = [task.name for task in self.tasks]
         if len(set(names)) < len(names):
             raise ValueError(f"Recipe: tasks have the names {', '.join(names)}; give each its own, name='...'")
         for task in self.tasks:
             task.check(self.views)
+        if isinstance(self.total, Geometric):
+            for task in self.tasks:
+                if task.label is not None and (task.weight == 0 or (len(task.on) > 1 and task.join in ("sum", "mean"))):
+                    raise ValueError(
+                        f"Recipe: total (=Geometric()) takes the geometric mean of supervised losses; {task.name!r} "
+                        f"has weight {task.weight} and joins {len(task.on)} views by {task.join!r}: "
+                        "set join='geometric' and a weight above 0, or use WeightedSum()"
+                    )
         used = {view for task in self.tasks for view in task.on}
         for view in self.views:
             if view not in used:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import kernels
-from engine.views import WHOLE, Cells, Plain, View, cell_stream, size_at, table_stream
+from engine.views import EVALUATION, Cells, Plain, View, cell_stream, size_at, table_stream
 from kernels import Augment, Tables
 from loaders.base import Batch
 
@@ -66,11 +66,11 @@ class Renderer:
         return self._render(batch, self.views, tables, sizes, self._cells(batch, self.views, epoch), self.augment)
 
     def evaluation(self, batch: Batch, names: tuple[str, ...] = ()) -> Rendered:
-        """The centre crop under the name `WHOLE`, and beside it the named views made from that same crop.
+        """The centre crop under the name `EVALUATION`, and beside it the named views made from that same crop.
 
         Nothing is augmented; the cells of the named views are those of epoch 0, so every evaluation asks the same.
         """
-        views: dict[str, View] = {WHOLE: Plain()} | {name: self.views[name] for name in names}
+        views: dict[str, View] = {EVALUATION: Plain()} | {name: self.views[name] for name in names}
         sizes = {name: max(view.size or (self.image_size,)) for name, view in views.items()}
         tables = {name: self._centre(batch, sizes[name]) for name in views}
         return self._render(batch, views, tables, sizes, self._cells(batch, views, epoch=0), Augment())
@@ -113,7 +113,8 @@ class Renderer:
                 sizes[twins[name]] = sizes[name]
         pictures: dict[str, Tensor] = {}
         grids = {name: view.grid for name, view in views.items()}
-        for group in _groups(list(tables), sizes, grids):
+        turned = frozenset(name for name, shown in cells.items() if shown.turn is not None)
+        for group in _groups(list(tables), sizes, grids, turned):
             pictures |= self._launch(batch, group, tables, sizes[group[0]], cells, augment)
         whole = {name: pictures[twin] for name, twin in twins.items()}
         return Rendered({name: pictures[name] for name in views}, cells, whole)
@@ -155,8 +156,12 @@ class Renderer:
         return dict(zip(names, out, strict=True))
 
 
-def _groups(names: list[str], sizes: Mapping[str, int], grids: Mapping[str, int]) -> list[list[str]]:
+def _groups(
+    names: list[str], sizes: Mapping[str, int], grids: Mapping[str, int], turned: frozenset[str] = frozenset()
+) -> list[list[str]]:
     """Views that share a launch: one size and one grid; un-cut views, which fit any grid, join the first of their size.
+
+    An un-cut view that is turned as a whole does not: on a finer grid each cell would be turned by itself.
 
     Order within a group is the order of the recipe, so that the encoder's batch does not depend on the grouping.
     """
@@ -167,5 +172,6 @@ def _groups(names: list[str], sizes: Mapping[str, int], grids: Mapping[str, int]
     groups: dict[tuple[int, int], list[str]] = {}
     for name in names:
         grid = grids.get(name, 1)
-        groups.setdefault((sizes[name], grid if grid > 1 else first.get(sizes[name], 1)), []).append(name)
+        shared = grid if grid > 1 or name in turned else first.get(sizes[name], 1)
+        groups.setdefault((sizes[name], shared), []).append(name)
     return list(groups.values())

@@ -7,8 +7,7 @@ import difflib
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import engine.losses
 import engine.model
@@ -17,6 +16,7 @@ import engine.tasks
 import engine.views
 import kernels
 import loaders
+from engine.hints import fits, readable
 from engine.recipe import Recipe
 
 _MODULES = (engine.losses, engine.model, engine.optim, engine.tasks, engine.views, kernels, loaders)
@@ -91,7 +91,7 @@ def parse(text: str, hint: Any, where: str) -> Any:
     for candidate in (value, text):
         if fits(candidate, hint):
             return float(candidate) if hint is float else candidate
-    raise ValueError(f"--set: {where} (={text}) must be of type {_readable(hint)}; give a value like that")
+    raise ValueError(f"--set: {where} (={text}) must be of type {readable(hint)}; give a value like that")
 
 
 def _evaluate(node: ast.expr, where: str) -> Any:
@@ -143,37 +143,3 @@ def vocabulary() -> dict[str, Any]:
             if is_value or is_kind or is_preset:
                 words[name] = thing
     return words
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of the type an annotation asks for."""
-    origin, args = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
-    if origin in (Union, types.UnionType):
-        return any(fits(value, arg) for arg in args)
-    if origin is Literal:
-        return value in args
-    if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
-        if len(args) == 2 and args[1] is Ellipsis:
-            return all(fits(item, args[0]) for item in value)
-        return len(value) == len(args) and all(fits(item, arg) for item, arg in zip(value, args, strict=True))
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        return isinstance(value, Mapping) and all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is None:
-        return value is None
-    return isinstance(value, hint) and not isinstance(value, type)
-
-
-def _readable(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return " or ".join(repr(arg) for arg in get_args(hint))
-    if isinstance(hint, type) and get_origin(hint) is None:
-        return hint.__name__
-    return str(hint).replace("typing.", "").replace(f"{Path.__module__}.", "")

@@ -60,6 +60,7 @@ def _shows(cells: Cells) -> np.ndarray | None:
 
 def show_inpainting(model: Model, renderer: Renderer, batch: Batch, task: Task, path: Path) -> None:
     """A sheet of faces before, with their holes, and painted in."""
+    renderer = replace(renderer, dtype=torch.float32)
     look, guess = preview(model, renderer, first_faces(batch), task.on[0], task.name)
     assert look.whole is not None
     pictures = (look.whole, look.picture, completed(guess, look))

@@ -67,6 +67,7 @@ def smoke(recipe: Recipe) -> Recipe:
     sampler: Sampler = Shuffled()
     return replace(
         recipe,
+        views={name: replace(view, size=_small(view.size)) for name, view in recipe.views.items()},  # type: ignore[type-var]
         data=Relabelled(drawn, names),
         sampler=sampler,
         epochs=2,
@@ -82,3 +83,8 @@ def smoke(recipe: Recipe) -> Recipe:
         checkpoint_every=2,
         log_every=1,
     )
+
+
+def _small(size: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Sides of multi-size views, 64 px at most."""
+    return None if size is None else tuple(sorted({min(side, 64) for side in size}))

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -53,6 +53,18 @@ class Clock:
     @property
     def seconds(self) -> float:
         return sum(self.steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "images": self.images,
+            "waited": self.waited,
+            "first": self.first,
+            "steps": torch.tensor(self.steps, dtype=torch.float64),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Times of the run before it was started again; this process has a first step of its own."""
+        self.images, self.waited, self.steps = state["images"], state["waited"], state["steps"].tolist()
 
     def add(self, epoch: Clock) -> None:
         """Joins the times of one epoch to those of the run."""

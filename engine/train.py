@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import signal
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def train(
         The path of the report.
 
     Raises:
-        ValueError: The data, the recipe, the folder or a checkpoint is not what it must be; nothing was written.
+        ValueError: The data, the recipe, the folder or a checkpoint is not what it must be.
         NonFiniteLossError: The loss was not finite.
         StoppedError: The run was interrupted; its checkpoint is written.
     """
@@ -106,15 +107,16 @@ def _go_on(trainer: Trainer, run: RunDir, console: Console) -> None:
 
 def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir) -> None:
     """Evaluates on the test split, and writes result.json and the last pictures."""
-    recipe = trainer.recipe
+    recipe, best = trainer.recipe, trainer.best
+    assert best is not None  # the last epoch is always evaluated
     best_model = copy.deepcopy(trainer.evaluated)
     best_path = run.path / "checkpoints" / checkpoint.BEST
     checkpoint.fill(best_model, checkpoint.load_weights(best_path), classes(recipe, trainer.train), best_path)
     found: dict[str, dict[str, Any]] = {
-        "best": {"epoch": trainer.best.epoch if trainer.best else None},
+        "best": {"epoch": best.epoch},
         "last": {"epoch": recipe.epochs},
     }
-    found["best"][recipe.select] = trainer.best.figures if trainer.best else {}
+    found["best"][recipe.select] = best.figures
     found["last"][recipe.select] = trainer.last_figures
     if recipe.test is not None and recipe.test != recipe.select:
         for which, model in (("best", best_model), ("last", trainer.evaluated)):
@@ -194,11 +196,13 @@ def _stops(trainer: Trainer) -> Iterator[None]:
 @contextmanager
 def _determinism(wanted: bool) -> Iterator[None]:
     """Deterministic algorithms and no autotuning, where they are asked for."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    inductor: Any = importlib.import_module("torch._inductor.config")
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark, inductor.deterministic
     torch.use_deterministic_algorithms(wanted)
     torch.backends.cudnn.benchmark = not wanted
+    inductor.deterministic = wanted
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark = before[1]
+        torch.backends.cudnn.benchmark, inductor.deterministic = before[1:]

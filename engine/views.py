@@ -17,7 +17,7 @@ from torch import Tensor
 
 import kernels
 
-WHOLE = "evaluation"
+EVALUATION = "evaluation"
 """The name under which the un-puzzled, un-masked view that supervised heads are evaluated on is rendered."""
 
 
@@ -111,10 +111,10 @@ class Holes:
             raise ValueError(f"Holes: grid (={self.grid}) must be 2 to 64")
         if not 0 < self.share[0] <= self.share[1] <= 1:
             raise ValueError(f"Holes: share (={self.share}) must be (least, greatest) within 0 to 1; e.g. (0.15, 0.35)")
-        if not 1 <= self.blocks[0] <= self.blocks[1]:
-            raise ValueError(f"Holes: blocks (={self.blocks}) must be (least, greatest) from 1 on; e.g. (1, 3)")
-        if not 0 < self.aspect[0] <= self.aspect[1]:
-            raise ValueError(f"Holes: aspect (={self.aspect}) must be (least, greatest) above 0; e.g. (0.5, 2.0)")
+        if not 1 <= self.blocks[0] <= self.blocks[1] <= 16:
+            raise ValueError(f"Holes: blocks (={self.blocks}) must be (least, greatest) within 1 to 16; e.g. (1, 3)")
+        if not 1 / 16 <= self.aspect[0] <= self.aspect[1] <= 16:
+            raise ValueError(f"Holes: aspect (={self.aspect}) must be (least, greatest) in 1/16 to 16; e.g. (0.5, 2.0)")
         _check_size("Holes", self.size, self.grid)
 
     def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str) -> Cells:
@@ -172,8 +172,8 @@ def check_views(views: Mapping[str, View], image_size: int) -> None:
     for name, view in views.items():
         if not name.isidentifier():
             raise ValueError(f"Recipe: views has {name!r}, a name must be an identifier; e.g. 'plain' or 'puzzle_3'")
-        if name == WHOLE:
-            raise ValueError(f"Recipe: views has the name {WHOLE!r}, which is kept for evaluation; choose another")
+        if name == EVALUATION:
+            raise ValueError(f"Recipe: views has the name {EVALUATION!r}, which is kept for evaluation; choose another")
         if not isinstance(view, View):
             raise ValueError(f"Recipe: views[{name!r}] (={view!r}) must be a view; Plain(), Puzzle(grid=3) or Holes()")
         if view.size is None and view.grid > image_size:

@@ -12,6 +12,13 @@ from torch import Tensor
 class NonFiniteLossError(RuntimeError):
     """The loss became infinite or no number."""
 
+    def __init__(self, step: int) -> None:
+        super().__init__(
+            f"the loss was not finite at step {step}; the last good checkpoint is kept. "
+            "Start a new run with a lower optim.lr, with optim.clip, or with precision fp32 or bf16"
+        )
+        self.step = step
+
 
 class Watch:
     """Running sums of the total and of each task's loss, and the first step at which the total was not finite."""
@@ -28,7 +35,7 @@ class Watch:
         """Adds one batch, without waiting for the device."""
         total = total.detach()
         self._sums += torch.stack([total, *(loss.detach() for loss in losses.values())]).double()
-        self._bad = torch.where((self._bad < 0) & ~torch.isfinite(total), step, self._bad)
+        self._bad.masked_fill_((self._bad < 0) & ~torch.isfinite(total), step)
         self._count += 1
 
     def check(self) -> None:
@@ -39,10 +46,7 @@ class Watch:
         """
         bad = int(self._bad)
         if bad >= 0:
-            raise NonFiniteLossError(
-                f"the loss was not finite at step {bad}; the last good checkpoint is kept. "
-                "Lower optim.lr, set optim.clip, or use precision fp32 or bf16"
-            )
+            raise NonFiniteLossError(bad)
 
     def recent(self) -> dict[str, float]:
         """Mean losses since the last call; reads the device."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import kernels
 from engine.tasks.base import Criterion, Features, Headline, Look, Rows, Shape, as_names, check_on
 from engine.views import Holes, View
+from kernels.grid import over_pixels
 from loaders.base import Label, Split
 
 
@@ -84,7 +85,7 @@ class Decoder(nn.Module):
     def __init__(self, shape: Shape, width: int) -> None:
         super().__init__()
         doublings = max(math.ceil(math.log2(shape.stride)), 1)
-        widths = [max(width >> step, 16) for step in range(doublings)]
+        widths = [max((width >> step) // 8 * 8, 16) for step in range(doublings)]  # 8 groups of channels
         steps: list[nn.Module] = [nn.Conv2d(shape.channels, widths[0], 1)]
         for before, after in pairwise(widths):
             steps += [
@@ -117,13 +118,7 @@ def fit(guess: Tensor, look: Look) -> Float[Tensor, "b 3 size size"]:
 
 def hidden_pixels(look: Look) -> Tensor:
     """Where the view hides its cells: bool "b 1 size size"."""
-    shows = look.cells.shows
-    grid = math.isqrt(shows.shape[1])
-    size = look.picture.shape[-1]
-    pixel = torch.arange(size, device=shows.device)
-    cell = ((2 * pixel + 1) * grid) // (2 * size)  # the cell that holds the pixel's centre
-    index = cell[:, None] * grid + cell[None, :]
-    return (shows < 0)[:, index].unsqueeze(1)
+    return over_pixels(look.cells.shows < 0, look.picture.shape[-1]).unsqueeze(1)
 
 
 class HiddenL1(Criterion):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from engine.baselines import supervised, supervised_equal_cost
+from engine.losses import Geometric
 from engine.optim import AdamW
 from engine.recipe import describe, differences
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
@@ -20,6 +21,17 @@ from tests.engine import tiny
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"epochs": 2.5}, r"Recipe: epochs \(=2.5\) must be of type int"),
+        ({"precision": "bfloat16"}, r"precision \(='bfloat16'\) must be of type 'auto' or 'fp32' or 'bf16' or 'fp16'"),
+        ({"batch_statistics": "perview"}, r"batch_statistics \(='perview'\) must be of type 'joint' or"),
+        (
+            {"tasks": (Expression(SYNTHETIC_7, join="geometrc"), SolvePuzzle())},  # type: ignore[arg-type]
+            r"Expression 'expression': join \(='geometrc'\) must be of type 'sum' or 'mean' or",
+        ),
+        (
+            {"tasks": (Expression(SYNTHETIC_7, on=("plain", "puzzle")), SolvePuzzle()), "total": Geometric()},
+            r"joins 2 views by 'sum': set join='geometric'",
+        ),
         ({"epochs": 0}, r"Recipe: epochs \(=0\) must be 1 or more"),
         ({"seed": -1}, r"Recipe: seed \(=-1\) must be 0 or more"),
         ({"ema": 1.0}, r"Recipe: ema \(=1.0\) must be between 0 and 1"),
@@ -83,7 +95,9 @@ def test_the_first_baseline_has_one_view_and_the_second_the_hybrids_cost() -> No
     assert [task.name for task in one.tasks] == ["expression"]
     assert list(equal.views.values()) == [Plain(fresh=True)] * 3
     assert equal.tasks[0].on == tuple(equal.views)
-    assert equal.tasks[0].join == "mean"
+    assert equal.tasks[0].join == "geometric"  # as the hybrid's, which looked at several views
+    single = tiny.recipe(tasks=(Expression(SYNTHETIC_7), SolvePuzzle()))
+    assert supervised_equal_cost(single).tasks[0].join == "mean"
     assert (one.epochs, equal.epochs, one.seed) == (hybrid.epochs, hybrid.epochs, hybrid.seed)
 
 

@@ -11,7 +11,7 @@ import torch
 
 import kernels
 from engine.render import Renderer, _groups
-from engine.views import WHOLE, Cells, Holes, Plain, Puzzle, View, check_views
+from engine.views import EVALUATION, Cells, Holes, Plain, Puzzle, View, check_views
 from kernels import Augment
 from tests.engine import tiny
 
@@ -106,7 +106,7 @@ def test_evaluation_shows_the_whole_face_and_asks_the_same_puzzle_every_time() -
     batch = tiny.batch()
     first, second = maker.evaluation(batch, ("puzzle",)), maker.evaluation(batch, ("puzzle",))
     stored = (batch.store.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
-    assert torch.equal(first.pictures[WHOLE], stored)
+    assert torch.equal(first.pictures[EVALUATION], stored)
     assert torch.equal(first.pictures["puzzle"], second.pictures["puzzle"])
 
 
@@ -131,6 +131,8 @@ def test_a_view_of_ones_own_may_turn_its_cells() -> None:
     views: dict[str, View] = {"plain": Plain(), "turned": _Turned()}
     pictures = renderer(views, Augment()).training(tiny.batch(), epoch=0, step=0).pictures
     assert torch.equal(pictures["turned"], torch.rot90(pictures["plain"], 1, (2, 3)))
+    beside = renderer(views | {"puzzle": Puzzle(grid=2)}, Augment()).training(tiny.batch(), epoch=0, step=0)
+    assert torch.equal(beside.pictures["turned"], pictures["turned"])
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_a_view_of_ones_own_may_turn_its_cells() -> None:
     [
         ({}, r"views \(=\{\}\) must name at least one view"),
         ({"a b": Plain()}, r"views has 'a b', a name must be an identifier"),
-        ({WHOLE: Plain()}, r"has the name 'evaluation', which is kept"),
+        ({EVALUATION: Plain()}, r"has the name 'evaluation', which is kept"),
         ({"plain": "Plain"}, r"views\['plain'\] \(='Plain'\) must be a view"),
         ({"puzzle": Puzzle(grid=15)}, r"grid \(=15\) larger than image_size \(=12\)"),
     ],
@@ -157,6 +159,7 @@ def test_views_that_cannot_be_are_refused(views: dict[str, Any], message: str) -
         (lambda: Holes(grid=1), r"Holes: grid \(=1\)"),
         (lambda: Holes(share=(0.5, 0.1)), r"Holes: share \(=\(0.5, 0.1\)\)"),
         (lambda: Holes(blocks=(0, 1)), r"Holes: blocks \(=\(0, 1\)\)"),
+        (lambda: Holes(blocks=(1, 17)), r"Holes: blocks \(=\(1, 17\)\)"),
         (lambda: Holes(aspect=(0, 1)), r"Holes: aspect \(=\(0, 1\)\)"),
     ],
 )

@@ -188,9 +188,11 @@ def test_no_whole_checkpoint_left_is_an_error(tmp_path: Path) -> None:
 def test_a_finished_run_resumed_changes_nothing(tmp_path: Path) -> None:
     recipe = tiny.recipe(epochs=1)
     run(recipe, tmp_path / "run")
-    before = contents(tmp_path / "run")
+    before, speed = contents(tmp_path / "run"), json.loads((tmp_path / "run" / "result.json").read_text())["speed"]
     run(recipe, tmp_path / "run", resume=True)
     assert contents(tmp_path / "run") == before
+    resumed = json.loads((tmp_path / "run" / "result.json").read_text())["speed"]
+    assert resumed["images_per_second"] == speed["images_per_second"]
 
 
 def test_another_recipe_is_not_resumed(tmp_path: Path) -> None:

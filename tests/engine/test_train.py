@@ -81,7 +81,7 @@ def test_a_loss_that_is_no_number_stops_the_run_names_the_step_and_keeps_the_las
     with pytest.raises(NonFiniteLossError, match=r"not finite at step \d; the last good checkpoint is kept"):
         run(recipe, tmp_path / "run")
     weights = checkpoint.load_weights(tmp_path / "run" / "checkpoints" / "last")
-    assert weights.about["step"] <= 1
+    assert max(tensor.abs().max() for tensor in weights.tensors.values() if tensor.is_floating_point()) < 1e3
     assert checkpoint.damaged(tmp_path / "run" / "checkpoints" / "last") is None
 
 
@@ -153,7 +153,14 @@ def test_the_objective_compiles_whole_and_gives_the_same_losses(changes: dict[st
         torch.testing.assert_close(loss, objective(rendered, batch.target)[name], atol=1e-5, rtol=1e-5)
 
 
-def test_bf16_trains_on_a_cpu() -> None:
+def test_bf16_trains_on_a_cpu_to_its_report(tmp_path: Path) -> None:
+    views = {"plain": Plain(), "holes": Holes()}
+    tasks = (Expression(SYNTHETIC_7), Inpaint(width=40))
+    report = run(tiny.recipe(epochs=1, precision="bf16", views=views, tasks=tasks), tmp_path / "run")
+    assert (report.parent / "figures" / "inpaint.png").is_file()
+
+
+def test_bf16_views_on_a_cpu() -> None:
     made = trainer(tiny.recipe(precision="bf16"))
     batch = next(iter(made.train.epoch(0)))
     assert made.renderer.training(batch, epoch=0, step=0).pictures["plain"].dtype == torch.bfloat16
