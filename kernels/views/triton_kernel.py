@@ -7,10 +7,11 @@ memory. Views of a sample follow one another in launch order: the second one fin
 the store is read from memory once whatever the number of views.
 
 Memory traffic is 3 or 1 stored bytes and 3 output values a pixel. At the 9 bytes of a bf16 pixel a Hopper GPU has time
-for about a hundred instructions a pixel before memory stops being the limit, hence the care below: no integer
-division, no conversion from fp32 but the two that addresses need, constants folded on the host, and everything that an
-option does is compiled away where the option is absent. Numbers that change from step to step (sizes, grids, store
-shape, normalisation) are run-time arguments that are never specialised on, so they never compile anew.
+for about a hundred instructions a pixel before memory stops being the limit; compiled for sm_90, a plain RGB view takes
+134 of them and a gray one 99. Hence the care below: no integer division, no conversion from fp32 but the two that
+addresses need, constants folded on the host, and everything that an option does is compiled away where the option is
+absent. Numbers that change from step to step (sizes, grids, store shape, normalisation) are run-time arguments that are
+never specialised on, so they never compile anew.
 
 Positions are rounded exactly as in `kernels.views.reference`, so all backends read the same store positions; there the
 compiler must not contract a * b + c, and `tl.fma` says where it may. Colours differ from the reference by rounding.
