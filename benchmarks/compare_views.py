@@ -280,7 +280,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
-    parser.add_argument("--seconds", type=float, default=0.6, help="time an opponent gets in a row, 3 runs at least")
+    parser.add_argument("--seconds", type=float, default=0.3, help="time an opponent gets in a row, 3 runs at least")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the table")
     parser.add_argument("--chart", type=Path, default=ROOT / "docs" / "views-cpu.png")
