@@ -55,7 +55,8 @@ class RunDir:
             raise ValueError(f"run: {path} is there already; go on with it by --resume, or choose another --out")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        shutil.rmtree(temporary, ignore_errors=True)
+        for stale in path.parent.glob(f".{path.name}.*.partial"):  # of a process that was killed while it made it
+            shutil.rmtree(stale, ignore_errors=True)
         for folder in ("checkpoints", "predictions", "figures", "tensorboard"):
             (temporary / folder).mkdir(parents=True)
         write_json(temporary / "recipe.json", recipe)
@@ -82,6 +83,11 @@ class RunDir:
                 f"run: {path} was started with another recipe, it cannot be resumed with this one; "
                 f"start a new run with another --out, or undo the change:\n  {lines}"
             )
+        for folder in (path, path / "predictions", path / "figures"):
+            for stale in folder.glob(
+                ".*.partial"
+            ):  # what a kill left half-written; checkpoints clean up after themselves
+                stale.unlink()
         return cls(path)
 
     def started(self, environment: Mapping[str, Any]) -> None:

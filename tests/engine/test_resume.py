@@ -195,6 +195,16 @@ def test_a_finished_run_resumed_changes_nothing(tmp_path: Path) -> None:
     assert resumed["images_per_second"] == speed["images_per_second"]
 
 
+def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path) -> None:
+    recipe = tiny.recipe(epochs=1)
+    (tmp_path / ".run.123.partial").mkdir()
+    run(recipe, tmp_path / "run")
+    for place in ("predictions/.val-last.npz.123.partial", "figures/.views.png.123.partial", ".metrics.csv.1.partial"):
+        (tmp_path / "run" / place).write_bytes(b"half")
+    run(recipe, tmp_path / "run", resume=True)
+    assert [path.name for path in tmp_path.rglob(".*")] == []
+
+
 def test_another_recipe_is_not_resumed(tmp_path: Path) -> None:
     run(tiny.recipe(epochs=1), tmp_path / "run")
     with pytest.raises(ValueError, match=r"started with another recipe(.|\n)*optim.lr: 0.001 -> 0.1"):
