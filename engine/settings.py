@@ -31,14 +31,27 @@ def apply(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     Raises:
         ValueError: A field that does not exist (the nearest that do are named), or a value of another type.
     """
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        if not equals or not path.strip():
-            raise ValueError(f"--set: {assignment!r} must read field=value; e.g. --set optim.lr=3e-4")
-        changed = _set(recipe, path.strip().split("."), text.strip(), ())
-        assert isinstance(changed, Recipe)
-        recipe = changed
+    pending = list(assignments)
+    while pending:
+        refused: list[tuple[str, ValueError]] = []
+        for assignment in pending:
+            try:
+                recipe = _apply(recipe, assignment)
+            except ValueError as error:
+                refused.append((assignment, error))
+        if len(refused) == len(pending):
+            raise refused[0][1]
+        pending = [assignment for assignment, _ in refused]  # may hold together with what was set after it
     return recipe
+
+
+def _apply(recipe: Recipe, assignment: str) -> Recipe:
+    path, equals, text = assignment.partition("=")
+    if not equals or not path.strip():
+        raise ValueError(f"--set: {assignment!r} must read field=value; e.g. --set optim.lr=3e-4")
+    changed = _set(recipe, path.strip().split("."), text.strip(), ())
+    assert isinstance(changed, Recipe)
+    return changed
 
 
 def _set(owner: Any, path: list[str], text: str, before: tuple[str, ...]) -> Any:

@@ -60,6 +60,12 @@ def test_later_assignments_see_earlier_ones() -> None:
     assert apply(tiny.recipe(), ["views.puzzle=Puzzle(grid=3)", "views.puzzle.grid=4"]).views["puzzle"].grid == 4
 
 
+def test_fields_that_only_hold_together_may_be_set_in_any_order() -> None:
+    recipe = tiny.recipe(optim=SGD(lr=0.1, warmup_epochs=2))
+    changed = apply(recipe, ["epochs=1", "optim.warmup_epochs=0"])
+    assert (changed.epochs, changed.optim.warmup_epochs) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
