@@ -1,7 +1,7 @@
 """The two supervised baselines that a hybrid recipe stands beside (METHOD section 5, Budget).
 
 Budget means pictures through the encoder in training: the first baseline has the hybrid's epochs and one view, the
-second as many independently augmented plain views as the hybrid has views, which is the same cost.
+second as many independently augmented plain views as the hybrid encodes pictures, which is the same cost.
 """
 
 from __future__ import annotations
@@ -21,8 +21,13 @@ def supervised(hybrid: Recipe) -> Recipe:
 
 
 def supervised_equal_cost(hybrid: Recipe) -> Recipe:
-    """The hybrid's supervised tasks on as many plain views as it has views, each augmented on its own."""
-    return _on_plain_views(hybrid, {f"plain_{i}": Plain(fresh=True) for i in range(len(hybrid.views))})
+    """The hybrid's supervised tasks on as many plain views as it encodes pictures, each augmented on its own."""
+    return _on_plain_views(hybrid, {f"plain_{i}": Plain(fresh=True) for i in range(pictures_a_face(hybrid))})
+
+
+def pictures_a_face(recipe: Recipe) -> int:
+    """Pictures of one face that pass through an encoder in a training step: its views, and a teacher's passes."""
+    return len(recipe.views) + sum(task.teacher_passes * len(task.on) for task in recipe.tasks)
 
 
 def _on_plain_views(hybrid: Recipe, views: dict[str, Plain]) -> Recipe:

@@ -18,7 +18,13 @@ from loaders.base import Batch, Loader
 
 def look(rendered: Rendered, view: str, target: Mapping[str, Tensor]) -> Look:
     """One view of a batch, as a loss sees it."""
-    return Look(rendered.pictures[view], rendered.cells[view], rendered.whole.get(view), target)
+    return Look(
+        picture=rendered.pictures[view],
+        cells=rendered.cells[view],
+        where=rendered.where[view],
+        whole=rendered.whole.get(view),
+        target=target,
+    )
 
 
 @torch.no_grad()

@@ -75,6 +75,8 @@ class Trainer:
         self.model = build_model(recipe).to(device=device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.criteria = {task.name: task.criterion(train.split).to(device) for task in recipe.tasks}
+        for criterion in self.criteria.values():
+            criterion.attach(self.model.encoder)
         self.total = recipe.total.build(
             {task.name: task.weight for task in recipe.tasks},
             frozenset(task.name for task in recipe.tasks if task.label is not None),
@@ -123,6 +125,8 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         if self.ema is not None:
             self.ema.update(self.model, self.at.total)
+        for criterion in self.criteria.values():
+            criterion.follow(self.model.encoder)
         self.at.step += 1
         self.at.total += 1
 
@@ -146,6 +150,8 @@ class Trainer:
     def _epoch(self, run: RunDir, bars: Bars) -> Clock:
         recipe = self.recipe
         clock = Clock()
+        for criterion in self.criteria.values():
+            criterion.begin(self.at.epoch)
         start = time.perf_counter()
         faces = self.train.epoch(self.at.epoch, start=self.at.step * recipe.accumulate)
         for batches in _groups(clock.waiting(faces), recipe.accumulate):
@@ -235,6 +241,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "total": self.total.state_dict(),
+            "criteria": {name: criterion.state_dict() for name, criterion in self.criteria.items()},
             "watch": self.watch.state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
@@ -255,6 +262,8 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         self.total.load_state_dict(state["total"])
+        for name, criterion in self.criteria.items():
+            criterion.load_state_dict(state["criteria"][name])
         self.watch.load_state_dict(state["watch"])
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None and self.device.type == "cuda":

@@ -152,7 +152,7 @@ class Recipe:
                     f"{type(task).__name__} {task.name!r}: label {task.label!r} is not in the data; "
                     f"it has {', '.join(split.labels) or 'none'}"
                 )
-            task.check_label(split.labels[task.label])
+            task.check_labels(split.labels)
 
 
 def describe(value: Any) -> Any:

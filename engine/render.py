@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 
 import kernels
-from engine.views import EVALUATION, Cells, Plain, View, cell_stream, size_at, table_stream
+from engine.views import EVALUATION, Cells, Frame, Plain, View, cell_stream, size_at, table_stream
 from kernels import Augment, Tables
 from loaders.base import Batch
 
@@ -22,6 +23,8 @@ class Rendered:
     """View to its pictures, float "b 3 size size", normalised, channels-last."""
     cells: Mapping[str, Cells]
     """View to what its cells show."""
+    where: Mapping[str, Float32[Tensor, "b 2 3"]]
+    """View to its geometry, from pixels of the view to pixels of the stored face."""
     whole: Mapping[str, Tensor]
     """View with hidden cells to the same pictures before anything was hidden."""
 
@@ -63,7 +66,7 @@ class Renderer:
                     stream=key[0],
                 )
         tables = {name: drawn[table_stream(name, view), sizes[name]] for name, view in self.views.items()}
-        return self._render(batch, self.views, tables, sizes, self._cells(batch, self.views, epoch), self.augment)
+        return self._render(batch, self.views, tables, sizes, epoch, self.augment)
 
     def evaluation(self, batch: Batch, names: tuple[str, ...] = ()) -> Rendered:
         """The centre crop under the name `EVALUATION`, and beside it the named views made from that same crop.
@@ -73,7 +76,7 @@ class Renderer:
         views: dict[str, View] = {EVALUATION: Plain()} | {name: self.views[name] for name in names}
         sizes = {name: max(view.size or (self.image_size,)) for name, view in views.items()}
         tables = {name: self._centre(batch, sizes[name]) for name in views}
-        return self._render(batch, views, tables, sizes, self._cells(batch, views, epoch=0), Augment())
+        return self._render(batch, views, tables, sizes, 0, Augment())
 
     def _centre(self, batch: Batch, size: int) -> Tables:
         return kernels.centre(
@@ -84,9 +87,23 @@ class Renderer:
             device=batch.row.device,
         )
 
-    def _cells(self, batch: Batch, views: Mapping[str, View], epoch: int) -> dict[str, Cells]:
+    def _cells(
+        self,
+        batch: Batch,
+        views: Mapping[str, View],
+        tables: Mapping[str, Tables],
+        sizes: Mapping[str, int],
+        epoch: int,
+    ) -> dict[str, Cells]:
+        store = (batch.store.shape[1], batch.store.shape[2])
         return {
-            name: view.cells(batch.sample, seed=self.seed, epoch=epoch, stream=cell_stream(name, view))
+            name: view.cells(
+                batch.sample,
+                seed=self.seed,
+                epoch=epoch,
+                stream=cell_stream(name, view),
+                frame=Frame(tables[name].where, sizes[name], store),
+            )
             for name, view in views.items()
         }
 
@@ -96,9 +113,10 @@ class Renderer:
         views: Mapping[str, View],
         tables: dict[str, Tables],
         sizes: dict[str, int],
-        cells: dict[str, Cells],
+        epoch: int,
         augment: Augment,
     ) -> Rendered:
+        cells = self._cells(batch, views, tables, sizes, epoch)
         # A hole's twin is the plain view where the recipe has it; else it is rendered beside it, and not encoded.
         plain = {
             (table_stream(name, view), sizes[name]): name
@@ -117,7 +135,8 @@ class Renderer:
         for group in _groups(list(tables), sizes, grids, turned):
             pictures |= self._launch(batch, group, tables, sizes[group[0]], cells, augment)
         whole = {name: pictures[twin] for name, twin in twins.items()}
-        return Rendered({name: pictures[name] for name in views}, cells, whole)
+        where = {name: tables[name].where for name in views}
+        return Rendered({name: pictures[name] for name in views}, cells, where, whole)
 
     def _launch(
         self,

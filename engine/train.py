@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from engine import checkpoint
+from engine.baselines import pictures_a_face
 from engine.environment import describe_environment
 from engine.evaluate import figures
 from engine.loop import Trainer, classes, headline, prediction_arrays
@@ -127,7 +128,6 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
         if isinstance(task, Inpaint):
             batch = next(iter(loaders[recipe.select].epoch(0)))
             show_inpainting(trainer.evaluated, trainer.renderer, batch, task, run.path / "figures" / "inpaint.png")
-    encoded = len({view for task in recipe.tasks for view in task.on})
     faces = recipe.epochs * len(trainer.train) * recipe.batch_size
     run.result(
         {
@@ -149,7 +149,7 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
             },
             "counts": {split: len(loader.split.sample) for split, loader in loaders.items()},
             "views": list(recipe.views),
-            "pictures_through_encoder": faces * encoded,
+            "pictures_through_encoder": faces * pictures_a_face(recipe),
             "parameters": {
                 "training": sum(p.numel() for p in trainer.model.parameters()),
                 "inference": sum(p.numel() for p in trainer.model.inference().parameters()),

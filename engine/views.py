@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int16, Int64, UInt8
+from jaxtyping import Float32, Int16, Int64, UInt8
 from torch import Tensor
 
 import kernels
@@ -27,6 +27,18 @@ class Cells:
 
     shows: Int16[Tensor, "b n"]
     turn: UInt8[Tensor, "b n"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How a view lies on the stored faces, for cells that follow the face."""
+
+    where: Float32[Tensor, "b 2 3"]
+    """Pixels of the view to pixels of the stored face; see `kernels.render_views`."""
+    size: int
+    """Side of the view in pixels."""
+    store: tuple[int, int]
+    """Height and width of a stored face."""
 
 
 @runtime_checkable
@@ -48,7 +60,7 @@ class View(Protocol):
         """Side in pixels: None for the recipe's, else one of these, drawn each step."""
         ...
 
-    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str) -> Cells:
+    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
         """The cells of each sample, drawn from `stream` of (seed, epoch, sample)."""
         ...
 
@@ -67,7 +79,7 @@ class Plain:
     def grid(self) -> int:
         return 1
 
-    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str) -> Cells:
+    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
         return Cells(kernels.identity_cells(1, len(sample), sample.device))
 
 
@@ -84,7 +96,7 @@ class Puzzle:
             raise ValueError(f"Puzzle: grid (={self.grid}) must be 2 to 15; the paper uses 2 and 3")
         _check_size("Puzzle", self.size, self.grid)
 
-    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str) -> Cells:
+    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
         return Cells(kernels.draw_permutation(self.grid, seed=seed, epoch=epoch, sample=sample, stream=stream))
 
 
@@ -117,7 +129,7 @@ class Holes:
             raise ValueError(f"Holes: aspect (={self.aspect}) must be (least, greatest) in 1/16 to 16; e.g. (0.5, 2.0)")
         _check_size("Holes", self.size, self.grid)
 
-    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str) -> Cells:
+    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
         return Cells(
             kernels.draw_holes(
                 self.grid,

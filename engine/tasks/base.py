@@ -48,6 +48,8 @@ class Look:
     picture: Float[Tensor, "b 3 size size"]
     """The view, normalised; cells hidden in it are 0."""
     cells: Cells
+    where: Float32[Tensor, "b 2 3"]
+    """Its geometry, from pixels of the view to the stored face: turning or flipping a face changes its pose."""
     whole: Float[Tensor, "b 3 size size"] | None
     """The same view with nothing hidden, for tasks whose `needs_whole` is set."""
     target: Mapping[str, Tensor]
@@ -59,7 +61,19 @@ Rows = Mapping[str, np.ndarray]
 
 
 class Criterion(nn.Module):
-    """A task's loss, built once the training split is known (it may weigh classes by their counts)."""
+    """A task's loss, built once the training split is known (it may weigh classes by their counts).
+
+    Its parameters are not trained and its state is kept in checkpoints: a loss may hold a teacher network.
+    """
+
+    def attach(self, encoder: nn.Module) -> None:
+        """Called once, with the encoder at its start and on its device."""
+
+    def begin(self, epoch: int) -> None:
+        """Called before the first step of each epoch, counted from 0, and when a run goes on inside one."""
+
+    def follow(self, encoder: nn.Module) -> None:
+        """Called after every optimiser step, with the encoder as it is then."""
 
     def loss(self, output: Tensor, look: Look) -> Float32[Tensor, ""]:
         """The batch mean of the loss on one view, in fp32."""
@@ -109,14 +123,19 @@ class Task(Protocol):
         ...
 
     @property
+    def teacher_passes(self) -> int:
+        """Pictures a face and step that its loss sends through a network of its own, part of a recipe's cost."""
+        ...
+
+    @property
     def headline(self) -> Headline: ...
 
     def check(self, views: Mapping[str, View]) -> None:
         """Refuses views it cannot look at, with a ValueError."""
         ...
 
-    def check_label(self, label: Label) -> None:
-        """Refuses a data set whose label is not the one it learns, with a ValueError."""
+    def check_labels(self, labels: Mapping[str, Label]) -> None:
+        """Refuses a data set whose labels are not the ones it learns, with a ValueError; `label` is among them."""
         ...
 
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:

@@ -50,6 +50,10 @@ class Expression:
         return False
 
     @property
+    def teacher_passes(self) -> int:
+        return 0
+
+    @property
     def headline(self) -> Headline:
         return Headline("accuracy", greater_is_better=True)
 
@@ -64,7 +68,8 @@ class Expression:
         if self.cap is not None and self.cap < 1:
             raise ValueError(f"{where}: cap (={self.cap}) must be 1 or more: the largest class has weight 1")
 
-    def check_label(self, label: Label) -> None:
+    def check_labels(self, labels: Mapping[str, Label]) -> None:
+        label = labels[self.label]
         if not isinstance(label, Classes):
             raise ValueError(f"Expression {self.name!r}: label {self.label!r} holds numbers, not classes; name another")
         if label.names != self.names:

@@ -48,6 +48,10 @@ class Inpaint:
         return True
 
     @property
+    def teacher_passes(self) -> int:
+        return 0
+
+    @property
     def headline(self) -> Headline:
         return Headline("l1", greater_is_better=False)
 
@@ -62,7 +66,7 @@ class Inpaint:
         if self.width < 16:
             raise ValueError(f"Inpaint {self.name!r}: width (={self.width}) must be 16 or more")
 
-    def check_label(self, label: Label) -> None:
+    def check_labels(self, labels: Mapping[str, Label]) -> None:
         raise AssertionError("a pretext task has no label")
 
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:

@@ -41,6 +41,10 @@ class SolvePuzzle:
         return False
 
     @property
+    def teacher_passes(self) -> int:
+        return 0
+
+    @property
     def headline(self) -> Headline:
         return Headline("tile_accuracy", greater_is_better=True)
 
@@ -59,7 +63,7 @@ class SolvePuzzle:
                 "use one SolvePuzzle, with a name of its own, for each grid"
             )
 
-    def check_label(self, label: Label) -> None:
+    def check_labels(self, labels: Mapping[str, Label]) -> None:
         raise AssertionError("a pretext task has no label")
 
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:

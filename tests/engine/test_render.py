@@ -122,7 +122,7 @@ class _Turned:
 
     grid, fresh, size = 1, False, None
 
-    def cells(self, sample: torch.Tensor, *, seed: int, epoch: int, stream: str) -> Cells:
+    def cells(self, sample: torch.Tensor, *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
         turn = torch.ones(len(sample), 1, dtype=torch.uint8)
         return Cells(kernels.identity_cells(1, len(sample), sample.device), turn)
 
@@ -166,3 +166,11 @@ def test_views_that_cannot_be_are_refused(views: dict[str, Any], message: str) -
 def test_views_with_impossible_fields_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_view_says_how_it_lies_on_the_stored_face() -> None:
+    views: dict[str, View] = {"plain": Plain(), "puzzle": Puzzle(grid=2)}
+    where = renderer(views, Augment(flip=1.0)).training(tiny.batch(), epoch=0, step=0).where
+    assert (where["plain"][:, 0, 0] < 0).all(), "a flipped face runs against the store's x axis"
+    assert torch.equal(where["plain"], where["puzzle"])
+    assert (renderer(views, Augment(flip=1.0)).evaluation(tiny.batch()).where[EVALUATION][:, 0, 0] > 0).all()

@@ -28,6 +28,7 @@ def look(target: list[int] | None = None, shows: Tensor | None = None, whole: Te
     return Look(
         picture=torch.zeros(len(shows), 3, size, size),
         cells=Cells(shows),
+        where=torch.eye(2, 3).expand(len(shows), 2, 3),
         whole=whole,
         target={"expression": torch.tensor(target or [])},
     )
@@ -163,6 +164,6 @@ def test_a_task_that_does_not_fit_is_refused(task: Task, message: str) -> None:
 
 def test_labels_that_are_not_the_tasks_are_refused() -> None:
     with pytest.raises(ValueError, match=r"must be the classes of the data in its order \(=Sad, Happy\)"):
-        Expression(("Happy", "Sad")).check_label(Classes(("Sad", "Happy")))
+        Expression(("Happy", "Sad")).check_labels({"expression": Classes(("Sad", "Happy"))})
     with pytest.raises(ValueError, match=r"label 'expression' holds numbers, not classes"):
-        Expression(SYNTHETIC_7).check_label(Numbers(("yaw",)))
+        Expression(SYNTHETIC_7).check_labels({"expression": Numbers(("yaw",))})

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 from engine import checkpoint
 from engine.evaluate import figures
@@ -20,11 +21,14 @@ from engine.optim import SGD, AdamW
 from engine.precision import resolve
 from engine.recipe import Recipe
 from engine.recipe_file import RecipeFile
+from engine.rundir import RunDir
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle
+from engine.tasks.base import Criterion
+from engine.tasks.expression import CrossEntropy
 from engine.train import open_split, train
 from engine.views import Holes, Plain, Puzzle
 from engine.watch import NonFiniteLossError, Watch
-from loaders.base import Batch
+from loaders.base import Batch, Split
 from tests.engine import tiny
 
 CPU = torch.device("cpu")
@@ -203,3 +207,38 @@ def test_nothing_is_written_when_the_data_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"python -m loaders\.prepare"):
         run(tiny.recipe(data=Packed(str(tmp_path / "none"))), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+class Counting(Expression):
+    """An expression task whose loss notes what the loop tells it."""
+
+    __slots__ = ()
+
+    def criterion(self, split: Split) -> Criterion:
+        return Notes(self.label, torch.ones(len(self.names)), 0.0)
+
+
+class Notes(CrossEntropy):
+    heard: list[object]
+    steps: Tensor
+
+    def attach(self, encoder: nn.Module) -> None:
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.heard = ["attached"]
+
+    def begin(self, epoch: int) -> None:
+        self.heard.append(epoch)
+
+    def follow(self, encoder: nn.Module) -> None:
+        self.steps += 1
+
+
+def test_a_loss_hears_of_epochs_and_steps_and_its_state_is_kept(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tasks=(Counting(SYNTHETIC_7), SolvePuzzle()))
+    run(recipe, tmp_path / "run")
+    again = trainer(recipe)
+    assert again.criteria["expression"].heard == ["attached"]
+    run_dir = RunDir.reopen(tmp_path / "run", [])
+    again.load(tmp_path / "run" / "checkpoints" / "last", run_dir)
+    run_dir.close()
+    assert again.criteria["expression"].steps == again.at.total == 8
