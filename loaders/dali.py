@@ -18,7 +18,7 @@ from torch import Tensor
 from loaders.base import Loader, Sampler
 from loaders.encoded import Encoded, look
 from loaders.extras import require
-from loaders.importers import ClassFolders, Importer
+from loaders.importers import Importer, pictures_in
 from loaders.opened import Streamed, refuse_draw
 from loaders.order import Order
 from loaders.pictures import Colour, Fit, Form, UnreadableError, decode
@@ -40,7 +40,7 @@ class DALI:
     picture once with Pillow.
 
     Attributes:
-        source: A folder of class folders, or an importer whose records are picture files.
+        source: A folder with a `manifest.csv` or of class folders, or an importer whose records are picture files.
         size: Side of the square face; None keeps pictures as they are, which then must share one size.
         fit: What happens to pictures that are not square: "crop" (centre square) or "stretch".
         colour: "gray", "rgb", or "auto": gray if every picture is gray.
@@ -81,7 +81,7 @@ class DALI:
         package = require("nvidia.dali", extra="dali", where="DALI")
         form = Form(self.size, self.fit, self.colour)
         source = self.source
-        importer = ClassFolders(Path(source)) if isinstance(source, str | Path) else source
+        importer = pictures_in(source) if isinstance(source, str | Path) else source
         where = f"dali {importer.source}"
         scanned = scan(importer, form, where)
         part = scanned.manifest.part(split, scanned.shape, where)

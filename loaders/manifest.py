@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # the importer of manifests reads this file's columns
 
 FIRST = ("sample", "split", "path")
 MEAN = ("mean_r", "mean_g", "mean_b")
+SOURCE_PATH = "source_path"
+"""Column of a plain folder's manifest: where a picture stood in the source."""
 
 
 class Writable(Protocol):
@@ -69,10 +71,10 @@ def check_labels(labels: Mapping[str, Label], where: str) -> None:
         ValueError: A name is empty, reserved, doubled or holds a dot; a label has no class or number.
     """
     for name, label in labels.items():
-        if not name or "." in name or name in (*FIRST, *MEAN):
+        if not name or "." in name or name in (*FIRST, *MEAN, SOURCE_PATH):
             raise ValueError(
                 f"{where}: label (={name!r}) must not be empty, hold a dot or be one of "
-                f"{', '.join((*FIRST, *MEAN))}; give it another name"
+                f"{', '.join((*FIRST, *MEAN, SOURCE_PATH))}; give it another name"
             )
         parts = label.names if isinstance(label, Classes) else label.columns
         if not parts or "" in parts or len(set(parts)) < len(parts):

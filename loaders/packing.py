@@ -17,7 +17,8 @@ import re
 import shutil
 import socket
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -201,6 +202,33 @@ class StoreWriter:
                     missing = self._manifest.classes[split, name, ""]
                     counts[split][name] = of | ({"(missing)": missing} if missing else {})
         return counts
+
+
+@contextmanager
+def moved_into_place(out: Path, *, replace: bool) -> Iterator[Path]:
+    """An empty hidden folder to fill: renamed to `out` when the block is through, thrown away when it fails.
+
+    Raises:
+        ValueError: Something is at `out` that may not be replaced.
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = beside(out, "partial")
+    part.mkdir()
+    try:
+        yield part
+        move_into_place(part, out, replace=replace)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(
+                error.errno,
+                f"store {out}: the disk must have room for the faces; it was full, make room or choose another --out "
+                "(nothing was left behind)",
+            ) from error
+        raise
+    finally:
+        if part.exists():
+            shutil.rmtree(part)
 
 
 def move_into_place(part: Path, out: Path, *, replace: bool) -> None:

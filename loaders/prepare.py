@@ -1,6 +1,6 @@
-"""Raw faces to a packed store or FFCV's files, and what a packed store holds.
+"""Raw faces to a packed store, FFCV's files or a plain folder, and what a packed store holds.
 
-python -m loaders.prepare NAME SOURCE --out DIR [--size N] [--format ffcv]
+python -m loaders.prepare NAME SOURCE --out DIR [--size N] [--format packed|ffcv|folder]
 python -m loaders.prepare --check DIR [--drop-duplicates OUT]
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -24,12 +24,21 @@ from loaders.beton.store import open_betons
 from loaders.check import check, drop_duplicates, print_findings, write_report
 from loaders.importers import IMPORTERS, Importer
 from loaders.packing import StoreWriter
+from loaders.picture_folder import check_pictures, write_pictures
 from loaders.pictures import Form
 from loaders.progress import LINE, progress
 from loaders.reading import read_faces
-from loaders.store import BETONS, SKIPPED, SOURCE, open_store, read_source
+from loaders.store import BETONS, FORMAT, PICTURES, SKIPPED, SOURCE, open_store, read_source
 
-Format = Literal["packed", "ffcv"]
+Format = Literal["packed", "ffcv", "folder"]
+
+
+KINDS: dict[str, tuple[str, str, Callable[[Path], Mapping[str, Any]]]] = {
+    "packed": (FORMAT, "images_sha256", lambda out: open_store(out).source),
+    "ffcv": (BETONS, "files", lambda out: open_betons(out).source),
+    "folder": (PICTURES, "images_sha256", check_pictures),
+}
+"""Of each format: what its source.json says it is, the key that verifies its pixels, and what opens a whole one."""
 
 
 def prepare(
@@ -51,7 +60,8 @@ def prepare(
         form: What stored faces look like.
         force: Replace a store that is already there.
         workers: Decoding threads; None chooses by the number of cores.
-        format: "packed", or "ffcv" for a .beton file a split. The latter needs room for the faces twice meanwhile.
+        format: "packed", "ffcv" for a .beton file a split, or "folder" for PNG files and a manifest. The latter two
+            need room for the packed faces as well meanwhile.
         jpeg: Quality, 1 to 100, of the pictures in FFCV's files; None keeps their pixels as they are.
         console: Where progress and tables are printed; None prints nothing.
 
@@ -83,7 +93,11 @@ def prepare(
     else:
         with scratch_beside(out) as scratch:
             _pack(importer, scratch, form, origin, False, workers, console)
-            source = write_betons(open_store(scratch), out, origin=origin, jpeg=jpeg, replace=force, console=console)
+            packed = open_store(scratch)
+            if format == "ffcv":
+                source = write_betons(packed, out, origin=origin, jpeg=jpeg, replace=force, console=console)
+            else:
+                source = write_pictures(packed, out, origin=origin, replace=force, workers=workers, console=console)
     _report(source, out, time.perf_counter() - start, console)
     return source
 
@@ -136,8 +150,8 @@ def _finished(out: Path, origin: Mapping[str, Any], force: bool, format: str) ->
         raise ValueError(f"prepare: out (={out}) must be new, empty or a prepared store; choose another folder")
     if force:
         return None
-    packed = format == "packed"
-    found = (read_source(out) if packed else read_source(out, kind=BETONS, pixels="files"))["origin"]
+    kind, pixels, opened = KINDS[format]
+    found = read_source(out, kind=kind, pixels=pixels)["origin"]
     different = [key for key in origin if found.get(key) != origin[key]]
     if different:
         made = "; ".join(f"{key} {found.get(key)} there, {origin[key]} here" for key in different)
@@ -145,7 +159,7 @@ def _finished(out: Path, origin: Mapping[str, Any], force: bool, format: str) ->
             f"prepare: out (={out}) must be new or made from the same source and settings ({made}); "
             "choose another --out, or replace it with --force"
         )
-    return open_store(out).source if packed else open_betons(out).source
+    return opened(out)
 
 
 def _report(source: Mapping[str, Any], out: Path, seconds: float, console: Console) -> None:

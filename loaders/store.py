@@ -26,7 +26,8 @@ from loaders.manifest import Manifest, read_manifest
 
 FORMAT = "hmtl packed store"
 BETONS = "hmtl ffcv store"
-KNOWN = {FORMAT: " and --format packed", BETONS: " and --format ffcv"}
+PICTURES = "hmtl plain folder"
+KNOWN = {FORMAT: " and --format packed", BETONS: " and --format ffcv", PICTURES: " and --format folder"}
 """Formats of prepared data, and what `prepare` must be told to make one."""
 VERSION = 1
 IMAGES, MANIFEST, SOURCE, SKIPPED = "images.npy", "manifest.csv", "source.json", "skipped.csv"

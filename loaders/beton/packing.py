@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from loaders.beton.layout import check_beton
 from loaders.beton.package import ffcv
 from loaders.beton.store import ENDING
 from loaders.beton.writer import check_quality, field_names, write_beton
-from loaders.packing import beside, move_into_place, remove_leftovers
+from loaders.packing import beside, moved_into_place, remove_leftovers
 from loaders.progress import progress
 from loaders.store import BETONS, MANIFEST, SKIPPED, SOURCE, VERSION, Store, sha256
 
@@ -79,10 +78,7 @@ def write_betons(
                 f"store {out}: split (={split!r}) must be a file name of letters, digits, '_', '-' and '.', "
                 "since FFCV has a file for each; rename it in the source"
             )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = beside(out, "partial")
-    part.mkdir()
-    try:
+    with moved_into_place(out, replace=replace) as part:
         source = {
             **{key: store.source[key] for key in ("shape", "labels", "notes", "counts", "skipped")},
             "format": BETONS,
@@ -100,18 +96,6 @@ def write_betons(
         for file in part.iterdir():
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
-        move_into_place(part, out, replace=replace)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(
-                error.errno,
-                f"store {out}: the disk must have room for the faces; it was full, make room or choose another --out "
-                "(nothing was left behind)",
-            ) from error
-        raise
-    finally:
-        if part.exists():
-            shutil.rmtree(part)
     return dict(json.loads(text))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from loaders.importers.affectnet2017 import AffectNet2017
 from loaders.importers.affectnet2021 import AffectNet2021
@@ -19,6 +20,7 @@ from loaders.importers.pointing04 import Pointing04
 from loaders.importers.rafdb import RafDb
 from loaders.importers.utkface import UtkFace
 from loaders.importers.w300lp import W300Lp
+from loaders.store import MANIFEST
 
 IMPORTERS: dict[str, Callable[..., Importer]] = {
     "affectnet2017": AffectNet2017,
@@ -36,6 +38,13 @@ IMPORTERS: dict[str, Callable[..., Importer]] = {
     "folder": ClassFolders,
     "manifest": ManifestFile,
 }
+
+
+def pictures_in(folder: str | Path) -> Importer:
+    """What reads a plain folder of pictures: its `manifest.csv` where it has one, else its class folders."""
+    folder = Path(folder)
+    return ManifestFile(folder) if (folder / MANIFEST).is_file() else ClassFolders(folder)
+
 
 __all__ = [
     "IMPORTERS",
@@ -57,4 +66,5 @@ __all__ = [
     "Skipped",
     "UtkFace",
     "W300Lp",
+    "pictures_in",
 ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import difflib
+import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from loaders.base import Classes, Label, Numbers
 from loaders.importers.base import Contents, Record, Skipped, Value
-from loaders.manifest import FIRST, MEAN, check_labels
+from loaders.manifest import FIRST, MEAN, SOURCE_PATH, check_labels
+from loaders.store import PICTURES, SOURCE, labels_from_json
 
 BOX = ("box_left", "box_top", "box_right", "box_bottom")
 MOST_CLASSES = 1000
@@ -22,12 +24,13 @@ class ManifestFile:
 
     A column `name` is a label of classes, columns `name.part` together are a label of numbers; empty cells are missing
     labels. Columns `box_left`, `box_top`, `box_right`, `box_bottom` (pixels of the upright picture) cut the faces out.
-    The columns `sample` and `mean_*` of a prepared store's own manifest are passed over.
+    The columns `sample`, `mean_*` and `source_path` of prepared data are passed over; where the folder is one that
+    `loaders.prepare --format folder` wrote, the order of the classes and the notes are those it was written with.
 
     Attributes:
         source: The csv file, or a folder that holds it as `manifest.csv`.
-        classes: Class names in their order, one item a label: "label=a,b,c". Other labels take the names that occur,
-            sorted.
+        classes: Class names in their order, one item a label: "label=a,b,c". Other labels take the names that the
+            folder was written with, else those that occur, sorted.
     """
 
     source: Path
@@ -41,11 +44,12 @@ class ManifestFile:
                 that must be a number is none; names the row.
         """
         file = self._file()
-        table = _Table(file, self._order())
+        written, notes = _written(file)
+        table = _Table(file, written | self._order())
         total = table.survey()
         return Contents(
             labels=table.labels,
-            notes=("labels as the manifest gives them",),
+            notes=notes,
             records=table.records,
             total=total,
         )
@@ -64,6 +68,22 @@ class ManifestFile:
                 raise ValueError(f"manifest {self.source}: classes (={item!r}) must read label=a,b,c")
             order[label] = tuple(names.split(","))
         return order
+
+
+def _written(file: Path) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Class names of each label, and notes, of the plain folder that `loaders.prepare` wrote round the manifest."""
+    beside = file.with_name(SOURCE)
+    try:
+        source = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    except ValueError as error:
+        raise ValueError(
+            f"manifest {file}: {SOURCE} beside it must be JSON; it was cut or edited ({error}), remove it, and give "
+            "the order of the classes"
+        ) from error
+    if not isinstance(source, dict) or source.get("format") != PICTURES:
+        return {}, ("labels as the manifest gives them",)
+    labels = labels_from_json(source["labels"])
+    return {name: label.names for name, label in labels.items() if isinstance(label, Classes)}, tuple(source["notes"])
 
 
 @dataclass(slots=True)
@@ -85,7 +105,7 @@ class _Table:
             raise self._error(f"columns (={','.join(header)}) must have different names", "rename one")
         if 0 < len(set(BOX) & set(header)) < 4:
             raise self._error(f"columns must have all of {', '.join(BOX)} or none", "add the missing ones")
-        labelled = [name for name in header if name not in (*FIRST, *MEAN, *BOX)]
+        labelled = [name for name in header if name not in (*FIRST, *MEAN, SOURCE_PATH, *BOX)]
         numbers: dict[str, tuple[str, ...]] = {}
         for name in labelled:
             label, dot, part = name.partition(".")
@@ -108,7 +128,7 @@ class _Table:
         for name in dict.fromkeys(name.partition(".")[0] for name in labelled):
             if name in numbers:
                 self.labels[name] = Numbers(numbers[name])
-            elif names[name]:
+            elif names[name] or name in self.order:
                 self.labels[name] = Classes(self.order.get(name) or tuple(sorted(names[name])))
             else:
                 raise self._error(f"column (={name!r}) must name a class somewhere", "remove the empty column")

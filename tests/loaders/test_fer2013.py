@@ -255,7 +255,9 @@ def test_a_val_share_of_the_csv_is_refused(tmp_path: Path) -> None:
 
 def votes() -> list[list[int]]:
     draw = np.random.default_rng(3)
-    rows = draw.multinomial(10, [0.3, 0.3, 0.1, 0.1, 0.05, 0.05, 0.03, 0.03, 0.02, 0.02], len(ROWS)).tolist()
+    rows: list[list[int]] = draw.multinomial(
+        10, [0.3, 0.3, 0.1, 0.1, 0.05, 0.05, 0.03, 0.03, 0.02, 0.02], len(ROWS)
+    ).tolist()
     rows[0] = [4, 0, 0, 1, 3, 2, 0, 0, 0, 0]
     rows[1] = [5, 5, 0, 0, 0, 0, 0, 0, 0, 0]  # a tie
     rows[2] = [0, 0, 0, 0, 0, 0, 0, 0, 4, 6]  # nothing remains
