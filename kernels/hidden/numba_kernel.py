@@ -18,8 +18,8 @@ from numba import types
 from numba.extending import intrinsic
 from torch import Tensor
 
+from kernels import caching_allocator
 from kernels.hidden import reference
-from kernels.huge_pages import on_huge_pages
 from kernels.numba_jit import inlined, parallel, part, reassociated, threads, whole
 
 _RUN = 256  # numbers that are compared at a time
@@ -224,7 +224,7 @@ def hidden_l1_backward(
     shows: Int16[Tensor, "b n"],
 ) -> Float[Tensor, "b 3 size size"]:
     """Gradient to `guess`, see `kernels.hidden.reference`."""
-    out = on_huge_pages(torch.empty_like(guess))
+    out = caching_allocator.empty_like(guess)
     if guess.dtype not in _KINDS or truth.dtype not in _KINDS or out.stride() != guess.stride():
         return reference.hidden_l1_backward(grad, guess, truth, shows)
     written = _picture(out)

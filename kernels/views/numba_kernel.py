@@ -23,7 +23,7 @@ from numba import types
 from numba.extending import intrinsic
 from torch import Tensor
 
-from kernels.huge_pages import on_huge_pages
+from kernels import caching_allocator
 from kernels.numba_jit import inlined, parallel, part, threads, whole
 from kernels.views import reference
 
@@ -759,7 +759,7 @@ def render_views(
     )
     mean_std = np.array([mean, std], dtype=np.float32)
     settings = _Settings(size, math.isqrt(cells), supersample, _KINDS[dtype], mean_std[0], mean_std[1])
-    pictures = on_huge_pages(torch.empty(views, batch, size, size, 3, dtype=dtype))
+    pictures = caching_allocator.empty((views, batch, size, size, 3), dtype)
     flat = pictures.view(-1)
     if dtype == torch.float32:
         out = _Out(flat.numpy(), np.empty(0, np.uint16))

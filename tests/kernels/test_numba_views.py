@@ -203,19 +203,6 @@ def test_a_face_too_large_for_int32_places_is_left_to_the_reference(monkeypatch)
     assert torch.equal(shown, reference.render_views(store, torch.arange(2), **tables, **numbers))
 
 
-def test_the_memory_of_a_large_view_asks_for_huge_pages(monkeypatch):
-    """The hint changes no pixel: 2 * 3 * 1200 * 1200 fp32 are beyond its threshold, each alone is not."""
-    from kernels import huge_pages
-
-    store = faces(2, 20, 20, 1)
-    numbers = {"size": 1200, "mean": MEAN, "std": STD, "dtype": torch.float32}
-    both = numba_kernel.render_views(store, torch.arange(2), **plain(1, 2), **numbers)
-    assert both.numel() * 4 > huge_pages._ALWAYS_FRESH > both.numel() * 2
-    for sample in range(2):
-        alone = numba_kernel.render_views(store, torch.tensor([sample]), **plain(1, 1), **numbers)
-        assert torch.equal(alone[0, 0], both[0, sample])
-
-
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tile=st.integers(1, 19), grid=st.integers(1, 15), channels=st.sampled_from([1, 3]), seed=st.integers(0, 2**32))
 def test_a_puzzle_and_its_inverse_are_the_identity(tile, grid, channels, seed):
