@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 import engine.torchvision_ops  # noqa: F401 - before timm, which imports torchvision
 from engine import checkpoint
 from engine.evaluate import figures, predict
+from engine.initial import take_over
 from engine.model import Model
 from engine.objective import Objective
 from engine.optim import set_rate
@@ -65,18 +66,33 @@ class Best:
 
 
 class Trainer:
-    """Trains one recipe on one device, from wherever its run stands."""
+    """Trains one recipe on one device, from wherever its run stands.
 
-    def __init__(self, recipe: Recipe, train: Loader, select: Loader, device: torch.device) -> None:
+    Args:
+        resumed: Whether a checkpoint follows by `load`: what the encoder started from is then not read again.
+
+    Raises:
+        ValueError: What the recipe's `init` names is not there, or does not fit its backbone.
+    """
+
+    def __init__(
+        self, recipe: Recipe, train: Loader, select: Loader, device: torch.device, *, resumed: bool = False
+    ) -> None:
         self.recipe, self.train, self.select, self.device = recipe, train, select, device
         dtype = resolve(recipe.precision, device)
         self.autocast: Callable[[], Any] = lambda: autocast(dtype, device)
         self.renderer = renderer(recipe, dtype)
-        self.model = build_model(recipe).to(device=device)
+        model = build_model(recipe)
+        starts = recipe.init is not None and not resumed
+        self.origin: dict[str, Any] | None = (
+            asdict(take_over(model.encoder, recipe.backbone, str(recipe.init))) if starts else None
+        )
+        """What the encoder started from, where the recipe names something."""
+        self.model = model.to(device=device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.criteria = {task.name: task.criterion(train.split).to(device) for task in recipe.tasks}
         for criterion in self.criteria.values():
-            criterion.attach(self.model.encoder)
+            criterion.attach(self.model.encoder, recipe.mean, recipe.std)
         self.total = recipe.total.build(
             {task.name: task.weight for task in recipe.tasks},
             frozenset(task.name for task in recipe.tasks if task.label is not None),
@@ -96,6 +112,8 @@ class Trainer:
         self.seconds = 0.0
         self.steps = math.ceil(len(train) / recipe.accumulate)
         self.stop = False
+        self.after_step: Callable[[], None] = lambda: None
+        """Called after each step of `fit`; a profiler hangs here."""
         self._rng_seed()
 
     @property
@@ -162,20 +180,21 @@ class Trainer:
             clock.step(now - start, images, first=first)
             self.seconds += now - start
             start = now
+            self.after_step()
             bars.at(self.at.epoch, self.at.step)
             if self.at.step % recipe.log_every == 0:
                 self._log(run, bars)
             if self.stop or (self.at.step % recipe.checkpoint_every == 0 and self.at.step < self.steps):
-                self._settle(clock)
+                self.settle(clock)
                 self.save(run)
                 start = time.perf_counter()
             if self.stop:
                 raise StoppedError("stopped; go on with --resume")
-        self._settle(clock)
+        self.settle(clock)
         self.clock.add(clock)
         return clock
 
-    def _settle(self, clock: Clock) -> None:
+    def settle(self, clock: Clock) -> None:
         """Waits for the device and counts that time to the last step: steps are launched faster than they run."""
         start = time.perf_counter()
         self.watch.check()
@@ -230,7 +249,11 @@ class Trainer:
 
     def about(self) -> dict[str, Any]:
         """What a checkpoint says of its weights."""
-        return describe_weights(self.recipe, self.train) | {"epoch": self.at.epoch, "step": self.at.total}
+        return describe_weights(self.recipe, self.train) | {
+            "epoch": self.at.epoch,
+            "step": self.at.total,
+            "init": self.origin,
+        }
 
     def save(self, run: RunDir) -> None:
         """Writes the checkpoint that training goes on from, unless the loss has not been finite."""
@@ -249,6 +272,7 @@ class Trainer:
             "last_figures": self.last_figures,
             "seconds": self.seconds,
             "clock": self.clock.state_dict(),
+            "origin": self.origin,
             "marks": run.marks(),
         }
         checkpoint.save(run.path / "checkpoints", checkpoint.LAST, self.evaluated, self.about(), state)
@@ -272,6 +296,7 @@ class Trainer:
         self.best = None if state["best"] is None else Best(*state["best"])
         self.last_figures = state["last_figures"]
         self.seconds = state["seconds"]
+        self.origin = state["origin"]
         self.clock.load_state_dict(state["clock"])
         if self.best is not None and checkpoint.epoch_of(path.parent / checkpoint.BEST) != self.best.epoch:
             self.best = None  # killed between `best` and `last`: the epoch that was better is trained again
@@ -291,6 +316,7 @@ def build_model(recipe: Recipe) -> Model:
         recipe.batch_statistics,
         seed=recipe.seed,
         image_size=recipe.image_size,
+        frozen_encoder=recipe.frozen_encoder,
     )
 
 

@@ -1,18 +1,42 @@
 """The tasks a recipe can train: one file each."""
 
+from engine.tasks.attribute import Attribute
 from engine.tasks.base import Task
-from engine.tasks.classes import AFFECTNET_7, AFFECTNET_8, FER2013_7, SYNTHETIC_7
+from engine.tasks.classes import (
+    AFFECTNET_7,
+    AFFECTNET_8,
+    FAIRFACE_RACES,
+    FER2013_7,
+    GENDERS,
+    NO_YES,
+    SYNTHETIC_7,
+    UTKFACE_RACES,
+)
 from engine.tasks.expression import Expression
 from engine.tasks.inpaint import Inpaint
+from engine.tasks.perceptual import CheckpointTeacher, EMATeacher, Perceptual, TimmTeacher
+from engine.tasks.pose import PoseBins, PoseRegression, PoseRotation
 from engine.tasks.puzzle import SolvePuzzle
 
 __all__ = [
     "AFFECTNET_7",
     "AFFECTNET_8",
+    "FAIRFACE_RACES",
     "FER2013_7",
+    "GENDERS",
+    "NO_YES",
     "SYNTHETIC_7",
+    "UTKFACE_RACES",
+    "Attribute",
+    "CheckpointTeacher",
+    "EMATeacher",
     "Expression",
     "Inpaint",
+    "Perceptual",
+    "PoseBins",
+    "PoseRegression",
+    "PoseRotation",
     "SolvePuzzle",
     "Task",
+    "TimmTeacher",
 ]

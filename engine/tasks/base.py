@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from engine.losses import Join
 from engine.views import Cells, View
+from kernels import Augment
 from loaders.base import Label, Split
 
 
@@ -66,8 +67,8 @@ class Criterion(nn.Module):
     Its parameters are not trained and its state is kept in checkpoints: a loss may hold a teacher network.
     """
 
-    def attach(self, encoder: nn.Module) -> None:
-        """Called once, with the encoder at its start and on its device."""
+    def attach(self, encoder: nn.Module, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
+        """Called once, with the encoder at its start and on its device, and how pictures are normalised."""
 
     def begin(self, epoch: int) -> None:
         """Called before the first step of each epoch, counted from 0, and when a run goes on inside one."""
@@ -146,6 +147,28 @@ class Task(Protocol):
 
     def measure(self, rows: Rows) -> dict[str, float]:
         """The figures of an evaluation, from the rows of all samples that are not padding."""
+        ...
+
+
+@runtime_checkable
+class Supervised(Protocol):
+    """What a task with a label can say beside; without it a recipe neither smokes nor stands beside a guess."""
+
+    def wants(self) -> Mapping[str, Label]:
+        """The labels it reads, by name, as the data must have them: `--smoke` makes faces up that do."""
+        ...
+
+    def constant_guess(self, train: Split, split: Split) -> dict[str, float]:
+        """The figures on `split` of the best constant answer: the largest class or the median of `train`."""
+        ...
+
+
+@runtime_checkable
+class LimitsAugment(Protocol):
+    """What a task adds whose target does not survive every change of the picture."""
+
+    def check_augment(self, augment: Augment) -> None:
+        """Refuses ranges it cannot learn under, with a ValueError."""
         ...
 
 

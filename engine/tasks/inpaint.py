@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import kernels
 from engine.tasks.base import Criterion, Features, Headline, Look, Rows, Shape, as_names, check_on
+from engine.tasks.perceptual import Colours, Perceptual, Teacher, distance
 from engine.views import Holes, View
 from kernels.grid import over_pixels
 from loaders.base import Label, Split
@@ -28,11 +29,13 @@ class Inpaint:
         on: Views with hidden cells.
         weight: Weight of the pixel loss, which is measured on normalised pixels.
         width: Channels of the decoder's first step; halved at every doubling of the resolution, at least 16 (ours).
+        perceptual: A perceptual loss beside the pixel loss, `Perceptual()` for the paper's in-painting-pl.
     """
 
     on: tuple[str, ...] = ("holes",)
     weight: float = 1.0
     width: int = 128
+    perceptual: Perceptual | None = None
     join: Literal["sum", "mean"] = "sum"
     name: str = "inpaint"
 
@@ -49,7 +52,7 @@ class Inpaint:
 
     @property
     def teacher_passes(self) -> int:
-        return 0
+        return 0 if self.perceptual is None else 2  # the completed picture and the original
 
     @property
     def headline(self) -> Headline:
@@ -65,6 +68,8 @@ class Inpaint:
                 )
         if self.width < 16:
             raise ValueError(f"Inpaint {self.name!r}: width (={self.width}) must be 16 or more")
+        if self.perceptual is not None:
+            self.perceptual.check(f"Inpaint {self.name!r}")
 
     def check_labels(self, labels: Mapping[str, Label]) -> None:
         raise AssertionError("a pretext task has no label")
@@ -73,10 +78,11 @@ class Inpaint:
         return Decoder(shape, self.width)
 
     def criterion(self, split: Split) -> Criterion:
-        return HiddenL1()
+        return HiddenL1() if self.perceptual is None else HiddenL1AndPerceptual(self.perceptual)
 
     def measure(self, rows: Rows) -> dict[str, float]:
-        return {"l1": float(rows["error"].sum() / max(rows["hidden"].sum(), 1))}
+        found = {"l1": float(rows["error"].sum() / max(rows["hidden"].sum(), 1))}
+        return found if self.perceptual is None else found | {"perceptual": float(rows["perceptual"].mean())}
 
 
 class Decoder(nn.Module):
@@ -137,3 +143,42 @@ class HiddenL1(Criterion):
         hidden = hidden_pixels(look)
         error = (fit(output, look).float() - look.whole.float()).abs() * hidden
         return {"error": error.sum(dim=(1, 2, 3)), "hidden": 3 * hidden.sum(dim=(1, 2, 3))}
+
+
+class HiddenL1AndPerceptual(HiddenL1):
+    """The pixel loss, and beside it the distance of the completed picture from the original as a teacher sees them."""
+
+    teacher: Teacher
+
+    def __init__(self, perceptual: Perceptual) -> None:
+        super().__init__()
+        self.perceptual = perceptual
+        self.counts = perceptual.from_epoch == 0
+
+    def attach(self, encoder: nn.Module, mean: Colours, std: Colours) -> None:
+        device = next(encoder.parameters()).device
+        self.teacher = self.perceptual.teacher.build(encoder, mean, std).to(device)
+
+    def begin(self, epoch: int) -> None:
+        self.counts = epoch >= self.perceptual.from_epoch
+
+    def follow(self, encoder: nn.Module) -> None:
+        self.teacher.follow(encoder)
+
+    def loss(self, output: Tensor, look: Look) -> Float32[Tensor, ""]:
+        pixels = super().loss(output, look)
+        return pixels + self.perceptual.weight * self.distances(output, look).mean() if self.counts else pixels
+
+    def rows(self, output: Tensor, look: Look) -> Mapping[str, Tensor]:
+        return {**super().rows(output, look), "perceptual": self.distances(output, look)}
+
+    def distances(self, output: Tensor, look: Look) -> Float32[Tensor, " b"]:
+        """Of each sample; the gradient flows through the teacher to `output`.
+
+        Known pixels are those of the original: an augmentation's cut-out is not asked of the decoder.
+        """
+        assert look.whole is not None
+        with torch.no_grad():  # the original needs no gradient, so nothing of it is kept
+            original = self.teacher(look.whole)
+        filled = torch.where(hidden_pixels(look), fit(output, look), look.whole)
+        return distance(self.teacher(filled), original)

@@ -222,7 +222,7 @@ class Notes(CrossEntropy):
     heard: list[object]
     steps: Tensor
 
-    def attach(self, encoder: nn.Module) -> None:
+    def attach(self, encoder: nn.Module, mean: object, std: object) -> None:
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.heard = ["attached"]
 
