@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,10 +81,14 @@ class Model(nn.Module):
         *,
         seed: int,
         image_size: int,
+        frozen_encoder: bool = False,
     ) -> None:
         super().__init__()
         with keyed_initialisation(seed, "encoder"):
             self.encoder = backbone.build()
+        self.frozen = frozen_encoder
+        if self.frozen:
+            self.encoder.requires_grad_(False).eval()
         shape = measure_shape(self.encoder, backbone.name, image_size)
         heads: dict[str, nn.Module] = {}
         for task in tasks:
@@ -116,10 +120,17 @@ class Model(nn.Module):
         for names in by_size.values():
             if self.parts is not None:
                 self.parts.tracked = tuple(self.tracked.get(name, True) for name in names)
-            joined = encode(self.encoder, torch.cat([pictures[name] for name in names]))
+            with torch.no_grad() if self.frozen else nullcontext():
+                joined = encode(self.encoder, torch.cat([pictures[name] for name in names]))
             maps, pooled = joined.map.chunk(len(names)), joined.pooled.chunk(len(names))
             features |= {name: Features(maps[i], pooled[i]) for i, name in enumerate(names)}
         return features
+
+    def train(self, mode: bool = True) -> Model:
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
 
     def inference(self) -> InferenceModel:
         """The deployed model: the encoder with the supervised heads, sharing this model's weights."""

@@ -12,7 +12,7 @@ from engine.hints import check_fields
 from engine.losses import Geometric, Total, WeightedSum
 from engine.model import Backbone
 from engine.optim import Optim
-from engine.tasks.base import Task
+from engine.tasks.base import LimitsAugment, Task
 from engine.views import Plain, View, check_views
 from kernels import Augment
 from loaders.base import Sampler, Source, Split
@@ -30,6 +30,10 @@ class Recipe:
         views: Name to view; all pictures the network sees in training.
         tasks: One head and loss each; those with a label are kept for inference.
         backbone: The encoder.
+        init: What the encoder starts from, found from the working directory: the folder of a finished run (its last
+            epoch) or of a checkpoint, or a file of timm's weights; heads start afresh. None is fresh weights, whose
+            start depends on (seed, module name) alone. See `engine.initial`.
+        frozen_encoder: Keep the encoder as it starts: no gradient, no decay, its normalisation in evaluation mode.
         augment: Ranges of geometry, colour, blur and noise.
         optim: Optimiser, learning rate and its schedule.
         epochs: Passes over the training split.
@@ -60,6 +64,8 @@ class Recipe:
     epochs: int
     batch_size: int
     image_size: int
+    init: str | None = None
+    frozen_encoder: bool = False
     sampler: Sampler = field(default_factory=Shuffled)
     total: Total = field(default_factory=WeightedSum)
     batch_statistics: BatchStatistics = "joint"
@@ -127,6 +133,8 @@ class Recipe:
             raise ValueError(f"Recipe: tasks have the names {', '.join(names)}; give each its own, name='...'")
         for task in self.tasks:
             task.check(self.views)
+            if isinstance(task, LimitsAugment):
+                task.check_augment(self.augment)
         if isinstance(self.total, Geometric):
             for task in self.tasks:
                 if task.label is not None and (task.weight == 0 or (len(task.on) > 1 and task.join in ("sum", "mean"))):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.initial import is_file
 from engine.recipe import Recipe
 from engine.tasks import SYNTHETIC_7, Expression
 from loaders import Shuffled, Synthetic
@@ -34,6 +35,7 @@ class Relabelled:
 class _RelabelledLoader:
     def __init__(self, loader: Loader, names: Mapping[str, tuple[str, ...]]) -> None:
         self._loader, self._names = loader, names
+        self.note = loader.note
         split = loader.split
         labels: dict[str, Label] = {name: Classes(classes) for name, classes in names.items()}
         self.split: Split = replace(
@@ -56,7 +58,10 @@ class _RelabelledLoader:
 
 
 def smoke(recipe: Recipe) -> Recipe:
-    """The recipe made small: 2 epochs of 3 steps on 48 drawn faces, evaluated on 16."""
+    """The recipe made small: 2 epochs of 3 steps on 48 drawn faces, evaluated on 16.
+
+    It starts from a file of weights where the recipe does; not from another run, which need not be there to try this.
+    """
     batch = min(recipe.batch_size, 16)
     drawn = Synthetic(train=3 * batch, val=16, test=16, size=48)
     names = {
@@ -69,6 +74,7 @@ def smoke(recipe: Recipe) -> Recipe:
         recipe,
         views={name: replace(view, size=_small(view.size)) for name, view in recipe.views.items()},  # type: ignore[type-var]
         data=Relabelled(drawn, names),
+        init=recipe.init if recipe.init is not None and is_file(recipe.init) else None,
         sampler=sampler,
         epochs=2,
         batch_size=batch,

@@ -18,7 +18,8 @@ from engine import checkpoint
 from engine.baselines import pictures_a_face
 from engine.environment import describe_environment
 from engine.evaluate import figures
-from engine.loop import Trainer, classes, headline, prediction_arrays
+from engine.initial import Origin
+from engine.loop import Trainer, classes, headline, prediction_arrays, renderer
 from engine.progress import Bars
 from engine.recipe import Recipe, describe, differences
 from engine.recipe_file import RecipeFile
@@ -27,7 +28,7 @@ from engine.rundir import RunDir
 from engine.show import show_inpainting, show_views
 from engine.speed import summarise
 from engine.tasks.inpaint import Inpaint
-from loaders.base import Loader, Split
+from loaders.base import Loader, Split, augments
 
 
 def train(
@@ -52,14 +53,20 @@ def train(
     recipe = file.recipe
     with ExitStack() as stack, _determinism(deterministic):
         loaders = {name: stack.enter_context(closing(open_split(recipe, name, device))) for name in _splits(recipe)}
-        for loader in loaders.values():
+        for name, loader in loaders.items():
             recipe.check_labels(loader.split)
-        trainer = Trainer(recipe, loaders[recipe.train], loaders[recipe.select], device)
+            if loader.note:
+                console.print(f"{name}: {loader.note}", highlight=False)
+        resumed = resume and checkpoint.newest(out / "checkpoints")[0] is not None
+        trainer = Trainer(recipe, loaders[recipe.train], loaders[recipe.select], device, resumed=resumed)
+        if trainer.origin is not None:
+            console.print(str(Origin(**trainer.origin)), highlight=False)
         run = stack.enter_context(closing(_open_run(file, out, resume, console)))
         _go_on(trainer, run, console)
         run.started(describe_environment(device) | {"deterministic": deterministic, "from_step": trainer.at.total})
         if trainer.at.total == 0:
-            show_views(trainer.renderer, next(iter(loaders[recipe.train].epoch(0))), run.path / "figures" / "views.png")
+            shown = loaders[recipe.select if augments(recipe.data) else recipe.train]  # faces that are as stored
+            show_views(trainer.renderer, next(iter(shown.epoch(0))), run.path / "figures" / "views.png")
         with _stops(trainer), Bars(console, recipe.epochs, trainer.steps) as bars:
             trainer.fit(run, bars)
         _finish(trainer, file.name, loaders, run)
@@ -67,13 +74,21 @@ def train(
 
 
 def open_split(recipe: Recipe, split: str, device: torch.device) -> Loader:
-    """One split of a recipe's data: with its sampler for training, in manifest order else."""
+    """One split of a recipe's data: with its sampler for training, in manifest order else.
+
+    A source that augments by itself is given the draw for training; evaluation is not augmented, so that it never is.
+
+    Raises:
+        ValueError: The data is not what it must be, or the views ask for more draws than such a source can give.
+    """
+    drawn = renderer(recipe, torch.float32).shared() if augments(recipe.data) and split == recipe.train else None
     return recipe.data.open(
         split,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         device=device,
         sampler=recipe.sampler if split == recipe.train else None,
+        draw=drawn,
     )
 
 
@@ -138,6 +153,7 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
             "seconds": trainer.seconds,
             "select_on": f"{recipe.select}/{headline(recipe)[0]}",
             **found,
+            "init": trainer.origin,
             "select": recipe.select,
             "test": recipe.test,
             "classes": classes(recipe, trainer.train),
