@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.recipe import Recipe
 
@@ -29,12 +30,26 @@ def read(where: str) -> RecipeFile:
     """
     text, _, name = where.partition(":")
     path = Path(text)
+    found = {key: value for key, value in run_file(path).items() if isinstance(value, Recipe)}
+    wanted = name or "recipe"
+    if wanted not in found:
+        has = f"it has {', '.join(f'{path}:{key}' for key in found)}" if found else "it defines no Recipe at all"
+        raise ValueError(f"recipe: {path} has no Recipe called {wanted!r}; {has}")
+    return RecipeFile(f"{path.stem}-{name}" if name else path.stem, found[wanted], path.read_text())
+
+
+def run_file(path: Path, *, what: str = "recipe") -> dict[str, Any]:
+    """What a Python file defines, name to value; `what` it should be of opens the messages.
+
+    Raises:
+        ValueError: No such file, or one that cannot be run.
+    """
     if not path.is_file():
         near = ", ".join(str(p) for p in sorted(Path("recipes").glob("*.py")) if p.stem != "__init__")
-        raise ValueError(f"recipe: {text} is not there; " + (f"there are {near}" if near else "give the path of one"))
+        raise ValueError(f"{what}: {path} is not there; " + (f"there are {near}" if near else "give the path of one"))
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
     if path.suffix != ".py" or spec is None or spec.loader is None:
-        raise ValueError(f"recipe: {path} must be a Python file that defines `recipe`; see recipes/demo.py")
+        raise ValueError(f"{what}: {path} must be a Python file that defines `{what}`; see recipes/demo.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
@@ -42,10 +57,5 @@ def read(where: str) -> RecipeFile:
     except ValueError:
         raise  # a recipe that refuses itself has said why
     except Exception as error:
-        raise ValueError(f"recipe: {path} does not run: {type(error).__name__}: {error}; mend the file") from error
-    found = {key: value for key, value in vars(module).items() if isinstance(value, Recipe)}
-    wanted = name or "recipe"
-    if wanted not in found:
-        has = f"it has {', '.join(f'{path}:{key}' for key in found)}" if found else "it defines no Recipe at all"
-        raise ValueError(f"recipe: {path} has no Recipe called {wanted!r}; {has}")
-    return RecipeFile(f"{path.stem}-{name}" if name else path.stem, found[wanted], path.read_text())
+        raise ValueError(f"{what}: {path} does not run: {type(error).__name__}: {error}; mend the file") from error
+    return vars(module)

@@ -1,0 +1,171 @@
+"""The experiment: which recipes stand in which row of a table, as a frozen value.
+
+The border: an experiment file is a Python file, by habit in `recipes/`, with an `Experiment` called `experiment`. It
+chooses and defines nothing: its rows name recipes (`recipes/x.py`, `recipes/x.py:variant`, or `:variant` for a
+recipe of the experiment's own file) and the fields that are set differently. Everything else is done by `engine.table`:
+what is run, in which order, and what is printed. A run differs from its row's recipe by `seed` alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from engine import recipe_file
+from engine.hints import check_fields
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Weights that a row takes over from the run of another row of its group, with the same seed.
+
+    Args:
+        row: Name of the other row.
+        field: Field of this row's recipe that is set to the checkpoint's folder.
+        checkpoint: Which of its checkpoints; the last epoch's where nothing may be chosen.
+    """
+
+    row: str
+    field: str = "init"
+    checkpoint: Literal["last", "best"] = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: a recipe, trained once for each seed.
+
+    Args:
+        name: What the line is called; one word for one thing over all groups.
+        recipe: `path.py`, `path.py:variant`, or `:variant` for a recipe of the experiment's own file.
+        published: The paper's figure, as it prints it (accuracies and error rates in percent).
+        baseline: Whether the group's other rows are compared with this one.
+        against: Names of the rows it is compared with; None for all baselines of the group.
+        set: Fields of the recipe that are set differently, as `--set` takes them.
+        start: Another row whose weights it starts from.
+        shown: Whether the table has a line for it; pre-training, which has no supervised figure, may need none.
+    """
+
+    name: str
+    recipe: str
+    published: float | None = None
+    baseline: bool = False
+    against: tuple[str, ...] | None = None
+    set: tuple[str, ...] = ()
+    start: Start | None = None
+    shown: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows that stand together and are compared with each other.
+
+    Args:
+        rows: The lines, in the paper's order.
+        title: What they have in common, such as "20 % of the training data".
+        set: Fields that all of them set differently, before their own.
+    """
+
+    rows: tuple[Row, ...]
+    title: str = ""
+    set: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """A table: its rows and what is measured.
+
+    Args:
+        title: What is asked.
+        table: Which table or statement of which paper it stands beside.
+        data: Data set and version that *our* figures are of.
+        published_on: Data set and network that the *published* figures are of; they may be others.
+        groups: The rows.
+        metric: "task/metric" of the evaluation.
+        split: The split it is measured on.
+        at: The checkpoint whose figures are compared: the last epoch's, or the best's, which was chosen on `select`.
+        seeds: Runs of each row unless `--seeds` says otherwise: `seed` 0, 1, ...
+
+    Raises:
+        ValueError: A field is not of its type, or a name does not fit the others.
+    """
+
+    title: str
+    table: str
+    data: str
+    groups: tuple[Group, ...]
+    published_on: str = ""
+    metric: str = "expression/accuracy"
+    split: str = "test"
+    at: Literal["last", "best"] = "last"
+    seeds: int = 3
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Experiment")
+        if self.seeds < 1:
+            raise ValueError(f"Experiment: seeds (={self.seeds}) must be 1 or more")
+        task, slash, metric = self.metric.partition("/")
+        if not (task and slash and metric):
+            raise ValueError(f"Experiment: metric (={self.metric!r}) must read task/metric; e.g. 'expression/accuracy'")
+        titles = [group.title for group in self.groups]
+        if not self.groups or len(set(titles)) < len(titles):
+            raise ValueError(f"Experiment: groups (titles {titles}) must be one or more with different titles")
+        for group in self.groups:
+            _check_group(group)
+
+
+def _check_group(group: Group) -> None:
+    where = f"Experiment: group {group.title!r}"
+    check_fields(group, where)
+    names = [row.name for row in group.rows]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{where}: rows (={names}) must be one or more with different names")
+    for row in group.rows:
+        check_fields(row, f"{where}: row {row.name!r}")
+        for other in row.against or ():
+            if other not in names or other == row.name:
+                raise ValueError(
+                    f"{where}: row {row.name!r}: against names {other!r}; name other rows, of {', '.join(names)}"
+                )
+        if row.start is not None and row.start.row not in names[: names.index(row.name)]:
+            raise ValueError(
+                f"{where}: row {row.name!r}: start names the row {row.start.row!r}, which must stand before it; "
+                f"before it stand {', '.join(names[: names.index(row.name)]) or 'none'}"
+            )
+
+
+def compared_with(row: Row, group: Group) -> tuple[str, ...]:
+    """Names of the rows that a row is compared with."""
+    if row.against is not None:
+        return row.against
+    return () if row.baseline or not row.shown else tuple(other.name for other in group.rows if other.baseline)
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentFile:
+    """An experiment with the file it came from."""
+
+    name: str
+    """The file's stem."""
+    path: Path
+    experiment: Experiment
+
+    def recipe(self, row: Row) -> str:
+        """Where a row's recipe is, as `engine.run` takes it."""
+        return f"{self.path}{row.recipe}" if row.recipe.startswith(":") else row.recipe
+
+
+def read(where: str | Path) -> ExperimentFile:
+    """Reads the `experiment` of a Python file.
+
+    Raises:
+        ValueError: No such file, a file that cannot be run, or no Experiment called `experiment` in it.
+    """
+    path = Path(where)
+    found = recipe_file.run_file(path, what="experiment").get("experiment")
+    if not isinstance(found, Experiment):
+        raise ValueError(
+            f"experiment: {path} has no Experiment called 'experiment'; see recipes/e2_fer2013.py, "
+            "or train a recipe alone with python -m engine.run"
+        )
+    return ExperimentFile(path.stem, path, found)

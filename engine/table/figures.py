@@ -1,0 +1,233 @@
+"""What a table says, as numbers: each row's figures over its seeds, and the differences between rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64
+
+from engine.bootstrap import RESAMPLES, Interval, paired_difference, resampled
+from engine.table.experiment import Experiment, Row, compared_with
+from engine.table.finished import Finished
+from engine.table.plan import Job, Plan
+from engine.table.statistic import Pictures
+
+_GREATER_IS_BETTER = ("accuracy", "recall", "f1")
+
+Verdict = Literal["better", "worse", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A figure over seeds."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values)) if self.values else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of a single run (n - 1); NaN of fewer than two."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class RowFigures:
+    """One line of the table."""
+
+    group: str
+    name: str
+    published: float | None
+    last: Sample
+    best: Sample
+    minutes: Sample
+    """Wall time of training."""
+    pictures: float | None
+    """Through the encoder in training: the cost."""
+    state: str
+    """Why seeds are lacking: "not run: ...", "1 of 3 failed"; empty if none is."""
+    done: tuple[Finished, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row minus one of those it is compared with, over the seeds that both have."""
+
+    group: str
+    row: str
+    against: str
+    interval: Interval | None
+    mean: float
+    """NaN where no seed has both."""
+    reference: float
+    """The other row's figure, for the relative change."""
+    seeds: int
+    pictures: int
+    reason: str
+    """Why there is no interval; empty if there is one."""
+    verdict: Verdict | None
+    """Whether the interval lies on one side of 0; None without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All of it."""
+
+    experiment: Experiment
+    rows: tuple[RowFigures, ...]
+    differences: tuple[Difference, ...]
+
+    @property
+    def done(self) -> tuple[Finished, ...]:
+        """Every finished run once."""
+        return tuple({run.key: run for row in self.rows for run in row.done}.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """Figures of runs on draws of their test pictures."""
+
+    figures: Float64[np.ndarray, "r s"]
+    samples: str
+    """Fingerprint of the pictures' ids."""
+    pictures: int
+
+
+def greater_is_better(metric: str) -> bool:
+    """Whether more of a metric is better: so with accuracies, recalls and F1; less of errors and losses."""
+    return metric.endswith(_GREATER_IS_BETTER)
+
+
+def make_table(plan: Plan, failed: Mapping[str, str], *, resamples: int = RESAMPLES) -> Table:
+    """The figures of what is done.
+
+    Args:
+        failed: Key of each run that failed to the end of its output.
+    """
+    experiment = plan.file.experiment
+    rows: list[RowFigures] = []
+    differences: list[Difference] = []
+    comparing = _Comparing(experiment, resamples)
+    for group, jobs in zip(experiment.groups, plan.rows, strict=True):
+        of = dict(zip((row.name for row in group.rows), jobs, strict=True))
+        rows += [_row(experiment, group.title, row, of[row.name], failed) for row in group.rows if row.shown]
+        differences += [
+            comparing.difference(group.title, of, row.name, other)
+            for row in group.rows
+            for other in compared_with(row, group)
+            if any(job.done for job in of[row.name]) and any(job.done for job in of[other])
+        ]
+    return Table(experiment, tuple(rows), tuple(differences))
+
+
+def _row(experiment: Experiment, group: str, row: Row, jobs: Sequence[Job], failed: Mapping[str, str]) -> RowFigures:
+    done = tuple(job.done for job in jobs if job.done is not None)
+    figures = {at: Sample(tuple(_figures(done, at, experiment))) for at in ("last", "best")}
+    minutes = Sample(tuple(run.seconds / 60 for run in done if run.seconds is not None))
+    pictures = next((run.pictures_through_encoder for run in done), None)
+    state = _state(experiment, jobs, failed, len(figures["last"].values))
+    return RowFigures(group, row.name, row.published, figures["last"], figures["best"], minutes, pictures, state, done)
+
+
+def _figures(done: Sequence[Finished], at: str, experiment: Experiment) -> list[float]:
+    found = (run.figure(at, experiment.split, experiment.metric) for run in done)
+    return [value for value in found if value is not None]
+
+
+def _state(experiment: Experiment, jobs: Sequence[Job], failed: Mapping[str, str], have: int) -> str:
+    lacking = [job for job in jobs if job.done is None]
+    wrong = sum(job.key in failed for job in lacking)
+    parts = []
+    if wrong:
+        parts.append("failed" if wrong == len(jobs) else f"{wrong} of {len(jobs)} failed")
+    reasons = dict.fromkeys(job.missing for job in lacking if job.missing is not None)
+    parts += [f"not run: {reason}" for reason in reasons]
+    if open_ := sum(job.missing is None and job.key not in failed for job in lacking):
+        parts.append("not run yet" if open_ == len(jobs) else f"{open_} of {len(jobs)} not run yet")
+    if without := len(jobs) - len(lacking) - have:
+        parts.append(f"{without} of {len(jobs)} report no {experiment.metric} on {experiment.split}")
+    return "; ".join(parts)
+
+
+@dataclass(slots=True)
+class _Comparing:
+    """Compares rows; draws are made once for each set of runs."""
+
+    experiment: Experiment
+    resamples: int
+    drawn: dict[tuple[str, ...], _Drawn | str] = field(default_factory=dict)
+
+    def difference(self, group: str, jobs: Mapping[str, Sequence[Job]], row: str, against: str) -> Difference:
+        experiment = self.experiment
+        pairs = [
+            (one.done, other.done)
+            for one, other in zip(jobs[row], jobs[against], strict=True)  # the same seed stands at the same place
+            if one.done is not None and other.done is not None
+        ]
+        figures = [
+            [run.figure(experiment.at, experiment.split, experiment.metric) for run in side]
+            for side in zip(*pairs, strict=True)
+        ]
+        first, second = (np.array(side, np.float64) for side in figures) if pairs else (np.empty(0), np.empty(0))
+        known = np.isfinite(first) & np.isfinite(second)
+        mean, reference = (
+            float(values[known].mean()) if known.any() else math.nan for values in (first - second, second)
+        )
+        interval, pictures, reason = self._interval(pairs, complete=bool(known.all()))
+        verdict = None if interval is None else _verdict(interval, greater_is_better(experiment.metric))
+        return Difference(group, row, against, interval, mean, reference, int(known.sum()), pictures, reason, verdict)
+
+    def _interval(
+        self, pairs: Sequence[tuple[Finished, Finished]], *, complete: bool
+    ) -> tuple[Interval | None, int, str]:
+        """The interval, over how many pictures, and why there is none."""
+        if not pairs:
+            return None, 0, "no seed of both is done"
+        if not complete:
+            return None, 0, f"a run reports no {self.experiment.metric} on {self.experiment.split}"
+        one, other = (self._draw([pair[side] for pair in pairs]) for side in (0, 1))
+        if isinstance(one, str) or isinstance(other, str):
+            return None, 0, one if isinstance(one, str) else str(other)
+        if one.samples != other.samples:
+            return None, 0, f"the two were tested on different pictures of {self.experiment.split}"
+        return paired_difference(one.figures, other.figures), one.pictures, ""
+
+    def _draw(self, runs: Sequence[Finished]) -> _Drawn | str:
+        key = tuple(run.key for run in runs)
+        if key not in self.drawn:
+            self.drawn[key] = self._draw_anew(runs)
+        return self.drawn[key]
+
+    def _draw_anew(self, runs: Sequence[Finished]) -> _Drawn | str:
+        """The figures of a row's runs on every draw of pictures, or why they cannot be drawn."""
+        experiment = self.experiment
+        kept: list[tuple[Pictures, str]] = []
+        for run in runs:
+            answers = run.answers(experiment.at, experiment.split, experiment.metric)
+            if isinstance(answers, str):
+                return answers
+            kept.append(answers)
+        if len({samples for _, samples in kept}) > 1:
+            return f"its seeds were tested on different pictures of {experiment.split}"
+        metric, (pictures, samples) = experiment.metric.rpartition("/")[2], kept[0]
+        figures = [partial(_figure, pictures, metric) for pictures, _ in kept]
+        return _Drawn(resampled(figures, pictures.count, resamples=self.resamples), samples, pictures.count)
+
+
+def _figure(pictures: Pictures, metric: str, weights: np.ndarray) -> Float64[np.ndarray, " r"]:
+    found = pictures.figure(metric, weights)
+    assert found is not None  # `Finished.answers` has computed it once
+    return found
+
+
+def _verdict(interval: Interval, greater: bool) -> Verdict:
+    if interval.low <= 0 <= interval.high:
+        return "undecided"
+    return "better" if (interval.low > 0) == greater else "worse"

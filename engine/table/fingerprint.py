@@ -1,0 +1,123 @@
+"""What a run is known by: its recipe as resolved, and the data it is trained on.
+
+Data is known by what it holds, not by where it lies: a prepared store by the hashes of its pixels and of its manifest,
+other sources, which have none, by their description. So a run that was trained elsewhere is found again here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.recipe import Recipe, describe
+from loaders.store import SOURCE
+
+# Fields of this name hold a file or folder even where they are plain strings.
+_FILE_FIELDS = ("path", "source", "weights", "checkpoint", "init")
+_WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+def fingerprint(value: Any) -> str:
+    """Hash of a value of JSON: 16 hexadecimal digits, the same for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def data_identity(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe's data is known by; its files must be there (see `missing_file`)."""
+    folder = getattr(recipe.data, "path", None)
+    file = Path(folder) / SOURCE if isinstance(folder, str | Path) else None
+    if file is not None and file.is_file():
+        source = json.loads(file.read_text(encoding="utf-8"))
+        hashes = {key: value for key, value in source.items() if key.endswith("sha256")}
+        if hashes:
+            return hashes
+    described: dict[str, Any] = describe(recipe.data)
+    return described
+
+
+def described_without_data(recipe: Recipe, names: Mapping[str, str]) -> dict[str, Any]:
+    """A recipe as JSON without its data; strings that `names` has (paths of checkpoints) go by their name there."""
+    described = {key: value for key, value in describe(recipe).items() if key != "data"}
+    renamed: dict[str, Any] = _renamed(described, names)
+    return renamed
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _renamed(item, names) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item, names) for item in value]
+    return names.get(value, value) if isinstance(value, str) else value
+
+
+def is_recipe(old: Any, new: Any, names: Mapping[str, str]) -> bool:
+    """Whether a description is of this recipe (or part of one).
+
+    A field that was added to a dataclass since may be absent from the description where the recipe leaves it at its
+    default, for that is what the run had; a changed default does not match, for the description says the old one.
+    """
+    if is_dataclass(new) and not isinstance(new, type):
+        if not isinstance(old, dict) or old.get("kind") != type(new).__name__:
+            return False
+        known = {field.name: field for field in fields(new)}
+        return old.keys() <= known.keys() | {"kind"} and all(
+            is_recipe(old[name], getattr(new, name), names) if name in old else _is_default(field, getattr(new, name))
+            for name, field in known.items()
+        )
+    if isinstance(new, Mapping):
+        keys = {str(key): item for key, item in new.items()}
+        return (
+            isinstance(old, dict)
+            and old.keys() == keys.keys()
+            and all(is_recipe(old[key], item, names) for key, item in keys.items())
+        )
+    if isinstance(new, list | tuple):
+        return (
+            isinstance(old, list)
+            and len(old) == len(new)
+            and all(is_recipe(a, b, names) for a, b in zip(old, new, strict=True))
+        )
+    return bool(old == _renamed(describe(new), names))
+
+
+def _is_default(field: Field[Any], value: Any) -> bool:
+    if field.default is not MISSING:
+        return bool(value == field.default)
+    return field.default_factory is not MISSING and bool(value == field.default_factory())
+
+
+def missing_file(recipe: Recipe, made: frozenset[str] = frozenset()) -> str | None:
+    """Why a recipe cannot be run here: data or weights that are not there; None if all is.
+
+    Args:
+        made: Paths that another run of the table makes.
+    """
+    for where, file in _files(recipe, ""):
+        if str(file) in made or Path(file).expanduser().exists():
+            continue
+        if where.startswith("data"):
+            return f"no data: {file} is not there (loaders.prepare makes it)"
+        return f"no weights: {file} ({where}) is not there"
+    return None
+
+
+def _files(value: Any, where: str) -> Iterator[tuple[str, str | Path]]:
+    """Every file or folder that a recipe names, with the field that names it."""
+    name = where.rpartition(".")[2]
+    if isinstance(value, Path) or (
+        isinstance(value, str) and (name in _FILE_FIELDS or value.endswith(_WEIGHT_FILES)) and value
+    ):
+        yield where, value
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from _files(getattr(value, field.name), f"{where}.{field.name}" if where else field.name)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _files(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _files(item, f"{where}.{index}")

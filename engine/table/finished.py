@@ -1,0 +1,150 @@
+"""The small file a finished run leaves, so that its table can be made again without the run folder.
+
+format, version      "hmtl finished run", 1
+key                  fingerprint of recipe and data; the run's folder is named after it
+name, command        what was run
+recipe, data         the recipe as resolved; what the data is known by (see `engine.table.fingerprint`)
+data_as_named        where the recipe found its data, for machines that do not have it
+seed, seconds, ...   what the run cost
+last, best           the figures of both checkpoints: epoch, then split to task/metric to value
+environment          of the run's last start: machine, versions, commit, date
+pictures             split to checkpoint to task: every answer, packed; and `samples`, a fingerprint of their ids
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.files import whole
+from engine.results import Run, as_mapping, as_number, read_run
+from engine.table import statistic
+from engine.table.fingerprint import fingerprint
+
+FORMAT, VERSION = "hmtl finished run", 1
+_COST = ("epochs", "steps", "seconds", "pictures_through_encoder", "parameters", "views", "select_on", "counts")
+_METRIC_TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finished:
+    """A finished run."""
+
+    path: Path
+    """Its small file."""
+    content: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        return str(self.content["key"])
+
+    def figure(self, at: str, split: str, metric: str) -> float | None:
+        """A metric of the checkpoint "last" or "best"."""
+        return as_number(as_mapping(as_mapping(self.content.get(at)).get(split)).get(metric))
+
+    def epoch(self, at: str) -> float | None:
+        return as_number(as_mapping(self.content.get(at)).get("epoch"))
+
+    @property
+    def seconds(self) -> float | None:
+        return as_number(self.content.get("seconds"))
+
+    @property
+    def pictures_through_encoder(self) -> float | None:
+        return as_number(self.content.get("pictures_through_encoder"))
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        return as_mapping(self.content.get("environment"))
+
+    def answers(self, at: str, split: str, metric: str) -> tuple[statistic.Pictures, str] | str:
+        """The pictures a metric can be resampled over and the fingerprint of their ids, or why it cannot.
+
+        Answers whose own figure is not the one that the run reported are refused: they are of another definition.
+        """
+        kept = as_mapping(as_mapping(as_mapping(self.content.get("pictures")).get(split)).get(at))
+        task, _, name = metric.rpartition("/")
+        if task not in kept:
+            return f"no answers of {task} on {split} are kept, picture by picture"
+        pictures = statistic.unpack(kept[task])
+        own = pictures.figure(name, np.ones((1, pictures.count), np.float32))
+        if own is None:
+            return f"{name} cannot be computed from single pictures"
+        reported = self.figure(at, split, metric)
+        if reported is None or not abs(own[0] - reported) <= _METRIC_TOLERANCE * max(abs(reported), 1e-6):
+            return f"the kept pictures give {metric} {own[0]:.4g}, the run reported {reported}"
+        return pictures, str(kept["samples"])
+
+
+def record(folder: Path, identity: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:
+    """What the small file of a finished run holds.
+
+    Args:
+        folder: The run's folder.
+        identity: key, recipe, data and data_as_named.
+        splits: Splits whose answers are kept, picture by picture.
+
+    Raises:
+        ValueError: The folder is not of a finished run.
+    """
+    run = read_run(folder, where="table")
+    if not run.finished:
+        raise ValueError(f"table: run (={folder}) must have ended; go on with it by --resume")
+    environment = dict(run.starts[-1]) if run.starts else {}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": run.name,
+        "command": environment.pop("command", None),
+        **identity,
+        "seed": run.recipe.get("seed"),
+        **{name: run.result[name] for name in _COST if name in run.result},
+        **{at: as_mapping(run.result.get(at)) for at in ("last", "best")},
+        "environment": environment,
+        "pictures": {split: kept for split in splits if (kept := _answers(run, split))},
+    }
+
+
+def _answers(run: Run, split: str) -> dict[str, Any]:
+    """Checkpoint to task to packed answers; what cannot be read or packed is left out, and has no interval then."""
+    found: dict[str, Any] = {}
+    for at in ("last", "best"):
+        try:
+            with np.load(run.path / "predictions" / f"{split}-{at}.npz", allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            continue
+        tasks = dict.fromkeys(name.rpartition(".")[0] for name in arrays if "." in name)
+        packed = {task: kept.pack() for task in tasks if (kept := statistic.from_arrays(arrays, task)) is not None}
+        found[at] = packed | {"samples": fingerprint(arrays["sample"].tolist())}
+    return found
+
+
+def write(content: Mapping[str, Any], path: Path) -> Finished:
+    """Writes a small file, whole or not at all; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return Finished(path, content)
+
+
+def read_all(folder: Path) -> tuple[list[Finished], list[str]]:
+    """All small files in a folder and below it, and sentences on those that cannot be used."""
+    found, notes = [], []
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            notes.append(f"{path} cannot be read ({error}); its run counts as not done")
+            continue
+        if isinstance(content, dict) and content.get("format") == FORMAT and content.get("version") == VERSION:
+            found.append(Finished(path, content))
+        else:
+            notes.append(f"{path} is no finished run of version {VERSION}; left out")
+    return found, notes

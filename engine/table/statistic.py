@@ -1,0 +1,150 @@
+"""What is kept of a run's predictions, picture by picture, and the figures that can be computed from it again.
+
+A figure of a resample of the pictures is the figure of weighted pictures: a picture that was drawn twice weighs 2. The
+functions here compute a figure for many such weightings at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+Weights = Float[np.ndarray, "r n"]
+"""How often each of n pictures counts, in each of r weightings."""
+
+
+class Pictures(Protocol):
+    """One task's answers on one split."""
+
+    @property
+    def count(self) -> int:
+        """Pictures, with or without a label."""
+        ...
+
+    def figure(self, metric: str, weights: Weights) -> Float64[np.ndarray, " r"] | None:
+        """A metric under each weighting, NaN where no picture with a label is drawn; None if it cannot be computed."""
+        ...
+
+    def pack(self) -> dict[str, Any]:
+        """As JSON; see `unpack`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassAnswers:
+    """Class by class: what each picture is and what it was taken for."""
+
+    target: Int64[np.ndarray, " n"]
+    """-1 where the label is missing."""
+    prediction: Int64[np.ndarray, " n"]
+    classes: int
+
+    @property
+    def count(self) -> int:
+        return len(self.target)
+
+    def figure(self, metric: str, weights: Weights) -> Float64[np.ndarray, " r"] | None:
+        """Accuracy, error rate, macro-F1 or mean recall, the last two as `engine.metrics` defines them."""
+        labelled = self.target >= 0
+        if metric in ("accuracy", "error_rate"):
+            right = (self.prediction == self.target) & labelled
+            share = _ratio(weights @ right.astype(weights.dtype), weights @ labelled.astype(weights.dtype))
+            return share if metric == "accuracy" else 1 - share
+        if metric in ("macro_f1", "mean_recall"):
+            return self._over_classes(metric, weights)
+        return None
+
+    def _over_classes(self, metric: str, weights: Weights) -> Float64[np.ndarray, " r"]:
+        kinds = np.arange(self.classes)
+        is_one = (self.target[:, None] == kinds).astype(weights.dtype)  # n, k
+        taken = ((self.prediction[:, None] == kinds) & (self.target >= 0)[:, None]).astype(weights.dtype)
+        hits, support, taken_for = (weights @ table for table in (is_one * taken, is_one, taken))  # r, k each
+        occurs = support + taken_for > 0
+        each = _ratio(2 * hits, support + taken_for) if metric == "macro_f1" else _ratio(hits, np.maximum(support, 1))
+        return _ratio(np.where(occurs, each, 0).sum(axis=1), occurs.sum(axis=1))
+
+    def pack(self) -> dict[str, Any]:
+        return {
+            "kind": "classes",
+            "classes": self.classes,
+            "target": _text(self.target.astype(np.int16)),
+            "prediction": _text(self.prediction.astype(np.int16)),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Errors:
+    """A metric that is a mean over pictures: its value of each."""
+
+    values: Mapping[str, Float64[np.ndarray, " n"]]
+    """Metric to its value of each picture, NaN where the label is missing."""
+
+    @property
+    def count(self) -> int:
+        return len(next(iter(self.values.values())))
+
+    def figure(self, metric: str, weights: Weights) -> Float64[np.ndarray, " r"] | None:
+        """The weighted mean."""
+        if metric not in self.values:
+            return None
+        values = self.values[metric]
+        known = np.isfinite(values)
+        total = weights @ np.where(known, values, 0).astype(weights.dtype)
+        return _ratio(total, weights @ known.astype(weights.dtype))
+
+    def pack(self) -> dict[str, Any]:
+        """Values as float16: three digits, of which a mean over pictures loses nothing that matters."""
+        return {"kind": "errors", "values": {key: _text(v.astype(np.float16)) for key, v in self.values.items()}}
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray], task: str) -> Pictures | None:
+    """A task's answers from the arrays of a run's predictions; None where they are of no kind known here.
+
+    Scores of classes are `<task>.probability` "n k" (or "n" of the second of two classes) beside `<task>.target` "n";
+    errors are `<task>.error` "n" or "n a", over whose angles (those that are known) a picture's error is the mean.
+    """
+    target, probability = arrays.get(f"{task}.target"), arrays.get(f"{task}.probability")
+    if target is not None and probability is not None and target.ndim == 1 and np.issubdtype(target.dtype, np.integer):
+        if probability.ndim == 2 and probability.shape[1] > 1:
+            return ClassAnswers(target.astype(np.int64), probability.argmax(axis=1), probability.shape[1])
+        if probability.size == target.size:
+            return ClassAnswers(target.astype(np.int64), (probability.reshape(-1) >= 0.5).astype(np.int64), 2)
+    error = arrays.get(f"{task}.error")
+    if error is not None and error.ndim in (1, 2):
+        return Errors({"mae": _mean_known(np.abs(error.astype(np.float64)).reshape(len(error), -1))})
+    return None
+
+
+def unpack(packed: Mapping[str, Any]) -> Pictures:
+    """Inverse of `Pictures.pack`."""
+    if packed["kind"] == "classes":
+        target, prediction = (_array(packed[key], np.int16).astype(np.int64) for key in ("target", "prediction"))
+        return ClassAnswers(target, prediction, int(packed["classes"]))
+    return Errors({key: _array(text, np.float16).astype(np.float64) for key, text in packed["values"].items()})
+
+
+def _mean_known(values: Float64[np.ndarray, "n a"]) -> Float64[np.ndarray, " n"]:
+    known = np.isfinite(values)
+    return _ratio(np.where(known, values, 0).sum(axis=1), known.sum(axis=1))
+
+
+def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """Quotient in double precision, NaN where the divisor is 0."""
+    quotient: np.ndarray = np.full(np.shape(over), np.nan)
+    np.divide(over, under, out=quotient, where=np.asarray(under) > 0)
+    return quotient
+
+
+def _text(array: np.ndarray) -> str:
+    little = array.astype(array.dtype.newbyteorder("<"))
+    return base64.b64encode(zlib.compress(little.tobytes(), 9)).decode("ascii")
+
+
+def _array(text: str, dtype: type[np.generic]) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.dtype(dtype).newbyteorder("<"))
