@@ -10,6 +10,7 @@ _LABEL = {
     "lr": "learning rate",
     "mae": "mean absolute error",
     "cross_entropy": "cross-entropy",
+    "calibration_error": "expected calibration error",
 }
 
 
@@ -20,8 +21,8 @@ def label_of(metric: str) -> str:
 
 
 def is_percent(metric: str) -> bool:
-    """Whether a metric is a share, 0..1, that people read in percent: accuracies, recalls, F1 and error rates."""
-    return metric.rpartition("/")[2].endswith(("accuracy", "recall", "f1", "error_rate"))
+    """Whether a metric is a share, 0..1, that people read in percent: accuracies, recalls, F1, error rates, ECE."""
+    return metric.rpartition("/")[2].endswith(("accuracy", "recall", "f1", "error_rate", "calibration_error"))
 
 
 def format_value(metric: str, value: float | None, *, decimals: int = 2, unit: bool = True) -> str:
