@@ -113,7 +113,7 @@ def rows(importer: Importer, scratch: Path, batch: int) -> Iterator[tuple[str, E
     files = [str(scanned.records[sample].picture) for sample in train]
     prepare(importer, scratch / "packed", Form())
     yield "Packed", ours(Packed(scratch / "packed"), batch)
-    yield "Packed, resident", ours(Packed(scratch / "packed", resident=True), batch)
+    yield "Packed, resident", ours(Packed(scratch / "packed", tier="resident"), batch)
     yield "Folder", ours(Folder(importer), batch)
     yield BASELINE, torchvision(files, batch)
     if importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.dali"):

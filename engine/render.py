@@ -29,6 +29,33 @@ class Rendered:
     """View with hidden cells to the same pictures before anything was hidden."""
 
 
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One draw of geometry, colour, blur and noise at one size: what a source that augments is given."""
+
+    augment: Augment
+    seed: int
+    stream: str
+    size: int
+
+    @property
+    def blurs(self) -> bool:
+        return self.augment.blurs
+
+    def __call__(self, epoch: int, sample: Tensor, mean: Tensor, store: tuple[int, int]) -> Tables:
+        """The tables of each sample; see `loaders.base.Draw`."""
+        return kernels.draw(
+            self.augment,
+            seed=self.seed,
+            epoch=epoch,
+            sample=sample,
+            mean=mean,
+            store=store,
+            size=self.size,
+            stream=self.stream,
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renderer:
     """Draws and renders a recipe's views; a pure function of (seed, epoch, sample)."""
@@ -46,27 +73,41 @@ class Renderer:
 
     def training(self, batch: Batch, *, epoch: int, step: int) -> Rendered:
         """The augmented views of a training batch; `step` within the epoch only picks the size of multi-size views."""
-        store = (batch.store.shape[1], batch.store.shape[2])
         sizes = {
             name: size_at(view, self.image_size, name=name, seed=self.seed, epoch=epoch, step=step)
             for name, view in self.views.items()
         }
-        drawn: dict[tuple[str, int], Tables] = {}
-        for name, view in self.views.items():
-            key = (table_stream(name, view), sizes[name])
-            if key not in drawn:
-                drawn[key] = kernels.draw(
-                    self.augment,
-                    seed=self.seed,
-                    epoch=epoch,
-                    sample=batch.sample,
-                    mean=batch.mean,
-                    store=store,
-                    size=sizes[name],
-                    stream=key[0],
-                )
-        tables = {name: drawn[table_stream(name, view), sizes[name]] for name, view in self.views.items()}
+        drawings = {name: self._drawing(table_stream(name, view), sizes[name]) for name, view in self.views.items()}
+        if batch.drawn is None:
+            drawn = {
+                each: each(epoch, batch.sample, batch.mean, stored(batch)) for each in dict.fromkeys(drawings.values())
+            }
+        else:
+            drawn = {self.shared(): batch.drawn.tables}
+        tables = {name: drawn[drawing] for name, drawing in drawings.items()}
         return self._render(batch, self.views, tables, sizes, epoch, self.augment)
+
+    def shared(self) -> Drawing:
+        """The one draw that all views share, for a source that augments by itself: it gives one face a sample.
+
+        Raises:
+            ValueError: The views ask for several draws.
+        """
+        asked = {
+            self._drawing(table_stream(name, view), size): name
+            for name, view in self.views.items()
+            for size in view.size or (self.image_size,)
+        }
+        if len(asked) > 1:
+            draws = ", ".join(f"{name!r} at {drawing.size} px" for drawing, name in asked.items())
+            raise ValueError(
+                f"Recipe: data.augment (='loader') gives one augmented face a sample, and the views ask for {draws}; "
+                "set data.augment='kernel', or let all views have one size and none be fresh"
+            )
+        return next(iter(asked))
+
+    def _drawing(self, stream: str, size: int) -> Drawing:
+        return Drawing(self.augment, self.seed, stream, size)
 
     def evaluation(self, batch: Batch, names: tuple[str, ...] = ()) -> Rendered:
         """The centre crop under the name `EVALUATION`, and beside it the named views made from that same crop.
@@ -95,14 +136,13 @@ class Renderer:
         sizes: Mapping[str, int],
         epoch: int,
     ) -> dict[str, Cells]:
-        store = (batch.store.shape[1], batch.store.shape[2])
         return {
             name: view.cells(
                 batch.sample,
                 seed=self.seed,
                 epoch=epoch,
                 stream=cell_stream(name, view),
-                frame=Frame(tables[name].where, sizes[name], store),
+                frame=Frame(tables[name].where, sizes[name], stored(batch)),
             )
             for name, view in views.items()
         }
@@ -155,7 +195,7 @@ class Renderer:
         ]
         turns = [cells[name].turn if name in cells else None for name in names]
         still = torch.zeros_like(identity, dtype=torch.uint8)
-        chosen = [tables[name] for name in names]
+        chosen = [_left_to_do(batch, tables[name], size) for name in names]
         out = kernels.render_views(
             batch.store,
             batch.row,
@@ -166,13 +206,27 @@ class Renderer:
             mean=self.mean,
             std=self.std,
             dtype=self.dtype,
-            blur=torch.stack([t.blur for t in chosen]) if augment.blurs else None,
+            blur=torch.stack([t.blur for t in chosen]) if augment.blurs and batch.drawn is None else None,
             noise=torch.stack([t.noise for t in chosen]) if augment.adds_noise else None,
             key=torch.stack([t.key for t in chosen]) if augment.adds_noise else None,
             turn=torch.stack([still if t is None else t for t in turns]) if any(t is not None for t in turns) else None,
             cut=torch.stack([t.cut for t in chosen]) if augment.cuts else None,
         )
         return dict(zip(names, out, strict=True))
+
+
+def stored(batch: Batch) -> tuple[int, int]:
+    """(height, width) of the faces that `where` leads to."""
+    return (batch.store.shape[1], batch.store.shape[2]) if batch.drawn is None else batch.drawn.store
+
+
+def _left_to_do(batch: Batch, tables: Tables, size: int) -> Tables:
+    """What a view's tables still ask for: all of them, or noise and cut-out alone where the source has augmented."""
+    if batch.drawn is None:
+        return tables
+    assert batch.store.shape[1:3] == (size, size)
+    same = kernels.centre(1.0, store=(size, size), size=size, batch=len(batch.row), device=batch.row.device)
+    return replace(tables, where=same.where, colour=same.colour, blur=same.blur)
 
 
 def _groups(

@@ -2,18 +2,24 @@
 
 A `Source` is plain data (a frozen dataclass naming files) until it is opened for one split; the `Loader` it opens
 delivers `Batch`es of stored-size uint8 faces on the device, with the sample ids that key their labels and their
-randomness. Augmentation happens later, in the kernel, so every source gives the same views for the same bytes.
+randomness. Augmentation happens later, in the kernel, so every source gives the same views for the same bytes; a source
+that augments while it decodes is handed the same draws.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
+
+from kernels import Tables
+
+By = Literal["kernel", "loader"]
+"""Who augments: `render_views`, or the source itself, ahead of the step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,16 @@ Label = Classes | Numbers
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a source has done to the faces of a batch already."""
+
+    tables: Tables
+    """Their `where`, `colour` and `blur` are in the faces; noise and cut-out are left to the kernel."""
+    store: tuple[int, int]
+    """(height, width) of the stored faces, which `tables.where` leads to."""
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Faces of one batch, as stored, on the device."""
 
@@ -48,6 +64,8 @@ class Batch:
     """Mean colour of the stored face on 0..255: contrast turns about it."""
     target: Mapping[str, Tensor]
     """Label name to its targets, first axis b; -1 or NaN where missing and in padding."""
+    drawn: Drawn | None = None
+    """Set where the source has augmented: `store` then holds finished RGB faces of the draw's size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +91,39 @@ class Sampler(Protocol):
         ...
 
 
+class Draw(Protocol):
+    """How faces are augmented: what the engine hands to a source that augments while it decodes."""
+
+    @property
+    def size(self) -> int:
+        """Side of an augmented face in pixels."""
+        ...
+
+    @property
+    def blurs(self) -> bool:
+        """Whether any face is blurred."""
+        ...
+
+    def __call__(
+        self, epoch: int, sample: Int64[Tensor, " b"], mean: Float32[Tensor, "b 3"], store: tuple[int, int]
+    ) -> Tables:
+        """The tables of each sample, a pure function of (epoch, sample), on the device of `sample`.
+
+        Args:
+            epoch: Of the loader.
+            sample: Sample ids.
+            mean: Mean colour of the stored faces on 0..255.
+            store: (height, width) of a stored face.
+        """
+        ...
+
+
 class Loader(Protocol):
     """One opened split. Close it, or use `contextlib.closing`."""
 
     split: Split
+    note: str
+    """What the source chose by itself, and why, in one line for people; empty where there was nothing to choose."""
 
     def __len__(self) -> int:
         """Batches an epoch on this rank."""
@@ -103,7 +150,7 @@ class Source(Protocol):
         rank: int = 0,
         world: int = 1,
         sampler: Sampler | None = None,
-        draw: Any = None,
+        draw: Draw | None = None,
     ) -> Loader:
         """Open one split.
 
@@ -111,9 +158,16 @@ class Source(Protocol):
         one (evaluation) samples come in manifest order, each exactly once, and the last batch is padded with sample
         -1. Rank r of `world` gets every world-th sample of the order, starting at r.
 
-        `draw` is reserved for sources that augment while they decode; a source that cannot refuses it.
+        With a `draw` (training only) the source augments the faces itself and each batch says so by `drawn`; a source
+        that does not refuses it.
 
         Raises:
             ValueError: The data is missing, damaged or has no such split; says what to run.
         """
         ...
+
+
+def augments(source: Source) -> bool:
+    """Whether a source was told to augment by itself (`augment="loader"`), and so is to be opened with a `draw`."""
+    by: By = getattr(source, "augment", "kernel")
+    return by == "loader"

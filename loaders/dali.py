@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 import torch.utils.dlpack
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
-from loaders.base import Loader, Sampler
+from loaders import dali_drawing
+from loaders.base import By, Draw, Loader, Sampler, Split
 from loaders.encoded import Encoded, look
 from loaders.extras import require
 from loaders.importers import Importer, pictures_in
-from loaders.opened import Streamed, refuse_draw
+from loaders.opened import Streamed, check_draw
 from loaders.order import Order
 from loaders.pictures import Colour, Fit, Form, UnreadableError, decode
 from loaders.reading import cores
@@ -46,6 +48,8 @@ class DALI:
         colour: "gray", "rgb", or "auto": gray if every picture is gray.
         threads: Threads that decode on the CPU, and prepare what the GPU decodes; None takes one a core.
         hardware: Share, 0 to 1, of the JPEG files that go to the GPU's own JPEG decoder where it has one.
+        augment: "loader" augments faces with DALI's own operators where they are decoded, ahead of the step: a face is
+            that of "kernel" to within half a gray level, by which it is rounded between the two passes.
     """
 
     source: str | Path | Importer
@@ -54,6 +58,7 @@ class DALI:
     colour: Colour = "auto"
     threads: int | None = None
     hardware: float = 0.65
+    augment: By = "kernel"
 
     def open(
         self,
@@ -65,15 +70,16 @@ class DALI:
         rank: int = 0,
         world: int = 1,
         sampler: Sampler | None = None,
-        draw: Any = None,
+        draw: Draw | None = None,
     ) -> Loader:
         """Open one split; see `loaders.base.Source`.
 
         Raises:
             ValueError: DALI is not installed, the source is missing, has no readable picture or no such split, an
-                option is out of range, or `draw` is given. While batches are read: a picture has changed since.
+                option is out of range, or `draw` is given where it must not be. While batches are read: a picture has
+                changed since.
         """
-        refuse_draw("DALI", draw)
+        check_draw("DALI", self.augment, draw, sampler)
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"DALI: threads (={self.threads}) must be at least 1; leave it out for one a core")
         if not 0 <= self.hardware <= 1:
@@ -87,31 +93,58 @@ class DALI:
         part = scanned.manifest.part(split, scanned.shape, where)
         order = Order(part, batch_size, seed, rank, world, sampler)
         pictures = [look(scanned.records[sample], form) for sample in part.sample.tolist()]
+        mean = scanned.manifest.mean[part.sample]
+        drawing = None if draw is None else _Drawing(draw, part, mean)
         decoders = _Decoders(
-            package, pictures, form, scanned.shape, batch_size, torch.device(device), self.threads, self.hardware
+            package,
+            pictures,
+            form,
+            scanned.shape,
+            batch_size,
+            torch.device(device),
+            self.threads,
+            self.hardware,
+            drawing,
         )
-        return Streamed(order, decoders.stream, scanned.manifest.mean[part.sample], device)
+        return Streamed(order, decoders.stream, mean, device, draw=draw)
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """Draws for a pipeline, in the thread that feeds it."""
+
+    draw: Draw
+    split: Split
+    mean: Float32[Tensor, "n 3"]
+
+    def tables(self, epoch: int, positions: list[int]) -> tuple[NDArray[np.float32], ...]:
+        place = torch.tensor(positions)
+        drawn = self.draw(epoch, self.split.sample[place], self.mean[place], self.split.shape[:2])
+        return dali_drawing.tables_for(drawn, self.split.shape[2], blurs=self.draw.blurs)
 
 
 class _Feed:
     """What a DALI pipeline asks for its next batch; an error ends its epoch and is raised after the batches before."""
 
-    def __init__(self, package: Any, pictures: list[Encoded], form: Form) -> None:
+    def __init__(self, package: Any, pictures: list[Encoded], form: Form, drawing: _Drawing | None) -> None:
         self._tensors = package.tensors
         self._pictures = pictures
         self._form = form
+        self._drawing = drawing
+        self._epoch = 0
         self._plan: Iterator[list[int]] = iter(())
         self.fed: deque[list[int]] = deque()
         """Positions of the batches inside DALI."""
         self.error: ValueError | None = None
 
-    def start(self, plan: Int64[Tensor, "k b"]) -> None:
+    def start(self, epoch: int, plan: Int64[Tensor, "k b"]) -> None:
+        self._epoch = epoch
         self._plan = iter(plan.tolist())
         self.fed.clear()
         self.error = None
 
     def __call__(self) -> tuple[Any, ...]:
-        """Encoded pictures, and where they are resized (top, left) and (bottom, right) of what is shown of each."""
+        """Encoded pictures; (top, left) and (bottom, right) of what is shown where they are resized; drawn tables."""
         positions = next(self._plan)
         chosen = [self._pictures[position] for position in positions]
         try:
@@ -121,12 +154,13 @@ class _Feed:
             self.error = error
             raise StopIteration from error
         self.fed.append(positions)
+        drawn = () if self._drawing is None else self._drawing.tables(self._epoch, positions)
         if self._form.size is None:
-            return (data,)
+            return data, *drawn
         # A finished face has the wanted size already: all of it is shown.
         side = float(self._form.size)
         shown = np.array([picture.shown or (0.0, 0.0, side, side) for picture in chosen], np.float32)
-        return data, np.ascontiguousarray(shown[:, 1::-1]), np.ascontiguousarray(shown[:, :1:-1])
+        return data, np.ascontiguousarray(shown[:, 1::-1]), np.ascontiguousarray(shown[:, :1:-1]), *drawn
 
 
 class _Decoders:
@@ -142,9 +176,10 @@ class _Decoders:
         device: torch.device,
         threads: int | None,
         hardware: float,
+        drawing: _Drawing | None,
     ) -> None:
         self._package, self._pictures, self._form, self._shape = package, pictures, form, shape
-        self._batch_size, self._hardware = batch_size, hardware
+        self._batch_size, self._hardware, self._drawing = batch_size, hardware, drawing
         self._threads = cores() if threads is None else threads
         self._gpu: int | None = None
         if device.type == "cuda":
@@ -152,42 +187,44 @@ class _Decoders:
         self._idle: list[tuple[Any, _Feed]] = []
         self._loans = _Loans()
 
-    def stream(self, plan: Int64[Tensor, "k b"]) -> Generator[UInt8[Tensor, "b h w c"], None, None]:
-        """Faces of each batch, on the GPU where the pipeline decodes there.
+    def stream(self, epoch: int, plan: Int64[Tensor, "k b"]) -> Generator[UInt8[Tensor, "b h w c"], None, None]:
+        """Faces of each batch, on the GPU where the pipeline decodes there; augmented where something is drawn.
 
         Raises:
             ValueError: A picture has changed since the split was opened.
         """
         pipeline, feed = self._idle.pop() if self._idle else self._build()
-        feed.start(plan)
+        feed.start(epoch, plan)
         pipeline.schedule_run()
         while True:
             try:
-                (decoded,) = pipeline.share_outputs()
+                faces, sizes = pipeline.share_outputs()
             except StopIteration:
                 break
             except RuntimeError as error:
                 raise self._damaged(feed.fed[0], error) from error
             positions = feed.fed.popleft()
-            faces = self._taken(decoded, positions)
+            self._check_sizes(sizes, positions)
+            taken = self._taken(faces)
             pipeline.release_outputs()
             pipeline.schedule_run()
-            yield faces
+            yield taken
         if feed.error is not None:
             raise feed.error
         # Only a pipeline that ran to its end can begin again.
         pipeline.reset()
         self._idle.append((pipeline, feed))
 
-    def _taken(self, decoded: Any, positions: list[int]) -> Tensor:
-        height, width, channels = self._shape
-        if not decoded.is_dense_tensor() or tuple(decoded.shape()[0]) != (height, width, channels):
-            sizes = [tuple(shape) for shape in decoded.shape()]
-            place = next(i for i, size in enumerate(sizes) if size != (height, width, channels))
+    def _check_sizes(self, sizes: Any, positions: list[int]) -> None:
+        """Refuse a picture of another size than when the split was opened; a drawn face would not show it."""
+        wrong = np.flatnonzero((sizes.as_array() != self._shape).any(1))
+        if len(wrong) > 0:
             raise ValueError(
-                f"dali: {self._pictures[positions[place]].record.path} must stay as it was when it was opened; "
+                f"dali: {self._pictures[positions[int(wrong[0])]].record.path} must stay as it was when it was opened; "
                 "it changed, open it again"
             )
+
+    def _taken(self, decoded: Any) -> Tensor:
         owner = decoded.as_tensor()
         faces: Tensor = torch.utils.dlpack.from_dlpack(owner)
         if faces.is_cuda:
@@ -211,7 +248,7 @@ class _Decoders:
 
     def _build(self) -> tuple[Any, _Feed]:
         fn, types = self._package.fn, self._package.types
-        feed = _Feed(self._package, self._pictures, self._form)
+        feed = _Feed(self._package, self._pictures, self._form, self._drawing)
         on_gpu = self._gpu is not None
         pipeline = self._package.Pipeline(
             batch_size=self._batch_size,
@@ -221,8 +258,11 @@ class _Decoders:
             exec_dynamic=True,  # its outputs are the consumer's for as long as it keeps them
         )
         with pipeline:
-            kinds = [types.UINT8] if self._form.size is None else [types.UINT8, types.FLOAT, types.FLOAT]
-            data, *corners = fn.external_source(source=feed, num_outputs=len(kinds), dtype=kinds, ndim=[1] * len(kinds))
+            ndim = [1] if self._form.size is None else [1, 1, 1]
+            drawn = [] if self._drawing is None else dali_drawing.dimensions(blurs=self._drawing.draw.blurs)
+            ndim += drawn
+            kinds = [types.UINT8] + [types.FLOAT] * (len(ndim) - 1)
+            data, *tables = fn.external_source(source=feed, num_outputs=len(ndim), dtype=kinds, ndim=ndim)
             # The CPU's decoder always interpolates chroma; the GPU's must be told to do the same.
             mixed = {"hw_decoder_load": self._hardware, "jpeg_fancy_upsampling": True} if on_gpu else {}
             # Gray of a colour JPEG is not its luma: that was not clipped to the range of colours.
@@ -239,12 +279,18 @@ class _Decoders:
                 faces = fn.resize(
                     faces,
                     size=[self._form.size, self._form.size],
-                    roi_start=corners[0],
-                    roi_end=corners[1],
+                    roi_start=tables[0],
+                    roi_end=tables[1],
                     interp_type=types.INTERP_LANCZOS3,
                     antialias=True,
                 )
-            pipeline.set_outputs(faces)
+            sizes = faces.shape()
+            if self._drawing is not None:
+                draw = self._drawing.draw
+                faces = dali_drawing.augmented(
+                    self._package, faces, tables[-len(drawn) :], size=draw.size, blurs=draw.blurs
+                )
+            pipeline.set_outputs(faces, sizes)
         pipeline.build()
         return pipeline, feed
 

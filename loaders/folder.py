@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loaders.base import Loader, Sampler
-from loaders.importers import ClassFolders, Importer, Record
+from loaders.base import Draw, Loader, Sampler
+from loaders.importers import Importer, Record, pictures_in
 from loaders.opened import Streamed, batch_by_batch, refuse_draw
 from loaders.order import Order
 from loaders.pictures import Colour, Fit, Form, UnreadableError, as_channels, decode
@@ -26,7 +26,7 @@ class Folder:
     settings. To know them, opening decodes every picture once; pictures that cannot be read are left out, as there.
 
     Attributes:
-        source: A folder of class folders, or an importer whose records are picture files.
+        source: A folder with a `manifest.csv` or of class folders, or an importer whose records are picture files.
         size: Side of the square face; None keeps pictures as they are, which then must share one size.
         fit: What happens to pictures that are not square: "crop" (centre square) or "stretch".
         colour: "gray", "rgb", or "auto": gray if every picture is gray.
@@ -47,7 +47,7 @@ class Folder:
         rank: int = 0,
         world: int = 1,
         sampler: Sampler | None = None,
-        draw: Any = None,
+        draw: Draw | None = None,
     ) -> Loader:
         """Open one split; see `loaders.base.Source`.
 
@@ -58,7 +58,7 @@ class Folder:
         refuse_draw("Folder", draw)
         form = Form(self.size, self.fit, self.colour)
         source = self.source
-        importer = ClassFolders(Path(source)) if isinstance(source, str | Path) else source
+        importer = pictures_in(source) if isinstance(source, str | Path) else source
         where = f"folder {importer.source}"
         scanned = scan(importer, form, where)
         records, shape = scanned.records, scanned.shape

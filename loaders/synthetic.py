@@ -22,12 +22,11 @@ How hard it is, on 1,000 unseen faces of the test split after 6,000 of the train
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from loaders.base import Classes, Label, Loader, Numbers, Sampler, Split
+from loaders.base import Classes, Draw, Label, Loader, Numbers, Sampler, Split
 from loaders.drawing import EXPRESSIONS, SMALLEST, draw_faces
 from loaders.opened import Resident, refuse_draw
 from loaders.order import Order
@@ -87,7 +86,7 @@ class Synthetic:
         rank: int = 0,
         world: int = 1,
         sampler: Sampler | None = None,
-        draw: Any = None,
+        draw: Draw | None = None,
     ) -> Loader:
         """Draw one split and open it; see `loaders.base.Source`. `seed` keys its order, not its faces."""
         refuse_draw("Synthetic", draw)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from loaders.base import Loader, Sampler
+from loaders.augmented import augmented
+from loaders.base import By, Draw, Loader, Sampler
 from loaders.beton.decoding import Decoder
 from loaders.beton.package import worker_count
 from loaders.beton.store import BetonStore, open_betons
-from loaders.opened import Streamed, batch_by_batch, refuse_draw
+from loaders.opened import Streamed, batch_by_batch, check_draw
 from loaders.order import Order
 
 
@@ -29,10 +29,13 @@ class FFCV:
         path: Folder of the store.
         workers: Threads that decode, never more than numba has (NUMBA_NUM_THREADS); None takes one a core for JPEG, and
             one alone for exact pixels: those are only copied, and waiting for a second thread costs more than it does.
+        augment: "loader" augments faces behind the decoder, in the thread that reads ahead, with the kernel of the CPU:
+            a face is that of "kernel" to within half a gray level, by which it is rounded between the two passes.
     """
 
     path: str | Path
     workers: int | None = None
+    augment: By = "kernel"
 
     def open(
         self,
@@ -44,20 +47,23 @@ class FFCV:
         rank: int = 0,
         world: int = 1,
         sampler: Sampler | None = None,
-        draw: Any = None,
+        draw: Draw | None = None,
     ) -> Loader:
         """Open one split; see `loaders.base.Source`.
 
         Raises:
-            ValueError: FFCV is not installed, the store is missing, damaged or has no such split, or `draw` is given.
-                While batches are read: the file was cut.
+            ValueError: FFCV is not installed, the store is missing, damaged or has no such split, or `draw` is given
+                where it must not be. While batches are read: the file was cut.
         """
-        refuse_draw("FFCV", draw)
+        check_draw("FFCV", self.augment, draw, sampler)
         store = open_betons(self.path)
         workers = worker_count(self.workers, jpeg=store.source["jpeg"] is not None)
         order = _order(store, split, batch_size, seed, rank, world, sampler)
         decoder = Decoder(store.file(split), store.shape, workers)
-        return Streamed(order, batch_by_batch(decoder), store.manifest.mean[order.split.sample], device)
+        mean = store.manifest.mean[order.split.sample]
+        faces = batch_by_batch(decoder)
+        stream = faces if draw is None else augmented(faces, draw, order.split, mean)
+        return Streamed(order, stream, mean, device, draw=draw)
 
     def order(
         self,

@@ -39,8 +39,8 @@ def named(name: str, request: pytest.FixtureRequest) -> Source:
         request.getfixturevalue("dali")
     where = request.getfixturevalue({"mapped": "store", "resident": "store", "ffcv": "betons"}.get(name, "folders"))
     return {
-        "mapped": Packed(where, resident=False),
-        "resident": Packed(where, resident=True),
+        "mapped": Packed(where, tier="mapped"),
+        "resident": Packed(where, tier="resident"),
         "folder": Folder(where),
         "ffcv": FFCV(where),
         "dali": DALI(where),
@@ -241,7 +241,9 @@ def test_the_order_depends_on_seed_and_epoch_only(opened: Callable[..., Loader])
 def test_bad_arguments_are_refused(opened: Callable[..., Loader]) -> None:
     with pytest.raises(ValueError, match=r"split \(='dev'\) must be one of train, val, test"):
         opened("dev")
-    with pytest.raises(ValueError, match=r"draw must be None, this source does not augment"):
+    with pytest.raises(
+        ValueError, match=r"draw must be None(, this source does not augment| where augment is 'kernel')"
+    ):
         opened(draw=lambda epoch, sample: None)
     with pytest.raises(ValueError, match=r"batch_size \(=0\) must be at least 1"):
         opened(batch_size=0)
@@ -306,7 +308,7 @@ def test_a_closed_split_maps_and_holds_no_file(source: Source) -> None:
 
 
 def test_resident_batches_share_one_store_and_mapped_ones_carry_their_own(store: Path) -> None:
-    with closing(Packed(store, resident=True).open("train", batch_size=4, seed=0, device="cpu")) as loader:
+    with closing(Packed(store, tier="resident").open("train", batch_size=4, seed=0, device="cpu")) as loader:
         stores = {batch.store.data_ptr() for batch in loader.epoch(0)}
         assert len(stores) == 1
         assert len(next(loader.epoch(0)).store) == 23
