@@ -6,3 +6,9 @@ AFFECTNET_8 = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger"
 AFFECTNET_7 = AFFECTNET_8[:7]
 FER2013_7 = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 SYNTHETIC_7 = AFFECTNET_7
+GENDERS = ("Male", "Female")
+"""As FairFace, UTKFace and CelebA label it."""
+NO_YES = ("no", "yes")
+"""An attribute of CelebA other than gender, and the glasses of the drawn faces."""
+FAIRFACE_RACES = ("White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern")
+UTKFACE_RACES = ("White", "Black", "Asian", "Indian", "Others")

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle, Task
 from engine.tasks.base import Features, Look, Shape
-from engine.tasks.expression import class_weight
 from engine.tasks.inpaint import completed, hidden_pixels
+from engine.tasks.softmax import class_weight
 from engine.views import Cells, Holes, Plain, Puzzle
 from loaders.base import Classes, Numbers
 from tests.engine import tiny

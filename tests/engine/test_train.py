@@ -24,7 +24,7 @@ from engine.recipe_file import RecipeFile
 from engine.rundir import RunDir
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle
 from engine.tasks.base import Criterion
-from engine.tasks.expression import CrossEntropy
+from engine.tasks.softmax import CrossEntropy
 from engine.train import open_split, train
 from engine.views import Holes, Plain, Puzzle
 from engine.watch import NonFiniteLossError, Watch

@@ -1,0 +1,243 @@
+"""The supervised task of head pose, with three kinds of head: angles, bins of angles, a continuous rotation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engine.losses import Join
+from engine.metrics import angle_figures
+from engine.tasks.base import Criterion, Features, Headline, Rows, Shape, as_names, check_dropout, check_on
+from engine.tasks.pose_criteria import AngleL1, BinCrossEntropy, Geodesic, PoseCriterion
+from engine.tasks.pose_geometry import ANGLES
+from engine.views import View
+from kernels import Augment
+from loaders.base import Label, Numbers, Split
+
+UNIT = 45.0
+"""Degrees that an output of 1 stands for in `PoseRegression` (ours): weights of usual size then reach usual poses."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoseTask(ABC):
+    """Fields and figures of a head pose task; a subclass gives head and loss.
+
+    The target is the pose as the view shows it (METHOD section 6): a mirror negates yaw and roll, a turn of the picture
+    composes rotations. The figures are the mean absolute error of each angle in degrees, and their mean.
+
+    Args:
+        on: Views it is trained on; it is always evaluated on the un-puzzled, un-masked face.
+        weight: Weight of its loss, whose unit the subclass says.
+        angles: What it learns and is judged by, in this order; the label may have more, and those are left alone.
+        dropout: Share of the representation that is dropped.
+        join: How the losses over several views are joined.
+    """
+
+    on: tuple[str, ...] = ("plain",)
+    weight: float = 1.0
+    angles: tuple[str, ...] = ANGLES
+    dropout: float = 0.0
+    join: Join = "sum"
+    name: str = "pose"
+    label: str = "pose"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "on", as_names(self.on))
+
+    @property
+    def needs_whole(self) -> bool:
+        return False
+
+    @property
+    def teacher_passes(self) -> int:
+        return 0
+
+    @property
+    def headline(self) -> Headline:
+        return Headline(f"mae_{'_'.join(self.angles)}", greater_is_better=False)
+
+    def check(self, views: Mapping[str, View]) -> None:
+        check_on(self, views)
+        check_dropout(self, self.dropout)
+        if not self.angles or self.angles != tuple(angle for angle in ANGLES if angle in self.angles):
+            raise ValueError(
+                f"{type(self).__name__} {self.name!r}: angles (={self.angles}) must be one or more of "
+                f"{', '.join(ANGLES)} in this order"
+            )
+
+    def wants(self) -> Mapping[str, Label]:
+        return {self.label: Numbers(ANGLES)}
+
+    def check_labels(self, labels: Mapping[str, Label]) -> None:
+        where, label = f"{type(self).__name__} {self.name!r}", labels[self.label]
+        if not isinstance(label, Numbers):
+            raise ValueError(f"{where}: label {self.label!r} holds classes, not numbers; name another")
+        for angle in self.angles:
+            if angle not in label.columns:
+                raise ValueError(
+                    f"{where}: angles (={self.angles}) must be numbers of the label {self.label!r} "
+                    f"(={', '.join(label.columns)}); choose among these"
+                )
+
+    @abstractmethod
+    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module: ...
+
+    def criterion(self, split: Split) -> Criterion:
+        for angle, values in zip(self.angles, self._values(split).T, strict=True):
+            if np.isnan(values).all():
+                left = tuple(name for name in self.angles if name != angle)
+                raise ValueError(
+                    f"{type(self).__name__} {self.name!r}: {angle} is missing in every sample of the split "
+                    f"{split.name!r}; learn angles={left}"
+                )
+        label = split.labels[self.label]
+        assert isinstance(label, Numbers)  # check_labels
+        return self.build(label.columns)
+
+    @abstractmethod
+    def build(self, columns: tuple[str, ...]) -> PoseCriterion:
+        """Its loss on a label with these columns."""
+        ...
+
+    def constant_guess(self, train: Split, split: Split) -> dict[str, float]:
+        """The figures of always answering the median of each angle, which has the least mean absolute error."""
+        truth = self._values(split)
+        median = np.nanmedian(self._values(train), axis=0)
+        return angle_figures(self.angles, np.broadcast_to(median, truth.shape), truth)
+
+    def measure(self, rows: Rows) -> dict[str, float]:
+        return angle_figures(self.angles, rows["angles"], rows["target"])
+
+    def _values(self, split: Split) -> Float[np.ndarray, "n k"]:
+        label = split.labels[self.label]
+        assert isinstance(label, Numbers)  # check_labels
+        chosen = [label.columns.index(angle) for angle in self.angles]
+        return np.asarray(split.target[self.label].numpy()[:, chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class PoseRegression(PoseTask):
+    """One linear output an angle, trained by the L1 error in degrees.
+
+    Args:
+        beta: Below so many degrees the error is squared (smooth L1, as in torch); 0 for plain L1.
+    """
+
+    beta: float = 0.0
+
+    def check(self, views: Mapping[str, View]) -> None:
+        PoseTask.check(self, views)
+        if self.beta < 0:
+            raise ValueError(f"PoseRegression {self.name!r}: beta (={self.beta}) must be 0 or more degrees")
+
+    def check_augment(self, augment: Augment) -> None:
+        _refuse_turns(self, augment)
+
+    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+        return PoseHead(shape.width, (len(self.angles),), self.dropout)
+
+    def build(self, columns: tuple[str, ...]) -> PoseCriterion:
+        return AngleL1(self.label, columns, self.angles, self.beta, UNIT)
+
+
+@dataclass(frozen=True, slots=True)
+class PoseBins(PoseTask):
+    """A softmax over bins of each angle; the answer is the expectation over their centres.
+
+    Ruiz, Chong, Rehg: Fine-grained head pose estimation without keypoints, CVPR workshops 2018 (Hopenet): cross-entropy
+    + alpha * squared error of the expectation in degrees, summed over the angles. As there, an angle beyond the bins
+    has no part in the loss. Ours: expectations are over the centres of the bins (theirs over their lower edges).
+
+    Args:
+        alpha: Weight of the expectation's error (Hopenet: 1 and 2).
+        distance: That error: "mse" in squared degrees (Hopenet) or "l1" in degrees.
+        width: Of a bin, in degrees.
+        limit: The bins reach from -limit to limit degrees.
+    """
+
+    alpha: float = 1.0
+    distance: Literal["mse", "l1"] = "mse"
+    width: float = 3.0
+    limit: float = 99.0
+
+    @property
+    def bins(self) -> int:
+        """Bins of each angle."""
+        return round(2 * self.limit / self.width)
+
+    def check(self, views: Mapping[str, View]) -> None:
+        PoseTask.check(self, views)
+        where = f"PoseBins {self.name!r}"
+        if self.alpha < 0:
+            raise ValueError(f"{where}: alpha (={self.alpha}) must be 0 or more")
+        if not 0 < self.width <= self.limit <= 180 or abs(self.bins * self.width - 2 * self.limit) > 1e-6:
+            raise ValueError(
+                f"{where}: width (={self.width}) must part -limit to limit (={self.limit}, at most 180 degrees) into "
+                "two or more whole bins; e.g. width=3, limit=99"
+            )
+
+    def check_augment(self, augment: Augment) -> None:
+        _refuse_turns(self, augment)
+
+    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+        return PoseHead(shape.width, (len(self.angles), self.bins), self.dropout)
+
+    def build(self, columns: tuple[str, ...]) -> PoseCriterion:
+        centre = (torch.arange(self.bins) + 0.5) * self.width - self.limit
+        return BinCrossEntropy(self.label, columns, self.angles, centre, self.alpha, self.distance)
+
+
+@dataclass(frozen=True, slots=True)
+class PoseRotation(PoseTask):
+    """Six numbers made a rotation matrix by Gram-Schmidt, trained by the geodesic distance in radians.
+
+    Zhou et al., CVPR 2019; Hempel, Abdelrahman, Al-Hamadi: 6D rotation representation for unconstrained head pose
+    estimation, ICIP 2022 (6DRepNet). A rotation has no edge where angles jump, so this head may see turned pictures.
+    Ours: the numbers are added to those of a frontal face, so that training starts there; where roll is missing, or is
+    none of `angles`, the loss is the angle between the directions of the nose, which yaw and pitch give alone. At a yaw
+    of +-90 degrees a direction does not tell pitch: for data with such faces and no roll take another head.
+    """
+
+    def check(self, views: Mapping[str, View]) -> None:
+        PoseTask.check(self, views)
+        if self.angles not in (ANGLES, ANGLES[:2]):
+            raise ValueError(
+                f"PoseRotation {self.name!r}: angles (={self.angles}) must be {ANGLES} or {ANGLES[:2]}: "
+                "a rotation needs yaw and pitch; for one angle take PoseRegression"
+            )
+
+    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+        return PoseHead(shape.width, (6,), self.dropout)
+
+    def build(self, columns: tuple[str, ...]) -> PoseCriterion:
+        return Geodesic(self.label, columns, self.angles)
+
+
+class PoseHead(nn.Module):
+    """Dropout and one linear layer on the pooled representation, its outputs in a given shape."""
+
+    def __init__(self, width: int, shape: tuple[int, ...], dropout: float) -> None:
+        super().__init__()
+        self.shape = shape
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(width, int(np.prod(shape)))
+
+    def forward(self, features: Features) -> Float[Tensor, "b ..."]:
+        numbers: Tensor = self.linear(self.dropout(features.pooled))
+        return numbers.view(-1, *self.shape)
+
+
+def _refuse_turns(task: PoseTask, augment: Augment) -> None:
+    """Angles jump where a turned face passes a yaw of 90 degrees, so heads that give angles see none (METHOD 6)."""
+    if augment.rotation != (0.0, 0.0):
+        raise ValueError(
+            f"{type(task).__name__} {task.name!r}: augment.rotation (={augment.rotation}) must be (0, 0): angles jump "
+            "where a turned face passes a yaw of 90 degrees; set augment.rotation=(0, 0), or take PoseRotation"
+        )
