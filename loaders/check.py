@@ -18,18 +18,19 @@ from typing import Any, TextIO
 import numpy as np
 from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from loaders.base import Classes
+from loaders.base import Classes, Numbers
 from loaders.contact_sheet import draw_sheet
 from loaders.importers.base import Record, Skipped, Value
-from loaders.manifest import Manifest
+from loaders.manifest import Manifest, in_usual_order
 from loaders.packing import StoreWriter
 from loaders.progress import LINE, progress
 from loaders.reading import Face
-from loaders.store import IMAGES, Store, open_store
+from loaders.store import FORMAT, IMAGES, KNOWN, SOURCE, Store, open_store
 
 BLOCK_BYTES = 1 << 23
 BLANK_STD = 1.0
@@ -42,12 +43,24 @@ EXAMPLES = 10
 
 
 @dataclass(frozen=True, slots=True)
+class NumberFindings:
+    """A column of a label of numbers, over the pictures that have it; NaN where none has."""
+
+    missing: int
+    lowest: float
+    mean: float
+    highest: float
+
+
+@dataclass(frozen=True, slots=True)
 class SplitFindings:
     """One split."""
 
     pictures: int
     classes: Mapping[str, Mapping[str, int]]
     """`Classes` label to class name to pictures; "(missing)" counts those without the label."""
+    numbers: Mapping[str, NumberFindings]
+    """Column of a `Numbers` label, "pose.yaw", to its range."""
     mean: tuple[float, ...]
     """Mean of each channel over all pixels, 0..255."""
     std: tuple[float, ...]
@@ -93,9 +106,9 @@ def check(path: str | Path, *, console: Console | None = None) -> Findings:
         console: Where progress is shown; None shows nothing.
 
     Raises:
-        ValueError: There is no whole store at `path`, or its pixels do not have the hash it was written with.
+        ValueError: There is no whole packed store at `path`, or its pixels do not have the hash they were written with.
     """
-    store = open_store(path)
+    store = _open_packed(Path(path))
     rows = _read_rows(store, console or Console(quiet=True))
     groups = _equal_rows(rows.digest)
     manifest = store.manifest
@@ -113,13 +126,27 @@ def check(path: str | Path, *, console: Console | None = None) -> Findings:
     return Findings(
         splits={
             name: _split_findings(manifest, rows, copies, split == number)
-            for number, name in enumerate(manifest.splits)
+            for number, name in sorted(enumerate(manifest.splits), key=lambda item: in_usual_order(item[1]))
         },
         shared=pairs,
         groups=groups,
         blank=np.flatnonzero(rows.blank()),
         conflicts=tuple(_conflicts(manifest, groups)),
     )
+
+
+def _open_packed(path: Path) -> Store:
+    """The store, or what to do with faces that were prepared in another format."""
+    try:
+        found = json.loads((path / SOURCE).read_text(encoding="utf-8"))["format"]
+    except (OSError, ValueError, TypeError, KeyError):
+        found = FORMAT  # `open_store` says what is wrong
+    if found in KNOWN and found != FORMAT:
+        raise ValueError(
+            f"check {path}: must be a packed store; it is a {found}. Prepare the same source into another folder with "
+            "--format packed and check that: it holds the same faces"
+        )
+    return open_store(path)
 
 
 def drop_duplicates(path: str | Path, out: Path, findings: Findings, *, console: Console | None = None) -> Path:
@@ -187,7 +214,7 @@ def write_report(path: str | Path, folder: Path, findings: Findings) -> None:
     suspects = {
         "blank": findings.blank.tolist(),
         "duplicates": [sample for group in findings.groups for sample in group.tolist()[:2]],
-        "conflicts": [sample for conflict in findings.conflicts for sample in conflict.samples[:2]],
+        "conflicts": list(dict.fromkeys(sample for conflict in findings.conflicts for sample in conflict.samples[:2])),
     }
     draw_sheet(store, suspects).save(part, format="PNG")
     part.replace(folder / SHEET)
@@ -200,6 +227,7 @@ def as_json(findings: Findings, manifest: Manifest) -> dict[str, Any]:
             name: {
                 "pictures": s.pictures,
                 "classes": s.classes,
+                "numbers": {name: _number_json(column) for name, column in s.numbers.items()},
                 "mean": [round(value, 3) for value in s.mean],
                 "std": [round(value, 3) for value in s.std],
                 "dark": s.dark,
@@ -225,6 +253,11 @@ def as_json(findings: Findings, manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def _number_json(column: NumberFindings) -> dict[str, Any]:
+    ranges = {name: getattr(column, name) for name in ("lowest", "mean", "highest")}
+    return {"missing": column.missing} | {k: None if math.isnan(v) else round(v, 4) for k, v in ranges.items()}
+
+
 def print_findings(findings: Findings, console: Console) -> None:
     """Tables for a person."""
     splits = findings.splits
@@ -236,11 +269,23 @@ def print_findings(findings: Findings, console: Console) -> None:
         for name in dict.fromkeys(name for s in splits.values() for name in s.classes[label]):
             table.add_row(escape(name), *(f"{s.classes[label].get(name, 0):,}" for s in splits.values()))
         console.print(table)
-    table = Table(title="pictures", title_justify="left")
-    for column in ("split", "pictures", "mean", "std", "dark", "bright", "blank", "copies in it"):
+    if any(s.numbers for s in splits.values()):
+        table = Table(title="numbers", title_justify="left")
+        for column in ("number", "split", "missing", "lowest", "mean", "highest"):
+            table.add_column(column, justify="left" if column in ("number", "split") else "right")
+        for part in next(iter(splits.values())).numbers:
+            for name, s in splits.items():
+                of = s.numbers[part]
+                ranges = ("–" if math.isnan(v) else f"{v:.4g}" for v in (of.lowest, of.mean, of.highest))
+                table.add_row(escape(part), escape(name), f"{of.missing:,}", *ranges)
+        console.print(table)
+    table = Table(title="pictures", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("split", "pictures", "mean", "std", "dark", "bright", "blank", "copies"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for name, s in splits.items():
-        mean, std = (" ".join(f"{value:.1f}" for value in values) for values in (s.mean, s.std))
+        # Three channels without decimals, so that the table fits a narrow terminal.
+        form = ".1f" if len(s.mean) == 1 else ".0f"
+        mean, std = (" ".join(f"{value:{form}}" for value in values) for values in (s.mean, s.std))
         share = [f"{number:,} ({number / s.pictures:.1%})" for number in (s.dark, s.bright)]
         table.add_row(escape(name), f"{s.pictures:,}", mean, std, *share, f"{s.blank:,}", f"{s.copies:,}")
     console.print(table)
@@ -318,6 +363,13 @@ def _equal_rows(digest: UInt8[np.ndarray, "n 16"]) -> tuple[Int64[np.ndarray, " 
     return tuple(sorted(sets, key=lambda rows: int(rows[0])))
 
 
+def _number_findings(values: NDArray[np.float32]) -> NumberFindings:
+    known = values[~np.isnan(values)].astype(np.float64)
+    if not len(known):
+        return NumberFindings(len(values), math.nan, math.nan, math.nan)
+    return NumberFindings(len(values) - len(known), float(known.min()), float(known.mean()), float(known.max()))
+
+
 def _split_findings(
     manifest: Manifest, rows: _Rows, copies: NDArray[np.bool_], here: NDArray[np.bool_]
 ) -> SplitFindings:
@@ -334,9 +386,16 @@ def _split_findings(
             number = np.bincount(manifest.target[name].numpy()[here] + 1, minlength=len(label.names) + 1)
             missing = {"(missing)": int(number[0])} if number[0] else {}
             classes[name] = dict(zip(label.names, map(int, number[1:]), strict=True)) | missing
+    numbers = {
+        f"{name}.{part}": _number_findings(manifest.target[name][:, column].numpy()[here])
+        for name, label in manifest.labels.items()
+        if isinstance(label, Numbers)
+        for column, part in enumerate(label.columns)
+    }
     return SplitFindings(
         pictures=count,
         classes=classes,
+        numbers=numbers,
         mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
         dark=int((level < DARK).sum()),

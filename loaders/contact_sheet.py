@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from loaders.base import Classes, Numbers
+from loaders.manifest import in_usual_order
 from loaders.store import Store
 
 COLUMNS = 12
@@ -50,7 +51,7 @@ def draw_sheet(store: Store, suspects: Mapping[str, Sequence[int]]) -> Image.Ima
 
 def _rows_of_labels(store: Store) -> Iterator[tuple[str, list[int]]]:
     manifest = store.manifest
-    for number, split in enumerate(manifest.splits):
+    for number, split in sorted(enumerate(manifest.splits), key=lambda item: in_usual_order(item[1])):
         members = torch.nonzero(manifest.split == number).flatten()
         classes = [(name, label) for name, label in manifest.labels.items() if isinstance(label, Classes)]
         if classes:
@@ -66,7 +67,7 @@ def _rows_of_labels(store: Store) -> Iterator[tuple[str, list[int]]]:
                 ordered = members[torch.argsort(value, stable=True)][: int((~value.isnan()).sum())]
                 if len(ordered):
                     low, high = manifest.target[name][ordered[[0, -1]], column].tolist()
-                    yield f"{split}\n{name}.{part}\n{low:g} to {high:g}", _spread(ordered)
+                    yield f"{split}\n{name}.{part}\n{low:.4g} to {high:.4g}", _spread(ordered)
 
 
 def _some(samples: torch.Tensor) -> list[int]:

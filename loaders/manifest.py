@@ -64,6 +64,12 @@ class Manifest:
         return Split(name, sample, shape, self.labels, {label: t[sample] for label, t in self.target.items()})
 
 
+def in_usual_order(split: str) -> tuple[int, str]:
+    """A key to sort splits by: train, val, test, then others by name."""
+    usual = ("train", "val", "test")
+    return (usual.index(split), "") if split in usual else (len(usual), split)
+
+
 def check_labels(labels: Mapping[str, Label], where: str) -> None:
     """Refuse labels that the columns of a manifest could not tell apart.
 

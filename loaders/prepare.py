@@ -23,6 +23,7 @@ from loaders.beton.packing import require_writer, scratch_beside, write_betons
 from loaders.beton.store import open_betons
 from loaders.check import check, drop_duplicates, print_findings, write_report
 from loaders.importers import IMPORTERS, Importer
+from loaders.manifest import in_usual_order
 from loaders.packing import StoreWriter
 from loaders.picture_folder import check_pictures, write_pictures
 from loaders.pictures import Form
@@ -163,7 +164,9 @@ def _finished(out: Path, origin: Mapping[str, Any], force: bool, format: str) ->
 
 
 def _report(source: Mapping[str, Any], out: Path, seconds: float, console: Console) -> None:
-    counts: Mapping[str, Mapping[str, Any]] = source["counts"]
+    counts: Mapping[str, Mapping[str, Any]] = {
+        split: source["counts"][split] for split in sorted(source["counts"], key=in_usual_order)
+    }
     for label in [name for name, kind in source["labels"].items() if kind["kind"] == "classes"]:
         table = Table(title=label, title_justify="left")
         table.add_column("class")
@@ -196,14 +199,13 @@ def _report(source: Mapping[str, Any], out: Path, seconds: float, console: Conso
 
 
 def _importer(name: str, source: Path, options: Mapping[str, Any]) -> Importer:
-    if name not in IMPORTERS:
-        raise ValueError(f"prepare: NAME (={name!r}) must be one of {', '.join(IMPORTERS)}")
     given = {option: value for option, value in options.items() if value is not None}
     known = inspect.signature(IMPORTERS[name]).parameters.keys() - {"source"}
     for option in given:
         if option not in known:
-            has = ", ".join("--" + k.replace("_", "-") for k in sorted(known))
-            raise ValueError(f"prepare: --{option.replace('_', '-')} must be left out for {name}; it has {has}")
+            raise ValueError(
+                f"prepare: --{option.replace('_', '-')} must be left out for {name}; it takes {_options_of(name)}"
+            )
     return IMPORTERS[name](source, **given)
 
 
@@ -231,54 +233,109 @@ def check_store(store: Path, *, report: Path | None, without: Path | None, conso
         console.print(f"{without}: {left:,} faces without duplicates", **LINE)
 
 
+OUTPUT, FACES, SPECIAL, LOOK = "Output", "Faces and splits", "Of one source", "Instead of NAME SOURCE"
+BY_SOURCE = "by NAME"
+
+
+def _options_of(name: str) -> str:
+    """The options of the command line that a source takes, with their defaults."""
+    words = []
+    for option, parameter in inspect.signature(IMPORTERS[name]).parameters.items():
+        default = parameter.default
+        if option == "source":
+            continue
+        given = default is not None and default != () and not isinstance(default, bool)
+        words.append(f"--{option.replace('_', '-')}" + (f" {default}" if given else ""))
+    return ", ".join(words)
+
+
 def main(
     name: Annotated[str | None, typer.Argument(help=f"What the source is: {', '.join(IMPORTERS)}.")] = None,
     source: Annotated[Path | None, typer.Argument(help="The file or folder as it was published.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write; must be new, empty or a finished store.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the stored square; left out: as the pictures are.")] = None,
-    fit: Annotated[str, typer.Option(help="Pictures that are not square: crop (centre square) or stretch.")] = "crop",
-    colour: Annotated[str, typer.Option(help="gray, rgb, or auto: gray if all pictures are gray.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace a finished store.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads; left out: cores + 1.")] = None,
-    format: Annotated[str, typer.Option(help="packed, or ffcv: a .beton file for each split.")] = "packed",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder: new, empty, or a finished store.", rich_help_panel=OUTPUT)
+    ] = None,
+    format: Annotated[
+        str, typer.Option(help="packed, ffcv (.beton files) or folder (PNG files).", rich_help_panel=OUTPUT)
+    ] = "packed",
+    size: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Side of the square faces.", show_default="as they are", rich_help_panel=OUTPUT),
+    ] = None,
+    fit: Annotated[str, typer.Option(help="Not square: crop (centre) or stretch.", rich_help_panel=OUTPUT)] = "crop",
+    colour: Annotated[str, typer.Option(help="gray, rgb, or auto: gray if all are.", rich_help_panel=OUTPUT)] = "auto",
     jpeg: Annotated[
-        int | None, typer.Option(help="ffcv: quality of JPEG pictures, 1 to 100; left out: exact pixels.")
+        int | None,
+        typer.Option(metavar="Q", help="ffcv: JPEG quality.", show_default="exact pixels", rich_help_panel=OUTPUT),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a finished store.", rich_help_panel=OUTPUT)] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Threads.", show_default="cores + 1", rich_help_panel=OUTPUT),
     ] = None,
     crop: Annotated[
-        str | None, typer.Option(help="Face crop, where the source has boxes or landmarks: none, box or align.")
+        str | None,
+        typer.Option(help="Face crop: none, box or align.", show_default=BY_SOURCE, rich_help_panel=FACES),
     ] = None,
     margin: Annotated[
-        float | None, typer.Option(help="Share of the crop's side that is added on each side, 0 to 2.")
+        float | None,
+        typer.Option(metavar="X", help="Added to each side, 0 to 2.", show_default=BY_SOURCE, rich_help_panel=FACES),
     ] = None,
     val_share: Annotated[
-        float | None, typer.Option(help="Share of train (or of the people) for val, where the source has none.")
+        float | None,
+        typer.Option(metavar="X", help="Held out for val.", show_default=BY_SOURCE, rich_help_panel=FACES),
     ] = None,
     test_share: Annotated[
-        float | None, typer.Option(help="Share of the pictures or people for test, where the source has no splits.")
+        float | None,
+        typer.Option(metavar="X", help="Held out for test.", show_default=BY_SOURCE, rich_help_panel=FACES),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Chooses what --val-share and --test-share hold out.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Chooses what is held out.", show_default="0", rich_help_panel=FACES),
+    ] = None,
     contempt: Annotated[
-        bool | None, typer.Option("--contempt/--no-contempt", help="affectnet: 8 classes, or 7 without Contempt.")
+        bool | None,
+        typer.Option(
+            "--contempt/--no-contempt", help="affectnet: 8 or 7 classes.", show_default="8", rich_help_panel=SPECIAL
+        ),
     ] = None,
     wild: Annotated[
-        bool | None, typer.Option("--wild", help="celeba: the pictures as they were found, not the aligned ones.")
+        bool | None, typer.Option("--wild", help="celeba: not the aligned pictures.", rich_help_panel=SPECIAL)
     ] = None,
-    label: Annotated[str | None, typer.Option(help="folder: name of the label that its classes give.")] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="folder: name of the label.", show_default="expression", rich_help_panel=SPECIAL),
+    ] = None,
     classes: Annotated[
-        list[str] | None, typer.Option(help="folder: a,b,c; manifest: LABEL=a,b,c (may be repeated). Sets the order.")
+        list[str] | None,
+        typer.Option(
+            metavar="A,B,C",
+            help="folder: their order; manifest: LABEL=A,B,C.",
+            show_default="sorted",
+            rich_help_panel=SPECIAL,
+        ),
     ] = None,
-    ferplus: Annotated[Path | None, typer.Option(help="fer2013: FER+'s fer2013new.csv.")] = None,
+    ferplus: Annotated[
+        Path | None,
+        typer.Option(
+            help="fer2013: votes of FER+ to join.", show_default="fer2013new.csv beside it", rich_help_panel=SPECIAL
+        ),
+    ] = None,
+    no_ferplus: Annotated[
+        bool, typer.Option("--no-ferplus", help="fer2013: join no votes.", rich_help_panel=SPECIAL)
+    ] = False,
     skip_damaged: Annotated[
-        bool | None, typer.Option("--skip-damaged", help="fer2013: leave rows with broken pixels out.")
+        bool | None, typer.Option("--skip-damaged", help="fer2013: leave broken rows out.", rich_help_panel=SPECIAL)
     ] = None,
     checked: Annotated[
-        Path | None, typer.Option("--check", help="Instead of NAME SOURCE: a prepared store to look through.")
+        Path | None, typer.Option("--check", help="A packed store to look through.", rich_help_panel=LOOK)
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="--check: folder for its findings; left out: STORE-check.")
+        Path | None, typer.Option(help="Folder for findings.", show_default="STORE-check", rich_help_panel=LOOK)
     ] = None,
     without: Annotated[
-        Path | None, typer.Option("--drop-duplicates", help="--check: write a store without exact duplicates here.")
+        Path | None,
+        typer.Option("--drop-duplicates", help="Write a store without exact copies.", rich_help_panel=LOOK),
     ] = None,
 ) -> None:
     """Prepare raw faces: decode, check, and write a store that training reads."""
@@ -292,11 +349,13 @@ def main(
         "wild": wild,
         "label": label,
         "classes": tuple(classes) if classes else None,
-        "ferplus": ferplus,
+        "ferplus": False if no_ferplus else ferplus,
         "skip_damaged": skip_damaged,
     }
     console = Console()
     try:
+        if no_ferplus and ferplus is not None:
+            raise ValueError(f"prepare: --ferplus (={ferplus}) must be left out where --no-ferplus is given; drop one")
         if checked is not None:
             if any(value is not None for value in (name, source, out, *options.values())):
                 raise ValueError(
@@ -305,8 +364,13 @@ def main(
                 )
             check_store(checked, report=report, without=without, console=console)
             return
+        if name is not None and name not in IMPORTERS:
+            raise ValueError(f"prepare: NAME (={name!r}) must be one of {', '.join(IMPORTERS)}")
         if name is None or source is None or out is None:
-            raise ValueError("prepare: NAME, SOURCE and --out must be given; or --check STORE looks through a store")
+            takes = "" if name is None else f". {name} takes {_options_of(name)}"
+            raise ValueError(
+                f"prepare: NAME, SOURCE and --out must be given; or --check STORE looks through a store{takes}"
+            )
         if report is not None or without is not None:
             raise ValueError("prepare: --report and --drop-duplicates must go with --check; add --check STORE")
         form = Form(size, fit, colour)  # type: ignore[arg-type]  # refuses what is none of the choices
@@ -326,4 +390,6 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False)
+    app.command(epilog="NAME alone lists the options that it takes, with their defaults.")(main)
+    app()

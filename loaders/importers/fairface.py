@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from loaders.base import Classes
 from loaders.holdout import check_shares, stratified
 from loaders.importers.base import Contents, Record, Skipped
+from loaders.importers.header import check_header
 from loaders.importers.layout import check_folder, csv_rows, held_out_note
 
 GENDERS = ("Male", "Female")
@@ -117,10 +118,7 @@ class _Row:
 def _rows(file: Path) -> Iterator[_Row]:
     rows = csv_rows(file)
     header = next(rows, [])
-    if missing := [name for name in COLUMNS if name not in header]:
-        raise ValueError(
-            f"fairface {file}: columns (={','.join(header)}) must have {', '.join(missing)}; take the list as published"
-        )
+    check_header(f"fairface {file}", header, COLUMNS, "take the list as published")
     known = {"gender": GENDERS, "race": RACES, "age": AGES}
     for number, cells in enumerate(rows, start=1):
         if len(cells) != len(header):

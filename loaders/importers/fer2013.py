@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,11 +20,13 @@ from loaders.base import Classes, Label
 from loaders.importers import ferplus
 from loaders.importers.base import Contents, Record, Skipped, Value
 from loaders.importers.folder import ClassFolders
+from loaders.importers.header import check_header, shown
 
 EXPRESSIONS = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 SIDE = 48
 PIXELS = SIDE * SIDE
 USAGE = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
+COLUMNS = ("emotion", "pixels", "Usage")
 NAMES = ("fer2013.csv", "icml_face_data.csv")
 PACKED: dict[str, Callable[[], Any]] = {".xz": lzma.LZMADecompressor, ".gz": lambda: zlib.decompressobj(wbits=31)}
 ENDINGS = ("", *PACKED)
@@ -38,14 +40,14 @@ class Fer2013:
 
     Attributes:
         source: The file, or the folder that holds it.
-        ferplus: FER+'s `fer2013new.csv`; None takes the one beside the csv, if it is there.
+        ferplus: FER+'s `fer2013new.csv`; None takes the one beside the csv, if it is there, and False none.
         val_share: For class folders, which have no val: share of train that becomes val, stratified.
         seed: Chooses that val.
         skip_damaged: Leave rows with broken pixels out and list them, instead of refusing the file.
     """
 
     source: Path
-    ferplus: Path | None = None
+    ferplus: Path | Literal[False] | None = None
     val_share: float = 0.0
     seed: int = 0
     skip_damaged: bool = False
@@ -83,7 +85,7 @@ class Fer2013:
             raise ValueError(
                 f"fer2013 {self.source}: must hold {wanted} (also .xz, .gz) or folders train and test; it has neither"
             )
-        if self.ferplus is not None:
+        if self.ferplus:
             raise ValueError(
                 f"fer2013 {self.source}: ferplus (={self.ferplus}) must be left out for class folders; "
                 "votes are joined by the rows of the csv"
@@ -97,8 +99,8 @@ class Fer2013:
                 f"fer2013 {file}: val_share (={self.val_share}) must be 0 for the csv; it has its own val, PublicTest"
             )
         beside = file.parent / ferplus.FILE
-        votes_file = self.ferplus or (beside if beside.is_file() else None)
-        votes = None if votes_file is None else ferplus.read_votes(votes_file)
+        votes_file = beside if self.ferplus is None and beside.is_file() else self.ferplus
+        votes = ferplus.read_votes(votes_file) if votes_file else None
         table = _Table(file, votes, self.skip_damaged)
         table.check_columns()
         labels: dict[str, Label] = {"expression": Classes(EXPRESSIONS)}
@@ -106,6 +108,8 @@ class Fer2013:
         if votes is not None:
             labels |= ferplus.LABELS
             notes.append(ferplus.NOTE)
+            if self.ferplus is None:
+                notes.append(f"{ferplus.FILE} lay beside the csv and was joined; --no-ferplus leaves its votes out")
         return Contents(labels, tuple(notes), table.records, None if votes is None else len(votes))
 
 
@@ -207,10 +211,11 @@ class _Table:
     def _columns(self, line: bytes) -> tuple[int, int, int]:
         """Places of emotion, pixels and Usage."""
         names = [name.strip().strip('"') for name in line.decode("utf-8-sig", "replace").strip().split(",")]
-        if sorted(names) != ["Usage", "emotion", "pixels"]:
-            shown = ",".join(names)[:80]
+        take = f"take {' or '.join(NAMES)}"
+        check_header(f"fer2013 {self.file}", names if line else [], COLUMNS, take)
+        if len(names) != len(COLUMNS):
             raise ValueError(
-                f"fer2013 {self.file}: columns (={shown}) must be emotion, pixels and Usage; take {' or '.join(NAMES)}"
+                f"fer2013 {self.file}: columns (={shown(names)}) must be {', '.join(COLUMNS)} alone; {take}"
             )
         return names.index("emotion"), names.index("pixels"), names.index("Usage")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loaders.base import Classes, Label, Numbers
+from loaders.importers.header import check_header, shown
 
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 DROPPED = ("unknown", "NF")
@@ -46,12 +47,13 @@ def read_votes(file: Path) -> list[Votes]:
     """
     if not file.is_file():
         raise ValueError(f"ferplus {file}: must be the file {FILE} of FER+; there is none")
-    with file.open(encoding="utf-8-sig", newline="") as stream:
+    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         rows = csv.reader(stream)
         header = tuple(name.strip() for name in next(rows, []))
         if header != HEADER:
+            check_header(f"ferplus {file}", header, HEADER, f"take FER+'s {FILE}")
             raise ValueError(
-                f"ferplus {file}: columns (={','.join(header)}) must be {','.join(HEADER)}; take FER+'s {FILE}"
+                f"ferplus {file}: columns (={shown(header)}) must be {','.join(HEADER)}; take FER+'s {FILE}"
             )
         return [_votes(file, number, row) for number, row in enumerate(rows, start=1)]
 

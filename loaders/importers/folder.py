@@ -8,12 +8,9 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from kernels import random_bits
 from loaders.base import Classes
+from loaders.holdout import check_shares, stratified
 from loaders.importers.base import Contents, Record, Skipped
-from loaders.strata import apportion, lowest
 
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"})
 SPLITS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
@@ -29,13 +26,15 @@ class ClassFolders:
         classes: Class names in their order; folders are matched whatever their case. Empty takes the folders' names,
             sorted. One item may hold several names with commas between.
         val_share: Share of each class that goes from train to val, where the source has no val; 0 makes none.
-        seed: Chooses the pictures of val.
+        test_share: The same for test, which `val_share` does not move. Both are shares of the source's train.
+        seed: Chooses the pictures.
     """
 
     source: Path
     label: str = "expression"
     classes: tuple[str, ...] = ()
     val_share: float = 0.0
+    test_share: float = 0.0
     seed: int = 0
 
     def survey(self) -> Contents:
@@ -43,7 +42,7 @@ class ClassFolders:
 
         Raises:
             ValueError: The folder is missing or empty, its layout is neither of the two, a class is not in `classes`,
-                or `val_share` is out of range or asked of a source that has a val split.
+                or a share is out of range or asked of a source that has that split.
         """
         splits, notes = self._splits()
         found = sorted({folder.name for folders in splits.values() for folder in folders})
@@ -60,17 +59,18 @@ class ClassFolders:
             raise ValueError(
                 f"folder {self.source}: class folders must hold pictures ({', '.join(sorted(ENDINGS))}); there are none"
             )
-        to_val = self._to_val(splits, counts.get("train", []))
-        if to_val:
-            notes.append(
-                f"val is a stratified {self.val_share:g} of train, chosen by seed {self.seed}; the source has none"
-            )
-        elif "val" not in splits:
-            notes.append("the source has no val split; --val-share makes one from train")
+        held = self._held(splits, counts.get("train", []))
+        for split, share in self._shares().items():
+            if share:
+                notes.append(
+                    f"{split} is a stratified {share:g} of train, chosen by seed {self.seed}; the source has none"
+                )
+            elif split not in splits:
+                notes.append(f"the source has no {split} split; --{split}-share makes one from train")
         return Contents(
             labels={self.label: Classes(names)},
             notes=tuple(notes),
-            records=lambda: self._records(splits, of_folder, to_val),
+            records=lambda: self._records(splits, of_folder, held),
             total=total,
         )
 
@@ -113,39 +113,42 @@ class ClassFolders:
             )
         return folder if folder in names else lower[folder.lower()]
 
-    def _to_val(self, splits: dict[str, list[Path]], counts: list[int]) -> dict[Path, frozenset[int]]:
-        """Places of the pictures of each train folder that go to val."""
-        if not 0 <= self.val_share < 1:
-            raise ValueError(f"folder {self.source}: val_share (={self.val_share}) must be 0 to below 1")
-        if self.val_share == 0:
-            return {}
-        if "val" in splits or "train" not in splits:
-            raise ValueError(
-                f"folder {self.source}: val_share (={self.val_share}) must be 0 where the source has "
-                f"{'a val split' if 'val' in splits else 'no train split'}; it has {', '.join(splits)}"
-            )
-        share = apportion(counts, round(self.val_share * sum(counts)))
-        chosen = {}
+    def _shares(self) -> dict[str, float]:
+        return {"test": self.test_share, "val": self.val_share}
+
+    def _held(self, splits: dict[str, list[Path]], counts: list[int]) -> dict[Path, dict[int, str]]:
+        """For each train folder, the split of its places that are held out."""
+        for split, share in self._shares().items():
+            if not 0 <= share < 1:
+                raise ValueError(f"folder {self.source}: {split}_share (={share}) must be 0 to below 1")
+            if share and (split in splits or "train" not in splits):
+                raise ValueError(
+                    f"folder {self.source}: {split}_share (={share}) must be 0 where the source has "
+                    f"{f'a {split} split' if split in splits else 'no train split'}; it has {', '.join(splits)}"
+                )
+        check_shares(f"folder {self.source}", test_share=self.test_share, val_share=self.val_share)
+        kinds = [kind for kind, count in enumerate(counts) for _ in range(count)]
+        # Nested, so that test does not move when val_share changes.
+        both = stratified(kinds, self.test_share + self.val_share, self.seed)
+        split_of = dict.fromkeys(both, "val") | dict.fromkeys(stratified(kinds, self.test_share, self.seed), "test")
+        held: dict[Path, dict[int, str]] = {}
         first = 0
-        for folder, count, places in zip(splits["train"], counts, share, strict=True):
-            listed = torch.arange(first, first + count)
+        for folder, count in zip(splits.get("train", []), counts, strict=True):
+            held[folder] = {place: split_of[first + place] for place in range(count) if first + place in split_of}
             first += count
-            if count:
-                keys = random_bits(self.seed, epoch=0, sample=listed, stream="val", count=1)[:, 0]
-                chosen[folder] = frozenset(lowest(keys, places).tolist())
-        return chosen
+        return held
 
     def _records(
-        self, splits: dict[str, list[Path]], of_folder: dict[str, str], to_val: dict[Path, frozenset[int]]
+        self, splits: dict[str, list[Path]], of_folder: dict[str, str], held: dict[Path, dict[int, str]]
     ) -> Generator[Record | Skipped, None, None]:
         for split, folders in splits.items():
             for folder in folders:
-                val = to_val.get(folder, frozenset())
+                elsewhere = held.get(folder, {}) if split == "train" else {}
                 inside = folder.relative_to(self.source)
                 labels = {self.label: of_folder[folder.name]}
                 for place, name in enumerate(_pictures(folder)):
                     yield Record(
-                        split="val" if split == "train" and place in val else split,
+                        split=elsewhere.get(place, split),
                         path=str(inside / name),
                         labels=labels,
                         picture=folder / name,

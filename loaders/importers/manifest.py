@@ -11,6 +11,7 @@ from pathlib import Path
 
 from loaders.base import Classes, Label, Numbers
 from loaders.importers.base import Contents, Record, Skipped, Value
+from loaders.importers.header import check_header, shown
 from loaders.manifest import FIRST, MEAN, SOURCE_PATH, check_labels
 from loaders.store import PICTURES, SOURCE, labels_from_json
 
@@ -98,11 +99,9 @@ class _Table:
         """Fill in `labels`; returns the number of rows."""
         with self.file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             header = next(csv.reader(stream), [])
-        for name in ("path", "split"):
-            if name not in header:
-                raise self._error(f"columns (={','.join(header)}) must have {name!r}", "see `ManifestFile`")
+        check_header(f"manifest {self.file}", header, ("path", "split"), "see `ManifestFile`")
         if len(set(header)) < len(header):
-            raise self._error(f"columns (={','.join(header)}) must have different names", "rename one")
+            raise self._error(f"columns (={shown(header)}) must have different names", "rename one")
         if 0 < len(set(BOX) & set(header)) < 4:
             raise self._error(f"columns must have all of {', '.join(BOX)} or none", "add the missing ones")
         labelled = [name for name in header if name not in (*FIRST, *MEAN, SOURCE_PATH, *BOX)]

@@ -11,6 +11,7 @@ from pathlib import Path
 from loaders.crops import Crop, Square, around_box, check_crop
 from loaders.holdout import by_group, check_shares
 from loaders.importers.base import Contents, Record, Skipped
+from loaders.importers.header import check_header
 from loaders.importers.layout import check_folder, csv_rows, pictures_below
 from loaders.importers.pose_files import POSE, POSE_NOTE
 
@@ -96,11 +97,7 @@ def _listed(file: Path) -> list[Path]:
     """The pictures that `labels.csv` names, in its order; its columns must agree with the names."""
     rows = csv_rows(file)
     header = next(rows, [])
-    if missing := [name for name in ("file", "person", "tilt", "pan") if name not in header]:
-        raise ValueError(
-            f"pointing04 {file}: columns (={','.join(header)}) must have {', '.join(missing)}; "
-            "take the list of the crops"
-        )
+    check_header(f"pointing04 {file}", header, ("file", "person", "tilt", "pan"), "take the list of the crops")
     folder = file.parent / "faces"
     folder = folder if folder.is_dir() else file.parent
     files = []

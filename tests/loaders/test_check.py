@@ -217,7 +217,7 @@ def test_the_command_prints_and_writes_what_was_found(store: Path, tmp_path: Pat
     code, text = run("--check", store, "--report", tmp_path / "r", "--drop-duplicates", tmp_path / "out")
     assert code == 0
     assert "│ a │ 4 │ 1 │ 3 │ 2 │" in text
-    assert "│ train │ 7 │" in text
+    assert "train 7 1" in text
     assert "1 (14.3%)" in text
     assert "in both train and val: 1 different pictures" in text
     assert "2 of 5 sets of equal pictures have different kind" in text
@@ -282,7 +282,7 @@ def test_the_sheet_of_numbers_runs_from_low_to_high(tmp_path: Path) -> None:
         ([], "prepare: NAME, SOURCE and --out must be given"),
         (
             ["aflw2000", "x", "--out", "y", "--seed", "1"],
-            "--seed must be left out for aflw2000; it has --crop, --margin",
+            "--seed must be left out for aflw2000; it takes --crop box, --margin 0.25",
         ),
     ],
 )
@@ -315,3 +315,26 @@ def test_what_is_wrong_with_fer2013(hmtl_data: Path, tmp_path: Path) -> None:
         "val": 3520,
         "test": 3572,
     }
+
+
+def test_numbers_are_described(findings: Findings) -> None:
+    of = {name: split.numbers["age.years"] for name, split in findings.splits.items()}
+    assert (of["train"].missing, of["train"].lowest, of["train"].highest) == (4, 1.5, 3.0)
+    assert of["train"].mean == pytest.approx((1.5 + 2.5 + 3) / 3)
+    assert (of["extra"].missing, np.isnan(of["extra"].mean)) == (2, True)
+
+
+def test_splits_are_shown_in_the_usual_order(findings: Findings) -> None:
+    assert list(findings.splits) == ["train", "val", "test", "extra"]
+
+
+def test_other_formats_are_told_what_to_check_instead(tmp_path: Path) -> None:
+    write_store(tmp_path)
+    prepare(ManifestFile(tmp_path / "pictures"), tmp_path / "folder", Form(), format="folder")
+    code, text = run("--check", tmp_path / "folder")
+    assert code == 1
+    assert "must be a packed store; it is a hmtl plain folder. Prepare the same source into another folder" in text
+    source = json.loads((tmp_path / "store" / "source.json").read_text())
+    (tmp_path / "store" / "source.json").write_text(json.dumps(source | {"format": "hmtl ffcv store"}))
+    assert "must be a packed store; it is a hmtl ffcv store. Prepare" in run("--check", tmp_path / "store")[1]
+    assert "must be a folder; there is none" in run("--check", tmp_path / "none")[1]

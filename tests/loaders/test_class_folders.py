@@ -83,6 +83,33 @@ def test_a_val_is_made_from_train_in_proportion(tmp_path: Path) -> None:
     assert [r.path for r in other] == [r.path for r in records] == [r.path for r in listed(ClassFolders(tmp_path))[0]]
 
 
+def test_a_test_is_made_from_train_and_does_not_move_with_val(tmp_path: Path) -> None:
+    write_folders(tmp_path, {"": (20, 10, 10)})
+
+    def held(val: float, test: float = 0.2) -> dict[str, set[str]]:
+        records, _ = listed(ClassFolders(tmp_path, val_share=val, test_share=test, seed=5))
+        return {split: {r.path for r in records if r.split == split} for split in ("train", "val", "test")}
+
+    for val in (0.0, 0.1, 0.4, 0.79):
+        assert held(val)["test"] == held(0.0)["test"]
+        assert not held(val)["val"] & held(val)["test"]
+        assert sum(map(len, held(val).values())) == 40
+    assert {split: len(paths) for split, paths in held(0.1).items()} == {"train": 28, "val": 4, "test": 8}
+    assert Counter(path.split("/")[0] for path in held(0.1)["test"]) == {"angry": 4, "happy": 2, "sad": 2}
+
+
+def test_a_test_share_beside_a_test_is_refused(folders: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"test_share \(=0.1\) must be 0 where the source has a test split; it has t"):
+        ClassFolders(folders, test_share=0.1).survey()
+    with pytest.raises(ValueError, match=r"test_share \(=1.0\) must be 0 to below 1"):
+        ClassFolders(folders, test_share=1.0).survey()
+    write_folders(tmp_path, {"": (4, 4, 4)})
+    with pytest.raises(
+        ValueError, match=r"shares \(=test_share 0.6, val_share 0.6\) must add up to at most 1; lower one"
+    ):
+        ClassFolders(tmp_path, test_share=0.6, val_share=0.6).survey()
+
+
 def test_what_is_no_picture_is_reported(tmp_path: Path) -> None:
     write_folders(tmp_path, {"train": (1, 1, 1)})
     (tmp_path / "readme.txt").touch()

@@ -204,9 +204,21 @@ def test_broken_pixels_are_refused_or_skipped_on_demand(tmp_path: Path, pixels: 
         (TEXT[:-4000], r"row 70 has 2 columns and must have 3; the file is damaged"),
         (
             "emotion,pixels\n0,1 2 3\n",
-            r"columns \(=emotion,pixels\) must be emotion, pixels and Usage; take fer2013.csv",
+            r"columns \(=emotion,pixels\) must have Usage; take fer2013.csv",
         ),
-        ("", r"columns \(=\) must be emotion, pixels and Usage"),
+        ("", r"must have a header with the columns emotion, pixels, Usage; it is empty, take fer2013.csv or icml_face"),
+        (
+            TEXT.partition("\n")[2],
+            r"must have a header with the columns .*; its first row \(=0,\d.*\.\.\.\) looks like data, put",
+        ),
+        (
+            "emotion,pixels,Usage,more\n",
+            r"columns \(=emotion,pixels,Usage,more\) must be emotion, pixels, Usage alone;",
+        ),
+        (
+            "\x89PNG\x1a\0,\x07",
+            r"must be a csv file; its first row \(=\\x89PNG\\x1a\\x00,\\x07\) is no text, unpack it or take",
+        ),
         ("emotion,pixels,Usage\n", r"must have rows; there is nothing below its header"),
     ],
 )
@@ -320,7 +332,7 @@ def test_votes_may_lie_elsewhere(tmp_path: Path) -> None:
         ),
         (
             "Usage,Image name,neutral\n",
-            r"columns \(=Usage,Image name,neutral\) must be Usage,Image name,neutral,happiness",
+            r"columns \(=Usage,Image name,neutral\) must have happiness, surprise",
         ),
         (f"{PLUS}\nTraining,x,1\n", r"row 1 \(=Training,x,1\) must be a usage, a name and 10 counts of votes"),
         (f"{PLUS}\nTraining,x,-1{',1' * 9}\n", r"row 1 \(=Training,x,-1,.*\) must be a usage, a name and 10 counts"),

@@ -92,9 +92,14 @@ def test_missing_pictures_are_skipped_and_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,mood\n0.png,sad\n", r"columns \(=path,mood\) must have 'split'"),
-        ("file,split\n0.png,train\n", r"columns \(=file,split\) must have 'path'"),
-        ("", r"columns \(=\) must have 'path'"),
+        ("path,mood\n0.png,sad\n", r"columns \(=path,mood\) must have split"),
+        ("file,split\n0.png,train\n", r"columns \(=file,split\) must have path"),
+        ("", r"must have a header with the columns path, split; it is empty, see `ManifestFile`"),
+        (
+            "0.png,1\n",
+            r"must have a header with .*; its first row \(=0.png,1\) looks like data, put the header above it",
+        ),
+        ("\x7fELF\x02,\x00\n", r"must be a csv file; its first row \(=.x7fELF.x02,.x00\) is no text, unpack"),
         ("path,split\n", r"must list pictures; it has no rows"),
         ("path,split,a,a\n0.png,train,x,y\n", r"columns \(=path,split,a,a\) must have different names"),
         ("path,split,box_left\n0.png,train,1\n", r"columns must have all of box_left, .* or none"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,8 +25,9 @@ from loaders.pictures import Form
 from loaders.prepare import main, prepare
 from loaders.store import open_store
 from tests.loaders.data_sets import fer_rows, fer_text, picture, write_folders
+from tests.loaders.test_fer2013 import plus_text, votes
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 app.command()(main)
 
 
@@ -158,6 +161,7 @@ def test_the_choices_of_the_command_line_reach_the_importer(tmp_path: Path, fold
         "label": "mood",
         "classes": ["sad,happy,angry"],
         "val_share": 0.5,
+        "test_share": 0.0,
         "seed": 3,
     }
     assert source["counts"]["val"] == {"total": 7, "mood": {"sad": 1, "happy": 2, "angry": 4}}
@@ -168,7 +172,10 @@ def test_wrong_names_and_options_are_refused(tmp_path: Path, folders: Path) -> N
     code, text = run("celebs", folders, "--out", tmp_path / "s")
     assert (code, f"NAME (='celebs') must be one of {', '.join(IMPORTERS)}" in text) == (1, True)
     code, text = run("folder", folders, "--out", tmp_path / "s", "--skip-damaged")
-    assert (code, "--skip-damaged must be left out for folder; it has --classes, --label, --seed" in text) == (1, True)
+    assert (
+        code,
+        "--skip-damaged must be left out for folder; it takes --label expression, --classes, --val-share 0.0" in text,
+    ) == (1, True)
     code, text = run("folder", folders, "--out", tmp_path / "s", "--fit", "pad")
     assert (code, "fit (='pad') must be one of crop, stretch" in text) == (1, True)
     code, text = run("folder", tmp_path / "none", "--out", tmp_path / "s")
@@ -191,6 +198,66 @@ def test_it_runs_as_a_module_and_prints_plain_lines_where_there_is_no_terminal(f
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
     assert "33 faces of 10 x 10, RGB" in done.stdout
+
+
+def test_a_name_alone_lists_the_options_it_takes_with_their_defaults() -> None:
+    code, text = run("pointing04")
+    assert code == 1
+    assert "pointing04 takes --crop, --margin 0.25, --val-share 0.15, --test-share 0.2, --seed 0" in text
+    assert run()[1].endswith("NAME, SOURCE and --out must be given; or --check STORE looks through a store")
+    for name in IMPORTERS:
+        assert f"{name} takes --" in run(name)[1]
+
+
+def test_every_option_of_every_importer_can_be_given(tmp_path: Path) -> None:
+    known = set(inspect.signature(main).parameters)
+    for name, kind in IMPORTERS.items():
+        assert set(inspect.signature(kind).parameters) - {"source"} <= known, name
+
+
+def test_help_is_short_and_says_what_is_assumed() -> None:
+    result = CliRunner(env={"COLUMNS": "100"}).invoke(app, ["--help"])
+    lines = result.stdout.splitlines()
+    assert len(lines) < 60
+    for panel in ("Output", "Faces and splits", "Of one source", "Instead of NAME SOURCE"):
+        assert any(line.startswith(f"╭─ {panel} ") for line in lines), panel
+    options = [line for line in lines if line.startswith("│ --")]
+    silent = [line.split()[1] for line in options if "default" not in line]
+    # Switches, what has no default, and two whose default is on the next line.
+    assert set(silent) <= {
+        "--help", "--out", "--force", "--wild", "--no-ferplus", "--skip-damaged", "--check", "--drop-duplicates",
+        "--classes", "--ferplus",
+    }  # fmt: skip
+    assert "(fer2013new.csv beside it)" in result.stdout
+
+
+def test_votes_beside_the_csv_are_announced_and_can_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "fer2013.csv").write_text(fer_text(fer_rows()))
+    (tmp_path / "in" / "fer2013new.csv").write_text(plus_text(votes()))
+    code, text = run("fer2013", tmp_path / "in", "--out", tmp_path / "with")
+    assert code == 0
+    assert "note: fer2013new.csv lay beside the csv and was joined; --no-ferplus leaves its votes out" in text
+    code, text = run("fer2013", tmp_path / "in", "--out", tmp_path / "without", "--no-ferplus")
+    assert (code, "ferplus" in text) == (0, False)
+    assert set(open_store(tmp_path / "without").manifest.labels) == {"expression"}
+    named = tmp_path / "in" / "fer2013new.csv"
+    code, text = run("fer2013", tmp_path / "in", "--out", tmp_path / "named", "--ferplus", named)
+    assert (code, "lay beside" in text, "Joined by row" in text) == (0, False, True)
+    code, text = run("fer2013", tmp_path / "in", "--out", tmp_path / "both", "--ferplus", named, "--no-ferplus")
+    assert (code, "must be left out where --no-ferplus is given; drop one" in text) == (1, True)
+    code, text = run("folder", tmp_path / "in", "--out", tmp_path / "other", "--no-ferplus")
+    assert (code, "--ferplus must be left out for folder" in text) == (1, True)
+
+
+def test_a_test_set_is_made_from_folders(tmp_path: Path) -> None:
+    write_folders(tmp_path / "in", {"": (20, 10, 10)})
+    code, text = run("folder", tmp_path / "in", "--out", tmp_path / "s", "--test-share", 0.2, "--val-share", 0.1)
+    assert code == 0, text
+    counts = open_store(tmp_path / "s").source["counts"]
+    assert {split: of["total"] for split, of in counts.items()} == {"train": 28, "val": 4, "test": 8}
+    assert "note: test is a stratified 0.2 of train, chosen by seed 0; the source has none" in text
+    assert re.search(r"class ┃ train ┃ val ┃ test ┃ all", text)
 
 
 @pytest.mark.slow
