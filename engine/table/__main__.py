@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from engine.files import write_text
 from engine.quantities import label_of
 from engine.table import chart, experiment
 from engine.table.figures import make_table
-from engine.table.plan import Job, Plan, collect, make_plan
+from engine.table.plan import Job, Plan, collect, command, make_plan
 from engine.table.running import Ended, InterruptedTableError, log_of, run_all
 from engine.table.text import number, to_csv, to_markdown
 
@@ -33,6 +32,9 @@ def main(
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="change a field in all rows, e.g. epochs=15"),
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="groups whose title holds TEXT; may be given several times")
+    ] = None,
     jobs: Annotated[int, typer.Option(help="runs at once on this machine")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU if there is one")] = None,
     list_: Annotated[
@@ -47,7 +49,7 @@ def main(
         for name, value in (("seeds", seeds), ("jobs", jobs), ("resamples", resamples)):
             if value is not None and value < 1:
                 raise ValueError(f"table: {name} (={value}) must be 1 or more")
-        file = experiment.read(experiment_file)
+        file = experiment.read(experiment_file).only(only or ())
         folder = out or Path("runs") / file.name
         plan = make_plan(file, seeds=seeds, out=folder, results=results, set_=set_ or (), device=device)
     except ValueError as error:
@@ -82,7 +84,7 @@ def _print_commands(plan: Plan) -> None:
             typer.echo(f"# {job.name}: not run: {job.missing}")
         elif job.done is None:
             after = f"  # after {names[job.needs]}" if job.needs in {each.key for each in plan.missing} else ""
-            typer.echo(shlex.join(["python", *job.words]) + after)
+            typer.echo(command(["python", *job.words]) + after)
 
 
 @dataclass(slots=True)
@@ -121,8 +123,8 @@ def _write(progress: _Progress, folder: Path, resamples: int) -> None:
     failures = {ended.job.name: ended.tail for ended in progress.failed.values()}
     tails = {key: ended.tail for key, ended in progress.failed.items()}
     table = make_table(progress.plan, tails, resamples=resamples)
-    command = shlex.join(["python", "-m", "engine.table", *sys.argv[1:]])
-    text = to_markdown(table, command=command, failures=failures, notes=progress.plan.notes)
+    called = command(["python", "-m", "engine.table", *sys.argv[1:]])
+    text = to_markdown(table, command=called, failures=failures, notes=progress.plan.notes)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", to_csv(table))

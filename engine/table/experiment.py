@@ -8,7 +8,8 @@ what is run, in which order, and what is printed. A run differs from its row's r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -153,6 +154,18 @@ class ExperimentFile:
     def recipe(self, row: Row) -> str:
         """Where a row's recipe is, as `engine.run` takes it."""
         return f"{self.path}{row.recipe}" if row.recipe.startswith(":") else row.recipe
+
+    def only(self, titles: Sequence[str]) -> ExperimentFile:
+        """With the groups alone whose title holds one of these; all of them where none is given.
+
+        Raises:
+            ValueError: There is no such group.
+        """
+        groups = tuple(g for g in self.experiment.groups if not titles or any(text in g.title for text in titles))
+        if not groups:
+            known = ", ".join(repr(group.title) for group in self.experiment.groups)
+            raise ValueError(f"table: only (={', '.join(titles)}) must be in the title of a group; there are {known}")
+        return replace(self, experiment=replace(self.experiment, groups=groups))
 
 
 def read(where: str | Path) -> ExperimentFile:

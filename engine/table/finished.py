@@ -129,8 +129,9 @@ def _answers(run: Run, split: str) -> dict[str, Any]:
 def write(content: Mapping[str, Any], path: Path) -> Finished:
     """Writes a small file, whole or not at all; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items())
+    with whole(path) as temporary:  # a line a key: short files that show in a diff what has changed
+        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     return Finished(path, content)
 
 

@@ -97,22 +97,26 @@ def _rows(table: Table) -> str:
         f"{_unit_of_time(table)} a run",
         *(["note"] if noted else []),
     ]
-    rows = []
-    for row in table.rows:
-        rows.append(
-            [
-                *([row.group] if grouped else []),
-                row.name,
-                _published(row),
-                _sample(metric, row.last),
-                _sample(metric, row.best),
-                str(len(row.last.values)),
-                format_count(row.pictures),
-                _minutes(row),
-                *([row.state] if noted else []),
-            ]
-        )
+    rows = [
+        [
+            *([_once(row.group, table.rows[index - 1].group if index else "")] if grouped else []),
+            row.name,
+            _published(row),
+            _sample(metric, row.last),
+            _sample(metric, row.best),
+            str(len(row.last.values)),
+            format_count(row.pictures),
+            _minutes(row),
+            *([row.state] if noted else []),
+        ]
+        for index, row in enumerate(table.rows)
+    ]
     return markdown.table(heads, rows, left=1 + grouped)
+
+
+def _once(group: str, before: str) -> str:
+    """A group's title in its first line alone."""
+    return "" if group == before else group
 
 
 def _unit_of_time(table: Table) -> str:
@@ -136,7 +140,7 @@ def _differences(table: Table) -> str:
         "n pictures",
     ]
     rows = []
-    for difference in table.differences:
+    for index, difference in enumerate(table.differences):
         interval = difference.interval
         low_high = (
             "–"
@@ -146,7 +150,7 @@ def _differences(table: Table) -> str:
         reading = f"no interval: {difference.reason}" if difference.verdict is None else _READING[difference.verdict]
         rows.append(
             [
-                *([difference.group] if grouped else []),
+                *([_once(difference.group, table.differences[index - 1].group if index else "")] if grouped else []),
                 difference.row,
                 difference.against,
                 reading,
