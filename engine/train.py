@@ -7,7 +7,7 @@ import importlib
 import json
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from engine.rundir import RunDir
 from engine.show import show_inpainting, show_views
 from engine.speed import summarise
 from engine.tasks.inpaint import Inpaint
-from loaders.base import Loader, Split, augments
+from engine.tasks.base import Supervised
+from loaders.base import Classes, Loader, Split, augments
 
 
 def train(
@@ -157,9 +158,9 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
             "select": recipe.select,
             "test": recipe.test,
             "classes": classes(recipe, trainer.train),
-            "chance": {task: 1 / len(names) for task, names in classes(recipe, trainer.train).items()},
+            "chance": chance(recipe),
             "majority": {
-                split: majority(recipe, trainer.train.split, loader.split)
+                split: constant_guess(recipe, trainer.train.split, loader.split)
                 for split, loader in loaders.items()
                 if split != recipe.train
             },
@@ -175,16 +176,15 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
     )
 
 
-def majority(recipe: Recipe, train: Split, split: Split) -> dict[str, float]:
-    """For each class task, the accuracy on a split of always saying the largest class of the training data."""
+def chance(recipe: Recipe) -> dict[str, float]:
+    """The headline figure of each task with classes that uniform guessing reaches, as `<task>/<metric>`."""
     found = {}
     for task in recipe.tasks:
-        if task.label is None or split.target[task.label].is_floating_point():
-            continue
-        known = train.target[task.label]
-        largest = int(torch.bincount(known[known >= 0]).argmax())
-        target = split.target[task.label]
-        found[task.name] = float((target[target >= 0] == largest).double().mean())
+        wanted = task.wants().get(str(task.label)) if isinstance(task, Supervised) else None
+        if isinstance(wanted, Classes):
+            share = 1 / len(wanted.names)
+            headline = task.headline
+            found[f"{task.name}/{headline.metric}"] = share if headline.greater_is_better else 1 - share
     return found
 
 
@@ -200,6 +200,16 @@ def _stops(trainer: Trainer) -> Iterator[None]:
 
     def stop(number: int, frame: object) -> None:
         trainer.stop = True
+def constant_guess(recipe: Recipe, train: Split, split: Split) -> dict[str, float]:
+    """Figures on a split, as `<task>/<metric>`, of always answering the largest class or the median of `train`."""
+    return {
+        f"{task.name}/{metric}": value
+        for task in recipe.tasks
+        if isinstance(task, Supervised)
+        for metric, value in task.constant_guess(train, split).items()
+    }
+
+
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
