@@ -7,6 +7,7 @@ from loaders.folder import Folder
 from loaders.packed import Packed
 from loaders.samplers import ClassBalanced, Fraction, Shuffled, SquareRootBalanced
 from loaders.synthetic import Synthetic
+from loaders.with_test import WithTest
 
 __all__ = [
     "DALI",
@@ -26,4 +27,5 @@ __all__ = [
     "Split",
     "SquareRootBalanced",
     "Synthetic",
+    "WithTest",
 ]
