@@ -31,8 +31,15 @@ def describe_environment(device: torch.device) -> dict[str, str | int | None]:
         **{name: version for name, version in versions.items() if version is not None},
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["python", "-m", "engine.run", *sys.argv[1:]]),
+        "command": command(),
     }
+
+
+def command() -> str:
+    """How this process was started: the module that `python -m` was told, or the program, and its arguments."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    module = None if spec is None else spec.name.removesuffix(".__main__")
+    return " ".join([*(["python", "-m", module] if module else [Path(sys.argv[0]).name]), *sys.argv[1:]])
 
 
 def commit() -> str | None:

@@ -37,6 +37,9 @@ def main(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="deterministic algorithms, no autotuning; a CPU is exact without")
     ] = False,
+    profile: Annotated[
+        int | None, typer.Option(metavar="N", help="write a torch profiler trace of N steps into the run folder")
+    ] = None,
 ) -> None:
     """Train RECIPE and write its run folder with checkpoints, figures and a report."""
     console = Console(soft_wrap=True)
@@ -51,7 +54,15 @@ def main(
             file = replace(file, recipe=smoke(file.recipe))
             folder = out or Path("runs") / f"{file.name}-smoke"
             _clear_smoke(folder, keep=resume or out is not None)
-        report = train(file, folder, device=chosen, resume=resume, deterministic=deterministic, console=console)
+        report = train(
+            file,
+            folder,
+            device=chosen,
+            resume=resume,
+            deterministic=deterministic,
+            profile=profile,
+            console=console,
+        )
     except (ValueError, OSError, NonFiniteLossError) as error:
         Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
         raise typer.Exit(1) from error

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch.profiler import record_function
 
 T = TypeVar("T")
 
@@ -36,7 +37,8 @@ class Clock:
         while True:
             start = time.perf_counter()
             try:
-                batch = next(batches)
+                with record_function("waiting for data"):
+                    batch = next(batches)
             except StopIteration:
                 return
             self.waited += time.perf_counter() - start

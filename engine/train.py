@@ -20,6 +20,7 @@ from engine.environment import describe_environment
 from engine.evaluate import figures
 from engine.initial import Origin
 from engine.loop import Trainer, classes, headline, prediction_arrays, renderer
+from engine.profiling import TRACE, check_profile, profiled
 from engine.progress import Bars
 from engine.recipe import Recipe, describe, differences
 from engine.recipe_file import RecipeFile
@@ -27,8 +28,8 @@ from engine.report import write_report
 from engine.rundir import RunDir
 from engine.show import show_inpainting, show_views
 from engine.speed import summarise
-from engine.tasks.inpaint import Inpaint
 from engine.tasks.base import Supervised
+from engine.tasks.inpaint import Inpaint
 from loaders.base import Classes, Loader, Split, augments
 
 
@@ -40,8 +41,12 @@ def train(
     resume: bool,
     deterministic: bool,
     console: Console,
+    profile: int | None = None,
 ) -> Path:
     """Trains a recipe into the folder `out`, or goes on with the run that is there.
+
+    Args:
+        profile: Steps of a profiler's trace, written to trace.json in the folder; None writes none.
 
     Returns:
         The path of the report.
@@ -62,14 +67,21 @@ def train(
         trainer = Trainer(recipe, loaders[recipe.train], loaders[recipe.select], device, resumed=resumed)
         if trainer.origin is not None:
             console.print(str(Origin(**trainer.origin)), highlight=False)
+        if profile is not None:
+            check_profile(profile, trainer)
         run = stack.enter_context(closing(_open_run(file, out, resume, console)))
         _go_on(trainer, run, console)
+        if profile is not None:
+            check_profile(profile, trainer)  # once more: fewer steps are left of a run that goes on
         run.started(describe_environment(device) | {"deterministic": deterministic, "from_step": trainer.at.total})
         if trainer.at.total == 0:
             shown = loaders[recipe.select if augments(recipe.data) else recipe.train]  # faces that are as stored
             show_views(trainer.renderer, next(iter(shown.epoch(0))), run.path / "figures" / "views.png")
-        with _stops(trainer), Bars(console, recipe.epochs, trainer.steps) as bars:
+        trace = nullcontext() if profile is None else profiled(trainer, profile, run.path / TRACE)
+        with _stops(trainer), Bars(console, recipe.epochs, trainer.steps) as bars, trace:
             trainer.fit(run, bars)
+        if profile is not None:
+            console.print(f"trace: {run.path / TRACE}, for Perfetto or chrome://tracing", highlight=False)
         _finish(trainer, file.name, loaders, run)
         return write_report(run.path)
 
@@ -188,6 +200,16 @@ def chance(recipe: Recipe) -> dict[str, float]:
     return found
 
 
+def constant_guess(recipe: Recipe, train: Split, split: Split) -> dict[str, float]:
+    """Figures on a split, as `<task>/<metric>`, of always answering the largest class or the median of `train`."""
+    return {
+        f"{task.name}/{metric}": value
+        for task in recipe.tasks
+        if isinstance(task, Supervised)
+        for metric, value in task.constant_guess(train, split).items()
+    }
+
+
 def read_recipe(run: Path) -> Any:
     """A run's resolved recipe, None where there is none."""
     file = run / "recipe.json"
@@ -200,16 +222,6 @@ def _stops(trainer: Trainer) -> Iterator[None]:
 
     def stop(number: int, frame: object) -> None:
         trainer.stop = True
-def constant_guess(recipe: Recipe, train: Split, split: Split) -> dict[str, float]:
-    """Figures on a split, as `<task>/<metric>`, of always answering the largest class or the median of `train`."""
-    return {
-        f"{task.name}/{metric}": value
-        for task in recipe.tasks
-        if isinstance(task, Supervised)
-        for metric, value in task.constant_guess(train, split).items()
-    }
-
-
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

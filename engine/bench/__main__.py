@@ -1,0 +1,137 @@
+"""`python -m engine.bench`: reads the arguments of both benchmarks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from engine import recipe_file, settings
+from engine.bench import output, report
+from engine.bench.cases import NAMES, find, of_source
+from engine.bench.stepping import measure_steps
+from engine.bench.throughput import measure
+from engine.run import choose_device
+from engine.watch import NonFiniteLossError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+Names = Annotated[
+    list[str] | None, typer.Option("--source", help=f"{', '.join(NAMES)}; may be repeated, left out: all that fit")
+]
+Out = Annotated[Path | None, typer.Option(help="folder for the table (md), all figures (json) and a chart (png)")]
+Faces = Annotated[int, typer.Option(help="faces of the split, spread evenly; 0: all")]
+Scratch = Annotated[
+    Path | None, typer.Option(help="where other forms of the faces are written meanwhile; left out: TMPDIR")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; left out: the GPU if there is one")]
+
+
+@app.command("loaders")
+def loaders_command(
+    data: Annotated[Path, typer.Argument(help="prepared store, FFCV store, or folder of pictures")],
+    source: Names = None,
+    importer: Annotated[
+        str | None, typer.Option(help="DATA is a data set as it was published, e.g. fairface; see loaders.prepare")
+    ] = None,
+    split: Annotated[str, typer.Option(help="split that is read")] = "train",
+    faces: Faces = 8192,
+    size: Annotated[int | None, typer.Option(help="side of the faces, where pictures have different sizes")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 256,
+    rounds: Annotated[int, typer.Option(min=1, help="turns of each source")] = 5,
+    seconds: Annotated[float, typer.Option(min=0, help="a turn is whole epochs until this time has passed")] = 1.0,
+    cold: Annotated[
+        bool, typer.Option("--cold/--no-cold", help="also drop files from the page cache and read them")
+    ] = True,
+    device: Device = None,
+    out: Out = None,
+    scratch: Scratch = None,
+) -> None:
+    """Measure how fast each source delivers the faces of DATA; each after a check of what it delivers."""
+    console = Console()
+    with _errors(), _scratch(scratch) as folder:
+        where = str(choose_device(device))
+        with console.status("writing the faces in other forms") as status:
+            found = find(
+                data, folder, importer=importer, split=split, faces=faces, size=size, names=tuple(source or ())
+            )
+            rows = measure(
+                found,
+                batch_size=batch_size,
+                rounds=rounds,
+                seconds=seconds,
+                device=where,
+                cold=cold,
+                say=status.update,
+            )
+        facts: dict[str, Any] = {"batch size": batch_size, "turns": rounds, "seconds a turn": seconds}
+        _show(report.of_loaders(found, rows, facts, where), out, console)
+
+
+@app.command()
+def step(
+    recipe: Annotated[str, typer.Argument(help="recipes/NAME.py, or recipes/NAME.py:VARIANT for another recipe in it")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change a field, e.g. batch_size=64")
+    ] = None,
+    source: Names = None,
+    steps: Annotated[int, typer.Option(min=1, help="optimiser steps of a turn")] = 30,
+    rounds: Annotated[int, typer.Option(min=1, help="turns of each source")] = 3,
+    faces: Faces = 8192,
+    device: Device = None,
+    out: Out = None,
+    scratch: Scratch = None,
+) -> None:
+    """Measure the training step of RECIPE, fed by one batch repeated and by each source."""
+    console = Console()
+    with _errors(), _scratch(scratch) as folder:
+        where = choose_device(device)
+        file = recipe_file.read(recipe)
+        chosen = settings.apply(file.recipe, set_ or [])
+        with console.status("writing the faces in other forms") as status:
+            found = of_source(chosen.data, folder, split=chosen.train, faces=faces, names=_of_ours(source))
+            rows, compiled = measure_steps(chosen, found, device=where, steps=steps, rounds=rounds, say=status.update)
+        facts = {"recipe": recipe, "batch size": chosen.batch_size, "steps a turn": steps, "turns": rounds}
+        _show(report.of_steps(found, rows, facts, where, compiled), out, console)
+
+
+def _of_ours(names: list[str] | None) -> tuple[str, ...]:
+    """Sources that carry labels, without which no recipe trains."""
+    ours = tuple(name for name in NAMES if name != "torchvision")
+    for name in names or ():
+        if name == "torchvision":
+            raise ValueError(f"bench: source (={name!r}) must be one of {', '.join(ours)}; the others have no labels")
+    return tuple(names or ())
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError, NonFiniteLossError) as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
+        raise typer.Exit(1) from error
+
+
+@contextmanager
+def _scratch(parent: Path | None) -> Iterator[Path]:
+    if parent is not None and not parent.is_dir():
+        raise ValueError(f"bench: scratch (={parent}) must be a folder; it is not there")
+    with tempfile.TemporaryDirectory(prefix="hmtl-bench-", dir=parent) as folder:
+        yield Path(folder)
+
+
+def _show(found: output.Measurement, out: Path | None, console: Console) -> None:
+    output.show(found, console)
+    if out is not None:
+        for file in output.write(found, out):
+            console.print(f"wrote {file}", highlight=False)
+
+
+if __name__ == "__main__":
+    app()

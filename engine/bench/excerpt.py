@@ -1,0 +1,98 @@
+"""Some faces of one split of a data set, spread evenly over it: the same for every source that is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from loaders.base import Classes, Split
+from loaders.importers import Contents, Importer, Record, Skipped
+from loaders.importers.base import Value
+from loaders.store import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """An importer cut down to `faces` records of one split (all of them where there are not more, or where it is 0)."""
+
+    importer: Importer
+    split: str
+    faces: int
+
+    @property
+    def source(self) -> Path:
+        return self.importer.source
+
+    def survey(self) -> Contents:
+        """What the importer says of itself; its records are the excerpt's.
+
+        Raises:
+            ValueError: What the importer raises, or it has no such split.
+        """
+        contents = self.importer.survey()
+        with closing(self._of_split(contents)) as found:
+            total = sum(1 for _ in found)
+        if not total:
+            raise ValueError(
+                f"bench {self.source}: split (={self.split!r}) must be one of the data; it has no face there"
+            )
+        return replace(contents, records=lambda: self._records(contents, total), total=self._count(total))
+
+    def _count(self, total: int) -> int:
+        return total if self.faces == 0 else min(self.faces, total)
+
+    def _of_split(self, contents: Contents) -> Generator[Record, None, None]:
+        with closing(contents.records()) as records:
+            yield from (record for record in records if isinstance(record, Record) and record.split == self.split)
+
+    def _records(self, contents: Contents, total: int) -> Generator[Record | Skipped, None, None]:
+        count = self._count(total)
+        with closing(self._of_split(contents)) as records:
+            taken = 0
+            for place, record in enumerate(records):
+                if place == taken * total // count:
+                    taken += 1
+                    yield record
+                if taken == count:
+                    return
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFaces:
+    """An importer over a packed store: its faces and labels once more."""
+
+    source: Path
+
+    def survey(self) -> Contents:
+        """Open the store.
+
+        Raises:
+            ValueError: It is missing or damaged.
+        """
+        store = open_store(self.source)
+        return Contents(store.manifest.labels, tuple(store.source["notes"]), self._records, len(store.manifest))
+
+    def _records(self) -> Generator[Record | Skipped, None, None]:
+        store = open_store(self.source)
+        for name in store.manifest.splits:
+            part = store.manifest.part(name, store.shape, f"store {self.source}")
+            for sample, values in zip(part.sample.tolist(), _values(part), strict=True):
+                face = store.images[sample]
+                pixels = face[..., 0] if face.shape[2] == 1 else face
+                yield Record(name, store.manifest.path[sample], values, pixels)
+
+
+def _values(part: Split) -> Iterator[dict[str, Value]]:
+    """Labels of each sample as an importer gives them."""
+    columns = {name: target.tolist() for name, target in part.target.items()}
+    for place in range(len(part.sample)):
+        row: dict[str, Value] = {}
+        for name, label in part.labels.items():
+            value = columns[name][place]
+            if isinstance(label, Classes):
+                row[name] = None if value < 0 else label.names[value]
+            else:
+                row[name] = value
+        yield row

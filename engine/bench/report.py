@@ -1,0 +1,130 @@
+"""What was measured, as tables for people."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from engine.bench.cases import Data
+from engine.bench.output import Bar, Measurement
+from engine.bench.stepping import StepRow, summary
+from engine.bench.throughput import Row, by_name, ratio
+from engine.environment import describe_environment
+
+BASELINE = "torchvision"
+MIB = 2**20
+
+
+def of_loaders(data: Data, rows: Sequence[Row], settings: Mapping[str, Any], device: str) -> Measurement:
+    """The table of `engine.bench loaders`."""
+    baseline = by_name(rows).get(BASELINE)
+    cells = [
+        [
+            row.name,
+            f"{row.warm:,.0f}",
+            f"{row.percentile(20):,.0f}–{row.percentile(80):,.0f}",
+            "–" if row.cold is None else f"{row.cold:,.0f}",
+            f"{100 * _middle(row.cpu):.0f} %",
+            f"{_middle(row.us):,.1f}",
+            f"{row.peak.resident / MIB:,.0f}",
+            f"{row.peak.own / MIB:,.0f}",
+            f"{row.first_batch_seconds:.2f}",
+            "exact" if row.off_most == 0 else f"{row.off_mean:.2f}, {row.off_most}",
+            "–" if baseline is None else f"{ratio(row, baseline):.2f} ×",
+        ]
+        for row in rows
+    ]
+    base = rows[0].base
+    notes = [
+        "images/s: median of the turns with the files in memory, and p20–p80; cold: one epoch after the files were "
+        "dropped from the page cache (directory entries stay).",
+        "CPU: time of the process and its children over wall time, 100 % is one core; and in µs an image. MiB: peak of "
+        "the process and its children since it started; own: what of it is no part of a file. What forked processes "
+        f"share counts in each. {base.resident / MIB:,.0f} and {base.own / MIB:,.0f} MiB of it are Python, torch and "
+        "this project.",
+        "first: from opening to the first batch in a new process, import of the library and compilation "
+        "included, files in memory.",
+        "Each row was checked just before: same samples in the same order, pixels within its bound; off is the mean "
+        "and the largest difference to the stored faces in gray levels.",
+    ]
+    if baseline is not None:
+        notes.append(
+            "speedup: over torchvision behind torch's DataLoader with a process a core; median over the turns."
+        )
+    if any(row.name == "resident" for row in rows):
+        notes.append("resident: a batch is an index; its faces are read by the kernel that renders the views.")
+    notes += [f"{row.name}, cold: {row.cold_note}." for row in rows if row.cold_note and row.cold is None]
+    notes += [f"{name} is left out: {reason}." for name, reason in data.left_out.items()]
+    return Measurement(
+        name="loaders",
+        title=f"Loaders on {data.name}, split {data.split}",
+        facts={"data": data.name, **settings, **_machine(device)},
+        heads=("source", "images/s", "p20–p80", "cold", "CPU", "µs/image", "MiB", "own, MiB",
+               "first, s", "off", "speedup"),
+        rows=cells,
+        notes=notes,
+        bars=[
+            Bar(row.name, row.warm, row.percentile(20), row.percentile(80), f"{row.warm:,.0f}") for row in rows
+        ],
+        unit="images/s, files in memory; median and p20–p80 of the turns",
+        figures={"rows": [row.as_json() for row in rows], "left_out": data.left_out},
+        aside=("p20–p80", "own, MiB"),
+    )  # fmt: skip
+
+
+def of_steps(
+    data: Data, rows: Sequence[StepRow], settings: Mapping[str, Any], device: torch.device, compiled: bool
+) -> Measurement:
+    """The table of `engine.bench step`."""
+    found = [summary(row, rows[0], device, compiled) for row in rows]
+    cells = [
+        [
+            one["name"],
+            f"{one['images_per_second']:,.0f}",
+            f"{100 * one['of_ceiling']:.1f} %",
+            f"{100 * one['wait_share']:.2f} %",
+            *(f"{one[f'step_p{share}_ms']:,.1f}" for share in (20, 50, 80)),
+        ]
+        for one in found
+    ]
+    notes = [
+        "The first row is the ceiling: no source can be faster. of the ceiling: the median over turns of images/s "
+        "over the ceiling's of the same round.",
+        "waiting: as training reports it, the share of a step spent inside next() for its batch.",
+    ]
+    if device.type == "cuda":
+        notes.append("Steps are launched ahead of the GPU: times of a step are means of a turn, which waits for it.")
+    notes += [f"{name} is left out: {reason}." for name, reason in data.left_out.items()]
+    return Measurement(
+        name="step",
+        title=f"Training step of {settings['recipe']}",
+        facts={**settings, **_machine(str(device))},
+        heads=("fed by", "images/s", "of the ceiling", "waiting", "step p20, ms", "p50", "p80"),
+        rows=cells,
+        notes=notes,
+        bars=[
+            Bar(
+                one["name"],
+                one["images_per_second"],
+                one["images_per_second_p20"],
+                one["images_per_second_p80"],
+                f"{one['images_per_second']:,.0f}, waiting {100 * one['wait_share']:.1f} %",
+            )
+            for one in found
+        ],
+        unit="images/s; median and p20–p80 of the turns",
+        figures={"rows": found, "left_out": data.left_out},
+    )
+
+
+def _machine(device: str) -> dict[str, Any]:
+    load = os.getloadavg()[0]
+    facts = describe_environment(torch.device(device)) | {"load at the end": f"{load:.1f}"}
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+def _middle(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]

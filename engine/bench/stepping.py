@@ -1,0 +1,144 @@
+"""How fast a recipe trains when nothing makes it wait, and when each source feeds it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.bench.agreement import Truth
+from engine.bench.cases import Data
+from engine.bench.feeds import OfSource
+from engine.loop import Position, Trainer
+from engine.recipe import Recipe
+from engine.speed import Clock, summarise
+from loaders.base import Batch, Loader
+
+CEILING = "one batch repeated"
+SETTLING = 3
+"""Steps at the start of a turn that are not counted: what was read ahead while others had their turn is used up."""
+
+
+@dataclass(slots=True)
+class StepRow:
+    """What was measured of one feed."""
+
+    name: str
+    clock: Clock = field(default_factory=Clock)
+    """All counted steps."""
+    turns: list[Clock] = field(default_factory=list)
+    """The counted steps of each turn."""
+
+
+def measure_steps(
+    recipe: Recipe,
+    data: Data,
+    *,
+    device: torch.device,
+    steps: int,
+    rounds: int,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[list[StepRow], bool]:
+    """Train in turns from one batch repeated, the ceiling, and from each case.
+
+    Args:
+        recipe: What is trained; its own sampler, batch size and accumulation.
+        data: The cases, labels included; only those of our sources.
+        device: Where it trains.
+        steps: Optimiser steps of a turn.
+        rounds: Turns of each feed.
+        say: Told what is going on.
+
+    Returns:
+        The rows, the ceiling first; and whether the step was compiled.
+
+    Raises:
+        ValueError: `steps` or `rounds` is below 1, or a case delivers something else than it must.
+        NonFiniteLossError: The loss was not finite.
+    """
+    if min(steps, rounds) < 1:
+        raise ValueError(f"bench: steps (={steps}) and rounds (={rounds}) must be 1 or more")
+    truth = Truth(data, recipe.batch_size)
+    with ExitStack() as stack:
+        feeds: dict[str, Iterator[Batch]] = {}
+        for case in data.cases:
+            assert isinstance(case.feed, OfSource)
+            say(f"{case.name}: first batch, compared with what is stored")
+            opened = case.feed.open(recipe.batch_size, str(device))
+            with closing(opened):
+                sample, faces = opened.show(next(opened.epoch(0)))
+                truth.check(case, sample, faces[:64])
+            loader = stack.enter_context(
+                closing(
+                    case.feed.source.open(
+                        data.split,
+                        batch_size=recipe.batch_size,
+                        seed=recipe.seed,
+                        device=device,
+                        sampler=recipe.sampler,
+                    )
+                )
+            )
+            feeds[case.name] = stack.enter_context(closing(_endless(loader)))
+        recipe.check_labels(loader.split)
+        trainer = Trainer(recipe, loader, loader, device)
+        one = next(iter(feeds.values()))
+        feeds = {CEILING: itertools.repeat(next(one)), **feeds}
+        rows = [StepRow(name) for name in feeds]
+        say("first step" + (" (compilation)" if trainer.compiled else ""))
+        _turn(trainer, feeds[CEILING], Clock(), SETTLING)
+        for turn in range(rounds):
+            for row in rows:
+                say(f"{row.name}: turn {turn + 1} of {rounds}")
+                trainer.at = Position(0, 0, trainer.at.total)  # at one learning rate for all
+                _turn(trainer, feeds[row.name], Clock(), SETTLING)
+                clock = Clock()
+                _turn(trainer, feeds[row.name], clock, steps)
+                row.clock.add(clock)
+                row.turns.append(clock)
+    return rows, trainer.compiled
+
+
+def _turn(trainer: Trainer, batches: Iterator[Batch], clock: Clock, steps: int) -> None:
+    """Steps as training takes them, counted by the same clock."""
+    accumulate = trainer.recipe.accumulate
+    faces = clock.waiting(batches)
+    start = time.perf_counter()
+    for _ in range(steps):
+        group = list(itertools.islice(faces, accumulate))
+        trainer.step(group)
+        now = time.perf_counter()
+        clock.step(now - start, sum(len(batch.row) for batch in group), first=False)
+        start = now
+    trainer.settle(clock)
+
+
+def _endless(loader: Loader) -> Generator[Batch, None, None]:
+    for epoch in itertools.count():
+        yield from loader.epoch(epoch)
+
+
+def summary(row: StepRow, ceiling: StepRow, device: torch.device, compiled: bool) -> dict[str, Any]:
+    """The speed table of a report for one feed, with percentiles and its share of the ceiling."""
+    speeds = [turn.images / turn.seconds for turn in row.turns]
+    against = [
+        (turn.images / turn.seconds) / (other.images / other.seconds)
+        for turn, other in zip(row.turns, ceiling.turns, strict=True)
+    ]
+    # On a GPU the host is ahead of the device inside a turn: only its end, which waits for the device, is true.
+    each = row.clock.steps if device.type == "cpu" else [turn.seconds / len(turn.steps) for turn in row.turns]
+    return {
+        "name": row.name,
+        **summarise(row.clock, device, compiled),
+        "images_per_second": float(np.median(speeds)),
+        "images_per_second_p20": float(np.percentile(speeds, 20)),
+        "images_per_second_p80": float(np.percentile(speeds, 80)),
+        "of_ceiling": float(np.median(against)),
+        **{f"step_p{share}_ms": 1000 * float(np.percentile(each, share)) for share in (20, 50, 80)},
+    }
