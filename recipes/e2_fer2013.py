@@ -6,8 +6,7 @@ Differs: FER2013 for AffectNet-8, ResNet-10-t at 48 px for EfficientNet at 224 p
          head looks at the plain view only. Rows of equal cost stand beside each, which the paper's table has not.
 Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
          python -m engine.table recipes/e2_fer2013.py
-Try:     --seeds 1  --only "20 %"  --set epochs=15  --jobs 2
-         python -m engine.run recipes/e2_fer2013.py:inpaint     (one run alone; --list prints them all)
+Try:     --seeds 1  --only "20 %"  --set epochs=15  --jobs 2  --list   (or one alone: engine.run FILE:inpaint)
 """
 
 from dataclasses import replace
@@ -28,7 +27,7 @@ recipe = Recipe(
     augment=Augment(flip=0.5, contrast=(0.6, 1.4), rotation=(-15, 15), scale=(0.8, 1.05), shift=(-0.1, 0.1)),
     views={"plain": Plain(), "puzzle": Puzzle(grid=2)},
     backbone=Backbone("resnet10t"),
-    tasks=(Expression(FER2013_7, on="plain", label_smoothing=0.1, dropout=0.3), SolvePuzzle(weight=0.3)),
+    tasks=(Expression(FER2013_7, label_smoothing=0.1, dropout=0.3), SolvePuzzle(weight=0.3)),
     optim=AdamW(lr=4e-3, weight_decay=0.05, warmup_epochs=4),
     batch_statistics="per_view_plain",
     epochs=40,
