@@ -1,0 +1,158 @@
+"""The paired bootstrap on data with known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.bootstrap import paired_difference, resampled
+from engine.metrics import class_figures
+from engine.table.statistic import ClassAnswers, Errors, from_arrays, unpack
+
+
+def mean_of(values: np.ndarray):  # type: ignore[no-untyped-def]
+    return lambda weights: weights @ values / weights.sum(axis=1)
+
+
+def answers(accuracy: float, n: int = 400, classes: int = 5, seed: int = 0) -> ClassAnswers:
+    random = np.random.default_rng(seed)
+    target = random.integers(0, classes, n)
+    wrong = (target + random.integers(1, classes, n)) % classes
+    return ClassAnswers(target, np.where(random.random(n) < accuracy, target, wrong), classes)
+
+
+def test_equal_predictions_differ_by_0_and_so_does_every_resample() -> None:
+    figures = [mean_of(np.random.default_rng(s).random(50)) for s in range(3)]
+    drawn = resampled(figures, 50)
+    interval = paired_difference(drawn, resampled(figures, 50))
+    assert (interval.difference, interval.low, interval.high) == (0, 0, 0)
+
+
+def test_a_constant_shift_has_an_interval_of_no_width() -> None:
+    values = np.random.default_rng(0).random((3, 60))
+    first = resampled([mean_of(v + 0.25) for v in values], 60)
+    interval = paired_difference(first, resampled([mean_of(v) for v in values], 60))
+    assert interval.difference == pytest.approx(0.25)
+    assert interval.low == pytest.approx(0.25, abs=1e-6)
+    assert interval.high == pytest.approx(0.25, abs=1e-6)
+
+
+def test_with_one_seed_the_interval_is_that_of_the_mean_over_pictures() -> None:
+    random = np.random.default_rng(1)
+    difference = random.normal(0.1, 1.0, 2000)
+    base = random.normal(size=2000) * 10  # what both share cancels out
+    interval = paired_difference(
+        resampled([mean_of(base + difference)], 2000, resamples=4000), resampled([mean_of(base)], 2000, resamples=4000)
+    )
+    half = 1.96 * difference.std(ddof=1) / np.sqrt(2000)
+    assert interval.high - interval.low == pytest.approx(2 * half, rel=0.05)
+    assert interval.difference == pytest.approx(difference.mean())
+
+
+def test_seeds_alone_give_the_variance_of_a_mean_over_seeds() -> None:
+    # Every picture of a run has the run's own difference, so nothing but the seeds varies.
+    shifts = np.array([0.1, 0.3, 0.2, 0.6])
+    first = resampled([mean_of(np.full(10, s)) for s in shifts], 10, resamples=20_000)
+    drawn = first[1:]
+    random = np.random.default_rng(0)
+    chosen = np.take_along_axis(drawn, random.integers(0, 4, (len(drawn), 3)), axis=1).mean(axis=1)
+    assert chosen.var() == pytest.approx(shifts.var(ddof=1) / 4, rel=0.05)
+    interval = paired_difference(first, np.zeros_like(first))
+    assert interval.difference == pytest.approx(shifts.mean())
+    assert interval.low == pytest.approx(0.1, abs=0.05)
+
+
+@pytest.mark.parametrize(("seeds", "least"), [(1, 0.88), (3, 0.90), (5, 0.90)])
+def test_the_interval_holds_the_truth_about_as_often_as_it_says(seeds: int, least: float) -> None:
+    """200 simulated experiments with effects of picture, seed and both; the truth is 0.5."""
+    random = np.random.default_rng(seeds)
+    held = 0
+    for trial in range(200):
+        n = 80
+        picture = random.normal(size=n)
+        own = random.normal(0.5, 0.3, size=n)  # how much each picture gains
+        # With one seed the interval is over pictures alone, so runs must not differ by more than their pictures.
+        run = random.normal(0, 0.1, size=seeds) if seeds > 1 else np.zeros(1)
+        noise = random.normal(0, 0.5, size=(seeds, n))
+        first = resampled([mean_of(picture + own + r + e) for r, e in zip(run, noise, strict=True)], n, resamples=400)
+        second = resampled([mean_of(picture)] * seeds, n, resamples=400)
+        interval = paired_difference(first, second, seed=trial)
+        held += interval.low <= 0.5 <= interval.high
+    assert least <= held / 200 <= 0.995
+
+
+def test_the_same_seed_gives_the_same_draws_and_another_gives_others() -> None:
+    figures = [mean_of(np.random.default_rng(0).random(40))]
+    np.testing.assert_array_equal(resampled(figures, 40, seed=3), resampled(figures, 40, seed=3))
+    assert not np.array_equal(resampled(figures, 40, seed=3), resampled(figures, 40, seed=4))
+
+
+def test_draws_do_not_depend_on_how_many_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = [mean_of(np.random.default_rng(0).random(40))]
+    whole = resampled(figures, 40, resamples=100)
+    monkeypatch.setattr("engine.bootstrap._CHUNK", 40 * 7)
+    np.testing.assert_allclose(resampled(figures, 40, resamples=100), whole, rtol=1e-6)
+
+
+def test_nothing_to_draw_from_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"bootstrap: runs \(=0\), pictures \(=3\) and resamples \(=2000\) must each"):
+        resampled([], 3)
+    with pytest.raises(ValueError, match=r"bootstrap: first \(=\(5, 2\)\) and second \(=\(5, 3\)\) must be of one"):
+        paired_difference(np.zeros((5, 2)), np.zeros((5, 3)))
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "mean_recall"])
+def test_a_figure_of_weighted_pictures_is_that_of_the_pictures_drawn(metric: str) -> None:
+    random = np.random.default_rng(2)
+    target = random.integers(-1, 4, 30)  # a few without a label
+    probability = random.random((30, 5)).astype(np.float32)
+    kept = from_arrays({"t.target": target, "t.probability": probability}, "t")
+    assert isinstance(kept, ClassAnswers)
+    drawn = random.integers(0, 30, (6, 30))
+    weights = np.stack([np.bincount(row, minlength=30) for row in drawn]).astype(np.float32)
+    figures = kept.figure(metric, weights)
+    assert figures is not None
+    for row, figure in zip(drawn, figures, strict=True):
+        assert figure == pytest.approx(class_figures(probability[row], target[row])[metric], abs=1e-6)
+
+
+def test_error_rate_is_what_accuracy_leaves() -> None:
+    kept, weights = answers(0.7), np.ones((1, 400), np.float32)
+    accuracy, errors = kept.figure("accuracy", weights), kept.figure("error_rate", weights)
+    assert accuracy is not None
+    assert errors is not None
+    assert accuracy[0] + errors[0] == pytest.approx(1)
+
+
+def test_an_error_is_the_mean_over_the_angles_that_are_known() -> None:
+    kept = from_arrays({"pose.error": np.array([[1.0, -3.0, np.nan], [np.nan] * 3, [2.0, 2.0, 5.0]])}, "pose")
+    assert isinstance(kept, Errors)
+    np.testing.assert_array_equal(kept.values["mae"], [2.0, np.nan, 3.0])
+    figures = kept.figure("mae", np.array([[1, 1, 1], [2, 5, 0], [0, 1, 0]], np.float32))
+    assert figures is not None
+    np.testing.assert_allclose(figures, [2.5, 2.0, np.nan])
+
+
+def test_what_is_kept_comes_back() -> None:
+    kept = answers(0.5)
+    again = unpack(kept.pack())
+    assert isinstance(again, ClassAnswers)
+    np.testing.assert_array_equal(again.target, kept.target)
+    np.testing.assert_array_equal(again.prediction, kept.prediction)
+    assert again.classes == kept.classes
+    errors = Errors({"mae": np.array([0.5, np.nan, 12.3])})
+    back = unpack(errors.pack())
+    assert isinstance(back, Errors)
+    np.testing.assert_allclose(back.values["mae"], errors.values["mae"], rtol=1e-3)
+
+
+def test_answers_of_no_known_kind_and_metrics_that_are_no_mean_are_not_guessed() -> None:
+    assert from_arrays({"t.l1": np.zeros(3)}, "t") is None
+    assert answers(0.5).figure("cross_entropy", np.ones((1, 400), np.float32)) is None
+    assert Errors({"mae": np.zeros(3)}).figure("yaw", np.ones((1, 3), np.float32)) is None
+
+
+def test_two_classes_may_have_one_score() -> None:
+    kept = from_arrays({"g.target": np.array([0, 1, 1]), "g.probability": np.array([[0.2], [0.5], [0.4]])}, "g")
+    assert isinstance(kept, ClassAnswers)
+    assert kept.prediction.tolist() == [0, 1, 0]
