@@ -1,20 +1,21 @@
 """The table of views on the CPU: `render_views` beside what else makes the same pictures, as ratios in one run.
 
-    python -m benchmarks.compare_views                  # the dated table and the chart, about 6 minutes on 2 cores
+    python -m benchmarks.compare_views                  # the dated table and the chart, about 4 minutes on 2 cores
     python -m benchmarks.compare_views --quick          # seconds: does it run, are the checks green
+    python -m benchmarks.compare_views --cases identity --compiled     # nothing compiled
 
 On a quiet machine. Every row is timed just after its first samples agreed with the reference on the same inputs, within
-the bound that the table names; a row that does not agree stops the run. Opponents take turns, so that a slow moment of
-the machine meets all of them.
+the bound that `agree` names; a row that does not agree stops the run. Opponents take turns, each turn begun by another
+of them, so that a slow moment of the machine meets all and nobody always follows the same neighbour.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import os
 import platform
-import subprocess
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,18 +26,14 @@ from torch import Tensor
 
 from benchmarks import view_cases as cases
 from benchmarks.view_cases import CASES, MEAN, STD, Inputs
+from benchmarks.views_chart import chart
+from benchmarks.views_table import CLONE, COPY, DRAWN, OURS, ROOT, Row, Rows, moved, setting, table, write
 from kernels.views import reference
 
-ROOT = Path(__file__).resolve().parents[1]
 Opponent = Callable[[Inputs, torch.dtype], Tensor]
-Times = tuple[float, float, float]
-Row = dict[str, Times | None]
-
-OURS = "ours"
-DRAWN = "ours, with drawing"
 CHECKED = 8
 """Samples that are compared; a sample's pixels do not depend on the batch."""
-SLOWEST = 2.0
+SLOWEST = 1.0
 """Seconds a batch above which an opponent is not waited for."""
 NOT_COMPILED = ("strong",)
 """Cases whose reference Inductor cannot compile here: its C++ for blur and noise takes more than 20 GiB of memory."""
@@ -119,28 +116,23 @@ def opponents(case: str, compiled: cases.Compiled, kornia: cases.Kornia) -> dict
 def measure(runs: dict[str, Callable[[], Tensor]], seconds: float) -> Row:
     """p20, p50, p80 in seconds of each; turns are taken until each had its time, three times at least."""
     times: dict[str, list[float]] = {name: [] for name in runs}
-    waiting = dict(runs)
+    waiting = list(runs)
     while waiting:
-        for name in list(waiting):
+        for name in waiting:
             start = time.perf_counter()
-            out = waiting[name]()
+            out = runs[name]()
             times[name].append(time.perf_counter() - start)
             del out
-            if len(times[name]) >= 3 and sum(times[name]) > seconds:
-                del waiting[name]
+        waiting = [name for name in waiting if len(times[name]) < 3 or sum(times[name]) < seconds]
+        waiting = [*waiting[1:], *waiting[:1]]
     return {name: tuple(torch.tensor(t).quantile(torch.tensor([0.2, 0.5, 0.8])).tolist()) for name, t in times.items()}
 
 
-def clone_of(count: int) -> Callable[[], Tensor]:
-    """A clone that moves `count` bytes, half of them read and half written."""
-    source = torch.zeros(count // 2, dtype=torch.uint8)
-    return source.clone
-
-
-def moved(inputs: Inputs, dtype: torch.dtype) -> int:
-    """Bytes that must move: each face read once, each view written once."""
-    views = inputs.where.shape[0] * inputs.batch * 3 * inputs.size**2
-    return inputs.store.numel() + views * dtype.itemsize
+def rulers(count: int, device: torch.device | str = "cpu") -> dict[str, Callable[[], Tensor]]:
+    """Two ways to move `count` bytes, half of them read and half written."""
+    source = torch.ones(count // 2, dtype=torch.uint8, device=device)  # not zeros: those lie on one page
+    target = torch.ones_like(source)
+    return {CLONE: source.clone, COPY: lambda: target.copy_(source)}
 
 
 def compare(
@@ -155,78 +147,23 @@ def compare(
         if name != DRAWN:  # draws other tables: its pixels are those of `ours`, its tables are tested
             agree(name, inputs, opponent, dtype)
         runs[name] = lambda opponent=opponent: opponent(inputs, dtype)
-    runs["clone"] = clone_of(moved(inputs, dtype))
+    runs |= rulers(moved(inputs, dtype))
     found = measure(runs, seconds)
-    return {name: found.get(name) for name in [*all_of, "clone"]}, moved(inputs, dtype)
+    return {name: found.get(name) for name in [*all_of, CLONE, COPY]}, moved(inputs, dtype)
 
 
-def commit() -> str:
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + (
-        " + changes" if git("status", "--porcelain", "kernels") else ""
-    )
-
-
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def machine(dtype: torch.dtype) -> list[str]:
-    import kornia
-    import torchvision  # after engine.torchvision_ops
-
-    versions = {"torch": torch, "numba": numba, "torchvision": torchvision, "kornia": kornia}
-    return [
-        f"- {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        f"- load {os.getloadavg()[0]:.1f} at the end of the run",
-        f"- Python {platform.python_version()}, "
-        + ", ".join(f"{name} {m.__version__}" for name, m in versions.items()),
-        f"- commit {commit()}, {datetime.date.today()}, output {str(dtype).removeprefix('torch.')}",
-    ]
-
-
-def cell(found: Times | None, mine: Times) -> str:
-    if found is None:
-        return "–"
-    low, middle, high = (1e3 * t for t in found)
-    ratio = found[1] / mine[1]
-    return f"{middle:.3g} ({low:.3g}–{high:.3g}) · {ratio:.3g} ×"
-
-
-def table(rows: dict[tuple[int, int, str], tuple[Row, int]], counts: dict[tuple[str, int], int]) -> str:
-    names = [*next(iter(rows.values()))[0], "kornia"]
-    names = [name for name in dict.fromkeys(names) if name not in (OURS, "clone")]
-    lines = [
-        "| px | batch | case | ours, ms | GB/s, of clone's | " + " | ".join(names) + " |",
-        "|" + "---|" * (len(names) + 5),
-    ]
-    for (size, batch, case), (row, count) in rows.items():
-        mine, clone = row[OURS], row["clone"]
-        assert mine is not None
-        assert clone is not None
-        low, middle, high = (1e3 * t for t in mine)
-        speed = f"{count / mine[1] / 1e9:.2f}, {clone[1] / mine[1]:.0%}"
-        others = " | ".join(cell(row.get(name), mine) for name in names)
-        lines.append(f"| {size} | {batch} | {case} | {middle:.3g} ({low:.3g}–{high:.3g}) | {speed} | {others} |")
-    launches = ", ".join(f"{case} at {size} px: {count}" for (case, size), count in counts.items())
-    return "\n".join(lines) + f"\n\nKernels that Inductor made of the reference: {launches}.\n"
-
-
-def goals(rows: dict[tuple[int, int, str], tuple[Row, int]]) -> list[str]:
+def goals(rows: Rows) -> list[str]:
     """The stated goals, met or missed, from the rows that they are about."""
     lines = []
     for (size, batch, case), (row, _) in rows.items():
         mine = row[OURS]
         if batch != 256 or case != "weak + puzzle" or mine is None:
             continue
-        rivals = [row.get(name) for name in ("reference, compiled", "batched")]
-        best = min(found[1] for found in rivals if found is not None)
-        lines.append(_goal(f"{size} px, best of compiled reference and batched", best / mine[1], 3))
+        rivals = {name: row.get(name) for name in ("reference, compiled", "batched")}
+        times = {name: found[1] for name, found in rivals.items() if found is not None}
+        if times:
+            name = min(times, key=times.__getitem__)
+            lines.append(_goal(f"{size} px, best of {' and '.join(times)} ({name})", times[name] / mine[1], 3))
         drawn, vision = row[DRAWN], row["torchvision"]
         if drawn is not None and vision is not None:
             lines.append(_goal(f"{size} px, torchvision against ours with drawing", vision[1] / drawn[1], 4))
@@ -239,58 +176,56 @@ def _goal(name: str, ratio: float, wanted: float) -> str:
     )
 
 
-def chart(rows: dict[tuple[int, int, str], tuple[Row, int]], batch: int, path: Path) -> None:
-    import matplotlib
+def versions() -> str:
+    import kornia
+    import torchvision  # after engine.torchvision_ops
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
+    packages = {"torch": torch, "numba": numba, "torchvision": torchvision, "kornia": kornia}
+    return f"- Python {platform.python_version()}, " + ", ".join(f"{n} {m.__version__}" for n, m in packages.items())
 
-    sizes = sorted({size for size, b, _ in rows if b == batch})
-    names = ["reference, compiled", "batched", "torchvision", "kornia", "reference, eager, in blocks"]
-    figure, axes = plt.subplots(1, len(sizes), figsize=(5.5 * len(sizes), 3.6), sharey=True, squeeze=False)
-    for axis, size in zip(axes[0], sizes, strict=True):
-        shown = [case for case in CASES if (size, batch, case) in rows]
-        for k, name in enumerate(names):
-            ratios = []
-            for case in shown:
-                row, _ = rows[size, batch, case]
-                mine = row[DRAWN if name in ("torchvision", "kornia") else OURS]
-                found = row.get(name)
-                ratios.append(found[1] / mine[1] if found is not None and mine is not None else float("nan"))
-            places = [i + (k - 2) * 0.16 for i in range(len(shown))]
-            axis.bar(places, ratios, width=0.15, label=name)
-        axis.axhline(1, color="black", linewidth=0.8)
-        axis.set_xticks(range(len(shown)), [case.replace(" + ", " +\n") for case in shown])
-        axis.set_yscale("log")
-        axis.set_title(f"{size} px, batch {batch}")
-        axis.grid(axis="y", alpha=0.3)
-    axes[0, 0].set_ylabel("time, ours = 1")
-    axes[0, -1].legend(fontsize="small", loc="upper right")
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    figure.savefig(partial, dpi=120, format="png")
-    partial.replace(path)
+
+NOTES = f"""
+Times in ms: p50 (p20–p80), and p50 as a multiple of ours. `–`: not timed, since a batch would take more than
+{SLOWEST:g} s, the package has no such step, or Inductor's C++ for it (strong) needs more than the machine's memory to
+compile. `{DRAWN}` draws its tables each time, which torchvision's and kornia's own drawing is to be compared
+with. MB count each face read once and each view written once. Beside them are the shares of the speed at which
+`torch.clone` and `Tensor.copy_` move as many bytes, half read and half written; `copy_` writes into memory that
+was written before, `clone` into memory that torch asks the system for (from 32 MiB on at every call).
+
+Where the output is 32 MiB or more, ours lies in memory that earlier outputs left
+([`kernels/caching_allocator.py`](../../kernels/caching_allocator.py)); the others get theirs from the system, as torch
+does on a CPU, and their users pay for its page faults. With `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=64000000000` in
+the environment glibc keeps theirs too, and the run compares the arithmetic alone.
+"""
 
 
 def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small views, one batch, nothing compiled")
     parser.add_argument("--sizes", type=int, nargs="+", default=[112, 224])
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
+    parser.add_argument(
+        "--compiled",
+        nargs="*",
+        default=[case for case in CASES if case not in NOT_COMPILED],
+        choices=CASES,
+        help="cases whose reference Inductor compiles: half a minute each and size, a second once in its cache",
+    )
     parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
-    parser.add_argument("--seconds", type=float, default=0.3, help="time an opponent gets in a row, 3 runs at least")
+    parser.add_argument("--seconds", type=float, default=0.2, help="time an opponent gets in a row, 3 runs at least")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the table")
+    parser.add_argument("--name", default="", help="added to the name of the table, to keep one beside it")
     parser.add_argument("--chart", type=Path, default=ROOT / "docs" / "views-cpu.png")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.sizes, options.batches, options.seconds = [56], [3], 0.0
+        options.sizes, options.batches, options.seconds, options.compiled = [56], [3], 0.0, []
     torch.set_num_threads(options.threads)
     dtype = getattr(torch, options.dtype)
     compiled, kornia = cases.Compiled(), cases.Kornia()
-    rows: dict[tuple[int, int, str], tuple[Row, int]] = {}
+    rows: Rows = {}
     for size in options.sizes:
         for case in options.cases:
             last: Row = {}
@@ -298,43 +233,19 @@ def main(arguments: list[str] | None = None) -> None:
                 all_of = opponents(case, compiled, kornia)
                 if not options.quick:
                     del all_of["reference, eager"]  # slower than in blocks on a CPU
-                if options.quick or case in NOT_COMPILED:
+                if case not in options.compiled:
                     del all_of["reference, compiled"]
                 rows[size, batch, case] = compare(size, batch, case, dtype, all_of, options.seconds, last)
                 last = rows[size, batch, case][0]
                 print(size, batch, case, {k: v and round(1e3 * v[1], 2) for k, v in last.items()}, flush=True)
-    command = "python -m benchmarks.compare_views" + "".join(f" {word}" for word in arguments or _arguments())
-    text = "\n".join(
-        [
-            "# Views on the CPU",
-            "",
-            *machine(dtype),
-            f"- `{command}`",
-            "",
-            "Times in ms: p50 (p20–p80), and p50 as a multiple of ours. `–`: not timed, since a batch would take more",
-            f"than {SLOWEST:g} s, the package has no such step, or Inductor's C++ for it (strong) needs more than the",
-            "machine's memory to compile. `ours, with drawing` draws its tables each time,",
-            "which torchvision's and kornia's own drawing is to be compared with. GB/s count each face read once and",
-            "each view written once; beside them the share of `torch.clone`'s speed on as many bytes.",
-            "",
-            *goals(rows),
-            "",
-            table(rows, compiled.kernels),
-        ]
-    )
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{datetime.date.today()}-views-cpu.md"
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text)
-    partial.replace(path)
+    command = shlex.join(["python", "-m", "benchmarks.compare_views", *arguments])
+    head = ["# Views on the CPU", "", *setting(dtype), versions(), f"- `{command}`", NOTES, *goals(rows), ""]
+    text = "\n".join([*head, table(rows, compiled.kernels)])
+    name = "-".join(["views-cpu", *options.name.split()])
+    path = options.out / f"{datetime.date.today()}-{name}.md"
+    write(path, text)
     chart(rows, sorted(options.batches)[len(options.batches) // 2], options.chart)
     print(f"\n{text}\nwritten: {path}, {options.chart}")
-
-
-def _arguments() -> list[str]:
-    import sys
-
-    return sys.argv[1:]
 
 
 if __name__ == "__main__":

@@ -5,10 +5,7 @@
     python -m benchmarks.compare_views_gpu --sweep          # which configuration of the Triton kernel is fastest
 
 Needs a CUDA device that is otherwise idle. Every row is timed just after its first samples agreed with the reference on
-the same inputs. Times are those between two CUDA events. Before each run the L2 cache is filled with other bytes, read
-and not written, since dirty lines would be written back while the clock runs; and the device is kept busy for a moment,
-so that launches are queued when the clock starts and the time of a launch on the host is counted only where the host
-cannot keep up. Opponents take turns.
+the same inputs, by CUDA events with a cold L2 cache (`benchmarks.device_timer`). Opponents take turns.
 """
 
 from __future__ import annotations
@@ -16,137 +13,31 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import os
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from benchmarks import compare_views as on_cpu
 from benchmarks import view_cases as cases
-from benchmarks.compare_views import DRAWN, OURS, Opponent, Row
+from benchmarks.compare_views import Opponent
+from benchmarks.device_timer import FEWEST, DeviceTimer, Timer, measure
+from benchmarks.triton_augment_opponent import TritonAugment
 from benchmarks.view_cases import CASES, MEAN, STD, Inputs
+from benchmarks.views_table import CLONE, COPY, DRAWN, OURS, ROOT, Row, Rows, commit, moved, processor, table, write
 
 RIVAL = "triton-augment"
 REFERENCE = ("reference, eager", "reference, compiled")
-AHEAD = 2_000_000
-"""Clock cycles, about a millisecond, that the device is kept busy before the clock starts."""
-FEWEST, MOST = 10, 200
-"""Runs of an opponent in a row."""
 SLOWEST = 1.0
 """Seconds a batch above which an opponent is not waited for."""
 DIFFERENCE = 0.05
 """Gray levels by which `triton-augment` may differ where its ranges are closed."""
-
-
-class Timer(Protocol):
-    def __call__(self, run: Callable[[], Tensor]) -> float:
-        """Seconds that one run takes."""
-        ...
-
-
-class DeviceTimer:
-    """Times by CUDA events with a cold L2 cache and launches queued ahead."""
-
-    def __init__(self) -> None:
-        cache = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
-        self.other = torch.zeros(2 * cache // 4, dtype=torch.int32, device="cuda")
-        self.start, self.end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-
-    def __call__(self, run: Callable[[], Tensor]) -> float:
-        self.other.max()
-        torch.cuda._sleep(AHEAD)
-        self.start.record()
-        out = run()
-        self.end.record()
-        self.end.synchronize()
-        del out
-        return self.start.elapsed_time(self.end) / 1e3
-
-
-class TritonAugment:
-    """triton-augment's fused module on the steps that both have: mirror, turn, scale, contrast, normalise.
-
-    It takes floats, which are made before the clock starts: reading the stored bytes is ours alone to pay.
-    """
-
-    def __init__(self) -> None:
-        os.environ.setdefault("TRITON_AUGMENT_SUPPRESS_FIRST_RUN_MESSAGE", "1")
-        import triton_augment
-
-        self.package = triton_augment
-        self.floats: tuple[Inputs, torch.dtype, Tensor] | None = None
-        self.modules = {
-            "identity": self.module(),
-            "weak": self.module((-15, 15), (1 / 0.99, 1 / 0.69), 0.5, (0.6, 1.4)),
-        }
-
-    def module(
-        self,
-        degrees: tuple[float, float] | None = None,
-        scale: tuple[float, float] | None = None,
-        flip: float = 0.0,
-        contrast: tuple[float, float] | float = 0,
-    ) -> Callable[[Tensor], Tensor]:
-        made: Callable[[Tensor], Tensor] = self.package.TritonFusedAugment(
-            horizontal_flip_p=flip,
-            degrees=0 if degrees is None else degrees,
-            scale=scale,
-            contrast=contrast,
-            interpolation=self.package.transforms.InterpolationMode.BILINEAR,
-            mean=MEAN,
-            std=STD,
-        )
-        return made
-
-    def floats_of(self, inputs: Inputs, dtype: torch.dtype) -> Tensor:
-        if self.floats is None or self.floats[0] is not inputs or self.floats[1] != dtype:
-            stored = inputs.store[inputs.row].permute(0, 3, 1, 2)
-            self.floats = inputs, dtype, (stored.float() / 255).to(dtype).contiguous()
-        return self.floats[2]
-
-    def __call__(self, inputs: Inputs, dtype: torch.dtype) -> Tensor:
-        return self.modules[inputs.case](self.floats_of(inputs, dtype))[None]
-
-    def difference(self, inputs: Inputs) -> float:
-        """Largest difference from ours in the middle of the view, in gray levels, with its ranges closed."""
-        turned, size, one = inputs.case != "identity", inputs.size, torch.ones(inputs.batch)
-        module = self.module((10, 10), (1.25, 1.25), 0.0, (1.2, 1.2)) if turned else self.module()
-        where = cases.affine(
-            flip=one,
-            rotation=one * (10 if turned else 0),
-            crop=one,
-            scale=one * (1.25 if turned else 1),
-            aspect=one,
-            shift_x=one * 0,
-            shift_y=one * 0,
-            store=(size, size),
-            size=size,
-        )
-        colour = cases.colour_matrix(
-            contrast=one * (1.2 if turned else 1),
-            brightness_factor=one,
-            brightness=one * 0,
-            saturation=one,
-            hue=one * 0,
-            gray=one < 0,
-            mean=torch.full((inputs.batch, 3), 127.5),
-        )
-        device = inputs.store.device
-        closed = dataclasses.replace(inputs, where=where[None].to(device), colour=colour[None].to(device))
-        levels = [on_cpu.gray_levels(views.cpu()) for views in (
-            module(self.floats_of(closed, torch.float32))[None],
-            cases.ours(closed, torch.float32),
-        )]  # fmt: skip
-        middle = slice(size // 4, size - size // 4)
-        return float((levels[0] - levels[1])[..., middle, middle].abs().max())
 
 
 def on_device(inputs: Inputs, device: torch.device) -> Inputs:
@@ -192,28 +83,6 @@ def agree(name: str, inputs: Inputs, opponent: Opponent, dtype: torch.dtype, dev
         on_cpu.agree(name, inputs, lambda few, kind: opponent(on_device(few, device), kind).cpu(), dtype)
 
 
-def measure(runs: dict[str, Callable[[], Tensor]], timer: Timer, seconds: float) -> Row:
-    """p20, p50, p80 in seconds of each; turns are taken until each had its time, at least `FEWEST` times."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    waiting = dict(runs)
-    began = dict.fromkeys(runs, 0.0)
-    while waiting:
-        for name in list(waiting):
-            start = time.perf_counter()
-            times[name].append(timer(waiting[name]))
-            began[name] += time.perf_counter() - start
-            if len(times[name]) >= MOST or (len(times[name]) >= FEWEST and began[name] > seconds):
-                del waiting[name]
-    quantiles = torch.tensor([0.2, 0.5, 0.8])
-    return {name: tuple(torch.tensor(t).quantile(quantiles).tolist()) for name, t in times.items()}
-
-
-def clone_of(count: int, device: torch.device) -> Callable[[], Tensor]:
-    """A clone that moves `count` bytes, half of them read and half written."""
-    source = torch.zeros(count // 2, dtype=torch.uint8, device=device)
-    return source.clone
-
-
 def compare(
     inputs: Inputs,
     dtype: torch.dtype,
@@ -225,7 +94,7 @@ def compare(
     notes: list[str],
 ) -> tuple[Row, int]:
     """One row. Ours and the reference must agree; another opponent that does not is left out with a note."""
-    moved = on_device(inputs, device)
+    there = on_device(inputs, device)
     runs: dict[str, Callable[[], Tensor]] = {}
     for name, opponent in all_of.items():
         before = last.get(name)
@@ -239,15 +108,15 @@ def compare(
                     raise
                 notes.append(f"{inputs.case}, {inputs.size} px, batch {inputs.batch}: not timed: {differs}")
                 continue
-        runs[name] = lambda opponent=opponent: opponent(moved, dtype)
+        runs[name] = lambda opponent=opponent: opponent(there, dtype)
         runs[name]()
-    count = on_cpu.moved(inputs, dtype)
-    runs["clone"] = clone_of(count, device)
+    count = moved(inputs, dtype)
+    runs |= on_cpu.rulers(count, device)
     found = measure(runs, timer, seconds)
-    return {name: found.get(name) for name in [*all_of, "clone"]}, count
+    return {name: found.get(name) for name in [*all_of, CLONE, COPY]}, count
 
 
-def goals(rows: dict[tuple[int, int, str], tuple[Row, int]]) -> Iterator[str]:
+def goals(rows: Rows) -> Iterator[str]:
     """The stated goals, met or missed, each with its least and greatest ratio over the rows that it is about."""
 
     def ratios(wanted: tuple[str, ...], other: str, mine: str = OURS) -> list[float]:
@@ -308,9 +177,9 @@ def machine(dtype: torch.dtype) -> list[str]:
     packages = ("torch", "triton", "torchvision", "kornia", RIVAL)
     return [
         f"- {device.name}, {device.multi_processor_count} multiprocessors, {device.L2_cache_size >> 20} MB of L2, "
-        f"driver {driver}, CUDA {torch.version.cuda}; {on_cpu.processor()}",
+        f"driver {driver}, CUDA {torch.version.cuda}; {processor()}",
         f"- Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages),
-        f"- commit {on_cpu.commit()}, {datetime.date.today()}, output {str(dtype).removeprefix('torch.')}",
+        f"- commit {commit()}, {datetime.date.today()}, output {str(dtype).removeprefix('torch.')}",
     ]
 
 
@@ -327,26 +196,23 @@ def result_file(folder: Path, device: str, part: str = "") -> Path:
     return folder / f"{datetime.date.today()}-views-{'-'.join(words)}.md"
 
 
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text)
-    partial.replace(path)
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--quick", action="store_true", help="one small size and batch, nothing compiled")
+    found.add_argument("--sweep", action="store_true", help="time every configuration of our kernel instead")
+    found.add_argument("--sizes", type=int, nargs="+", default=[112, 224])
+    found.add_argument("--batches", type=int, nargs="+", default=[64, 256, 1024])
+    found.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
+    found.add_argument("--dtype", default="bfloat16", choices=["float32", "float16", "bfloat16"])
+    found.add_argument("--seconds", type=float, default=0.4, help=f"an opponent gets in a row, {FEWEST} runs at least")
+    found.add_argument("--name", default="", help="added to the name of the table, to keep one beside it")
+    found.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the table")
+    return found
 
 
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one small size and batch, nothing compiled")
-    parser.add_argument("--sweep", action="store_true", help="time every configuration of our kernel instead")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[112, 224])
-    parser.add_argument("--batches", type=int, nargs="+", default=[64, 256, 1024])
-    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
-    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "float16", "bfloat16"])
-    parser.add_argument("--seconds", type=float, default=0.4, help=f"an opponent gets in a row, {FEWEST} runs at least")
-    parser.add_argument("--name", default="", help="added to the name of the table, to keep one beside it")
-    parser.add_argument("--out", type=Path, default=on_cpu.ROOT / "benchmarks" / "results", help="folder of the table")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if not torch.cuda.is_available():
         raise SystemExit(
             "compare_views_gpu: a CUDA device must be there (torch.cuda.is_available() is false); run it on a machine "
@@ -362,7 +228,7 @@ def main(arguments: list[str] | None = None) -> None:
                 print(*sweep(timer, device, dtype, size, batch), sep="\n", flush=True)
         return
     compiled, kornia, rival = cases.Compiled(), installed(cases.Kornia), installed(TritonAugment)
-    rows: dict[tuple[int, int, str], tuple[Row, int]] = {}
+    rows: Rows = {}
     notes: list[str] = []
     for size in options.sizes:
         for case in options.cases:
@@ -385,14 +251,14 @@ def main(arguments: list[str] | None = None) -> None:
             "Times in ms between CUDA events, L2 cache cold: p50 (p20–p80), and p50 as a multiple of ours. `–`: not "
             f"timed, since a batch would take more than {SLOWEST:g} s, the package has no such step, or it is not "
             f"installed. `{DRAWN}` draws its tables anew each time. GB/s count each face read once and each view "
-            "written once; beside them the share of `torch.clone`'s speed on as many bytes. "
+            "written once; beside them the shares of the speed of `torch.clone` and `Tensor.copy_` on as many bytes. "
             f"`{RIVAL}` is given floats ready-made and does the steps both have.",
             "",
             *goals(rows),
             "",
             *(f"- {note}" for note in notes),
             "",
-            on_cpu.table(rows, compiled.kernels),
+            table(rows, compiled.kernels),
         ]
     )
     path = result_file(options.out, torch.cuda.get_device_name(), options.name)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from benchmarks import compare_views_gpu as gpu
+from benchmarks import device_timer, everything_gpu, views_table
 from benchmarks import view_cases as cases
-from benchmarks.compare_views import DRAWN, OURS
+from benchmarks.views_table import DRAWN, OURS
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
@@ -38,7 +39,7 @@ def test_times_are_quantiles_of_turns_that_opponents_take():
 
 
 def test_an_opponent_runs_no_more_often_than_the_most(monkeypatch):
-    monkeypatch.setattr(gpu, "MOST", 12)
+    monkeypatch.setattr(device_timer, "MOST", 12)
     count = [0]
     gpu.measure({"a": lambda: count.__setitem__(0, count[0] + 1)}, instant, seconds=100.0)
     assert count == [12]
@@ -90,7 +91,7 @@ def test_the_table_is_named_after_day_and_gpu(tmp_path):
     day = datetime.date.today()
     assert gpu.result_file(tmp_path, "NVIDIA H100 80GB HBM3") == tmp_path / f"{day}-views-nvidia-h100-80gb-hbm3.md"
     assert gpu.result_file(tmp_path, "A100", "224 px").name == f"{day}-views-a100-224-px.md"
-    gpu.write(tmp_path / "new" / "table.md", "text")
+    views_table.write(tmp_path / "new" / "table.md", "text")
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["table.md"]
 
 
@@ -108,8 +109,26 @@ def test_only_packages_that_are_there_are_opponents():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="interprets the kernel on CPU tensors: needs no CUDA device")
 def test_the_sweep_times_every_configuration_and_checks_its_pixels(monkeypatch):
-    monkeypatch.setattr(gpu, "FEWEST", 1)
+    monkeypatch.setattr(device_timer, "FEWEST", 1)
     monkeypatch.setattr(gpu, "CASES", ("identity",))
     (line,) = gpu.sweep(instant, CPU, torch.float32, 6, 1)
     assert line.startswith("identity: ")
     assert line.count("1000.000") == line.count(",") + 1 == 24
+
+
+def test_one_call_runs_every_step_and_names_those_that_failed(tmp_path, monkeypatch, capsys):
+    good, bad, slow = ("-c", "print('well')"), ("-c", "raise SystemExit(3)"), ("-c", "import time; time.sleep(60)")
+    monkeypatch.setattr(everything_gpu, "STEPS", {"good": (60, good), "bad": (60, bad), "slow": (1, slow)})
+    with pytest.raises(
+        SystemExit, match=r"everything_gpu: bad failed with exit status 3; slow stopped after 1 s; read"
+    ):
+        everything_gpu.main(["--out", str(tmp_path), "--steps", "bad", "slow", "good"])
+    assert (tmp_path / "good.log").read_text() == "well\n"
+    assert "good: done" in capsys.readouterr().out
+
+
+def test_every_step_is_a_command_that_exists():
+    for limit, arguments in everything_gpu.STEPS.values():
+        assert limit <= 600
+        if arguments[1] == everything_gpu.TABLE[1]:
+            gpu.parser().parse_args(arguments[2:])

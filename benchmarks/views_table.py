@@ -1,0 +1,101 @@
+"""Rows of timings of views as a Markdown table, with the facts that belong above it."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+from benchmarks.view_cases import Inputs
+
+ROOT = Path(__file__).resolve().parents[1]
+Times = tuple[float, float, float]
+"""p20, p50, p80 in seconds."""
+Row = dict[str, Times | None]
+Rows = dict[tuple[int, int, str], tuple[Row, int]]
+"""(size, batch, case) to the row and the bytes that it must move."""
+
+OURS = "ours"
+DRAWN = "ours, with drawing"
+CLONE, COPY = "clone", "copy_"
+"""Moving as many bytes by `torch.clone`, and by `Tensor.copy_` into memory that was written before."""
+
+
+def moved(inputs: Inputs, dtype: torch.dtype) -> int:
+    """Bytes that must move: each face read once, each view written once."""
+    views = inputs.where.shape[0] * inputs.batch * 3 * inputs.size**2
+    return inputs.store.numel() + views * dtype.itemsize
+
+
+def cell(found: Times | None, mine: Times) -> str:
+    if found is None:
+        return "–"
+    low, middle, high = (1e3 * t for t in found)
+    ratio = found[1] / mine[1]
+    return f"{middle:.3g} ({low:.3g}–{high:.3g}) · {ratio:.3g} ×"
+
+
+def table(rows: Rows, counts: dict[tuple[str, int], int]) -> str:
+    """One line a row; `counts` are the kernels that Inductor made of the reference, by case and size."""
+    rulers = [name for name in (CLONE, COPY) if any(name in row for row, _ in rows.values())]
+    names = dict.fromkeys(name for row, _ in rows.values() for name in row)
+    names = [name for name in names if name not in (OURS, *rulers)]
+    heads = ["px", "batch", "case", "ours, ms", "MB", "GB/s", *(f"of {name}'s" for name in rulers), *names]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for (size, batch, case), (row, count) in rows.items():
+        mine = row[OURS]
+        assert mine is not None
+        low, middle, high = (1e3 * t for t in mine)
+        shares = [found[1] / mine[1] for name in rulers if (found := row[name]) is not None]
+        cells = [
+            *(str(fact) for fact in (size, batch, case)),
+            f"{middle:.3g} ({low:.3g}–{high:.3g})",
+            f"{count / 1e6:.3g}",
+            f"{count / mine[1] / 1e9:.3g}",
+            *(f"{share:.0%}" for share in shares),
+            *(cell(row.get(name), mine) for name in names),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    text = "\n".join(lines) + "\n"
+    if counts:
+        launches = ", ".join(f"{case} at {size} px: {count}" for (case, size), count in counts.items())
+        text += f"\nKernels that Inductor made of the reference: {launches}.\n"
+    return text
+
+
+def commit() -> str:
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + (
+        " + changes" if git("status", "--porcelain", "kernels") else ""
+    )
+
+
+def processor() -> str:
+    information = Path("/proc/cpuinfo")
+    for line in information.read_text().splitlines() if information.exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def setting(dtype: torch.dtype) -> list[str]:
+    """Where and when the run took place."""
+    return [
+        f"- {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        f"- load {os.getloadavg()[0]:.1f} at the end of the run",
+        f"- commit {commit()}, {datetime.date.today()}, output {str(dtype).removeprefix('torch.')}",
+    ]
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text)
+    partial.replace(path)
