@@ -10,7 +10,7 @@ _LABEL = {
     "lr": "learning rate",
     "mae": "mean absolute error",
     "cross_entropy": "cross-entropy",
-    "calibration_error": "expected calibration error",
+    "calibration_error": "ECE (15 bins)",
 }
 
 

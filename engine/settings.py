@@ -98,7 +98,10 @@ def parse(text: str, hint: Any, where: str) -> Any:
         ValueError: The text stands for nothing of that type.
     """
     try:
-        value = _evaluate(ast.parse(text, mode="eval").body, where)
+        tree = ast.parse(text, mode="eval").body
+        value = _evaluate(tree, where)
+        if isinstance(value, str) and not isinstance(tree, ast.Constant):
+            value = text  # a path reads as a division: it is the text as given, not as Python would write it
     except SyntaxError:
         value = text
     for candidate in (value, text):

@@ -51,5 +51,5 @@ def test_without_a_label_all_figures_are_no_number() -> None:
 
 
 def test_the_calibration_error_is_written_for_people() -> None:
-    assert label_of("expression/calibration_error") == "expected calibration error"
+    assert label_of("expression/calibration_error") == "ECE (15 bins)"
     assert format_value("calibration_error", 0.0312) == "3.12 %"

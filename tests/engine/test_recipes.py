@@ -1,0 +1,71 @@
+"""What the recipes of an experiment promise of each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from engine import recipe_file, settings
+from engine.baselines import pictures_a_face
+from engine.initial import MissingWeightsError, locate
+from engine.recipe import Recipe
+from engine.tasks.base import Shape
+
+SHAPE = Shape(channels=8, width=8, stride=32)
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def read(name: str, variant: str = "") -> Recipe:
+    return recipe_file.read(f"{RECIPES / name}.py{':' if variant else ''}{variant}").recipe
+
+
+def test_pre_training_and_fine_tuning_cost_what_the_hybrid_costs() -> None:
+    hybrid, pretrain, finetune = (read(f"fer2013_{name}") for name in ("hmtl", "pretrain", "finetune"))
+    spent = sum(r.epochs * pictures_a_face(r) * r.batch_size for r in (pretrain, finetune))
+    assert spent == hybrid.epochs * pictures_a_face(hybrid) * hybrid.batch_size
+    assert finetune.init == "runs/fer2013_pretrain"
+    for field in ("data", "augment", "backbone", "image_size", "evaluation_crop", "batch_size", "sampler", "optim"):
+        assert getattr(pretrain, field) == getattr(finetune, field) == getattr(hybrid, field), field
+    assert {task.label for task in pretrain.tasks} == {None}
+    assert finetune.tasks == hybrid.tasks[:1]
+
+
+@pytest.mark.parametrize("name", ["fer2013_augmentation", "affectnet_augmentation"])
+def test_the_cells_of_e1_differ_by_augmentation_and_start_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    weak = read(name, "weak")
+    augments = set()
+    for level in ("none", "weak", "strong"):
+        scratch, imagenet = read(name, level), read(name, f"{level}_imagenet")
+        assert replace(scratch, augment=weak.augment) == weak
+        assert replace(imagenet, init=None) == scratch
+        assert imagenet.init is not None
+        monkeypatch.chdir(RECIPES)
+        with pytest.raises(MissingWeightsError, match=r"is not there, and nothing is fetched; put a file of timm's"):
+            locate(imagenet.init, imagenet.backbone.name)
+        augments.add(scratch.augment)
+    assert len(augments) == 3
+
+
+@pytest.mark.parametrize("name", ["fer2013_frozen", "ckplus_frozen"])
+def test_frozen_features_are_those_of_the_hybrid_and_its_backbone(name: str) -> None:
+    hybrid = read("fer2013_hmtl")
+    for variant in ("linear", "nonlinear"):
+        recipe = read(name, variant)
+        assert recipe.frozen_encoder
+        assert recipe.init == "runs/fer2013_hmtl"
+        assert recipe.backbone == hybrid.backbone
+        assert recipe.image_size == hybrid.image_size
+        linear_layers = [m for m in recipe.tasks[0].head(SHAPE, recipe.views).modules() if isinstance(m, nn.Linear)]
+        assert len(linear_layers) == (1 if variant == "linear" else 2)
+    assert read(name) == read(name, "nonlinear")
+
+
+@pytest.mark.parametrize("path", ["runs/other-run", "weights/resnet10t.safetensors", "../run 2/checkpoints/best"])
+def test_what_an_encoder_starts_from_is_set_as_it_is_written(path: str) -> None:
+    recipe = settings.apply(read("fer2013_frozen"), [f"init={path}", "frozen_encoder=False"])
+    assert (recipe.init, recipe.frozen_encoder) == (path, False)
+    assert settings.apply(recipe, ["init=None"]).init is None
+    assert settings.apply(recipe, ["tasks.expression.hidden=64"]).tasks[0].hidden == 64  # type: ignore[attr-defined]
