@@ -5,6 +5,7 @@ from engine.tasks.base import Task
 from engine.tasks.classes import (
     AFFECTNET_7,
     AFFECTNET_8,
+    CKPLUS48_7,
     FAIRFACE_RACES,
     FER2013_7,
     GENDERS,
@@ -21,6 +22,7 @@ from engine.tasks.puzzle import SolvePuzzle
 __all__ = [
     "AFFECTNET_7",
     "AFFECTNET_8",
+    "CKPLUS48_7",
     "FAIRFACE_RACES",
     "FER2013_7",
     "GENDERS",
