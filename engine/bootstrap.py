@@ -3,8 +3,10 @@
 Pictures are drawn with replacement (n of n), the same draw for every run, so that what makes a picture hard for all
 cancels out (Efron and Tibshirani 1993, section 16). Seeds are drawn with replacement on top, n - 1 of n: with so few of
 them n of n would make the interval too narrow by a factor of sqrt((n - 1) / n) (rescaled bootstrap, Rao and Wu, JASA
-1988). With both drawn at once the interval errs on the wide side, never on the narrow one (Owen, Annals of Applied
-Statistics 2007). Pictures count as independent of each other: several of one person are not, and then it is too narrow.
+1988). What belongs to one picture in one run is counted twice by drawing both, so the interval is too wide where runs
+differ by little else (Owen, Annals of Applied Statistics 2007: in a simulation of ours a "95 %" interval then held the
+truth 99 % of the time), and it is too narrow where few runs differ by much (94 % with 5 seeds, 91 % with 3, 86 % with
+2). Pictures count as independent of each other: several of one person are not, and then it is too narrow.
 """
 
 from __future__ import annotations

@@ -114,6 +114,7 @@ def record(folder: Path, identity: Mapping[str, Any], splits: Sequence[str]) -> 
 def _answers(run: Run, split: str) -> dict[str, Any]:
     """Checkpoint to task to packed answers; what cannot be read or packed is left out, and has no interval then."""
     found: dict[str, Any] = {}
+    angles = {str(task["name"]): task.get("angles") or () for task in run.recipe.get("tasks", ())}
     for at in ("last", "best"):
         try:
             with np.load(run.path / "predictions" / f"{split}-{at}.npz", allow_pickle=False) as archive:
@@ -121,7 +122,8 @@ def _answers(run: Run, split: str) -> dict[str, Any]:
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             continue
         tasks = dict.fromkeys(name.rpartition(".")[0] for name in arrays if "." in name)
-        packed = {task: kept.pack() for task in tasks if (kept := statistic.from_arrays(arrays, task)) is not None}
+        kept = {task: statistic.from_arrays(arrays, task, angles.get(task, ())) for task in tasks}
+        packed = {task: answers.pack() for task, answers in kept.items() if answers is not None}
         found[at] = packed | {"samples": fingerprint(arrays["sample"].tolist())}
     return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -79,45 +79,47 @@ class ClassAnswers:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Errors:
-    """A metric that is a mean over pictures: its value of each."""
+class AngleErrors:
+    """How far each angle of each picture is off."""
 
     values: Mapping[str, Float64[np.ndarray, " n"]]
-    """Metric to its value of each picture, NaN where the label is missing."""
+    """Angle to its absolute error in degrees, NaN where the angle is not known."""
 
     @property
     def count(self) -> int:
         return len(next(iter(self.values.values())))
 
     def figure(self, metric: str, weights: Weights) -> Float64[np.ndarray, " r"] | None:
-        """The weighted mean."""
-        if metric not in self.values:
+        """`mae_yaw`, or `mae_yaw_pitch`: the mean over angles of their mean absolute errors (`engine.metrics`)."""
+        kind, _, angles = metric.partition("_")
+        if kind != "mae" or not set(angles.split("_")) <= self.values.keys():
             return None
-        values = self.values[metric]
-        known = np.isfinite(values)
-        total = weights @ np.where(known, values, 0).astype(weights.dtype)
-        return _ratio(total, weights @ known.astype(weights.dtype))
+        each = np.stack([_weighted_mean(self.values[angle], weights) for angle in angles.split("_")])
+        mean: Float64[np.ndarray, " r"] = each.mean(axis=0)
+        return mean
 
     def pack(self) -> dict[str, Any]:
-        """Values as float16: three digits, of which a mean over pictures loses nothing that matters."""
-        return {"kind": "errors", "values": {key: _text(v.astype(np.float16)) for key, v in self.values.items()}}
+        """Errors as float16: three digits, of which a mean over pictures loses nothing that matters."""
+        return {"kind": "angles", "values": {key: _text(v.astype(np.float16)) for key, v in self.values.items()}}
 
 
-def from_arrays(arrays: Mapping[str, np.ndarray], task: str) -> Pictures | None:
+def from_arrays(arrays: Mapping[str, np.ndarray], task: str, angles: Sequence[str] = ()) -> Pictures | None:
     """A task's answers from the arrays of a run's predictions; None where they are of no kind known here.
 
-    Scores of classes are `<task>.probability` "n k" (or "n" of the second of two classes) beside `<task>.target` "n";
-    errors are `<task>.error` "n" or "n a", over whose angles (those that are known) a picture's error is the mean.
+    Args:
+        arrays: Scores of classes, `<task>.probability` "n k" beside `<task>.target` "n"; or degrees, `<task>.angles`
+            "n k" beside `<task>.target` "n k".
+        angles: The k names of a task's angles.
     """
     target, probability = arrays.get(f"{task}.target"), arrays.get(f"{task}.probability")
-    if target is not None and probability is not None and target.ndim == 1 and np.issubdtype(target.dtype, np.integer):
-        if probability.ndim == 2 and probability.shape[1] > 1:
-            return ClassAnswers(target.astype(np.int64), probability.argmax(axis=1), probability.shape[1])
-        if probability.size == target.size:
-            return ClassAnswers(target.astype(np.int64), (probability.reshape(-1) >= 0.5).astype(np.int64), 2)
-    error = arrays.get(f"{task}.error")
-    if error is not None and error.ndim in (1, 2):
-        return Errors({"mae": _mean_known(np.abs(error.astype(np.float64)).reshape(len(error), -1))})
+    if target is None:
+        return None
+    if probability is not None and probability.ndim == 2 and np.issubdtype(target.dtype, np.integer):
+        return ClassAnswers(target.astype(np.int64), probability.argmax(axis=1), probability.shape[1])
+    guess = arrays.get(f"{task}.angles")
+    if guess is not None and angles and guess.shape == target.shape == (len(guess), len(angles)):
+        error = np.abs(np.remainder(guess.astype(np.float64) - target + 180, 360) - 180)  # the short way round
+        return AngleErrors(dict(zip(angles, error.T, strict=True)))
     return None
 
 
@@ -126,12 +128,14 @@ def unpack(packed: Mapping[str, Any]) -> Pictures:
     if packed["kind"] == "classes":
         target, prediction = (_array(packed[key], np.int16).astype(np.int64) for key in ("target", "prediction"))
         return ClassAnswers(target, prediction, int(packed["classes"]))
-    return Errors({key: _array(text, np.float16).astype(np.float64) for key, text in packed["values"].items()})
+    return AngleErrors({key: _array(text, np.float16).astype(np.float64) for key, text in packed["values"].items()})
 
 
-def _mean_known(values: Float64[np.ndarray, "n a"]) -> Float64[np.ndarray, " n"]:
+def _weighted_mean(values: Float64[np.ndarray, " n"], weights: Weights) -> Float64[np.ndarray, " r"]:
+    """Over the values that are known."""
     known = np.isfinite(values)
-    return _ratio(np.where(known, values, 0).sum(axis=1), known.sum(axis=1))
+    total = weights @ np.where(known, values, 0).astype(weights.dtype)
+    return _ratio(total, weights @ known.astype(weights.dtype))
 
 
 def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine.bootstrap import paired_difference, resampled
-from engine.metrics import class_figures
-from engine.table.statistic import ClassAnswers, Errors, from_arrays, unpack
+from engine.metrics import angle_figures, class_figures
+from engine.table.statistic import AngleErrors, ClassAnswers, from_arrays, unpack
 
 
 def mean_of(values: np.ndarray):  # type: ignore[no-untyped-def]
@@ -124,13 +124,23 @@ def test_error_rate_is_what_accuracy_leaves() -> None:
     assert accuracy[0] + errors[0] == pytest.approx(1)
 
 
-def test_an_error_is_the_mean_over_the_angles_that_are_known() -> None:
-    kept = from_arrays({"pose.error": np.array([[1.0, -3.0, np.nan], [np.nan] * 3, [2.0, 2.0, 5.0]])}, "pose")
-    assert isinstance(kept, Errors)
-    np.testing.assert_array_equal(kept.values["mae"], [2.0, np.nan, 3.0])
-    figures = kept.figure("mae", np.array([[1, 1, 1], [2, 5, 0], [0, 1, 0]], np.float32))
-    assert figures is not None
-    np.testing.assert_allclose(figures, [2.5, 2.0, np.nan])
+def test_errors_of_angles_go_the_short_way_round_and_leave_out_what_is_not_known() -> None:
+    nan = np.nan
+    arrays = {
+        "pose.angles": np.array([[179.0, -3.0], [10.0, 5.0], [0.0, 8.0]]),
+        "pose.target": np.array([[-179.0, 0.0], [14.0, nan], [nan, nan]]),
+    }
+    kept = from_arrays(arrays, "pose", ("yaw", "pitch"))
+    assert isinstance(kept, AngleErrors)
+    weights = np.array([[1, 1, 1], [3, 1, 0], [0, 0, 1]], np.float32)
+    for metric, wanted in (("mae_yaw", [3, 2.5, nan]), ("mae_pitch", [3, 3, nan]), ("mae_yaw_pitch", [3, 2.75, nan])):
+        np.testing.assert_allclose(kept.figure(metric, weights), wanted)  # type: ignore[arg-type]
+    whole = np.ones((1, 3), np.float32)
+    reported = angle_figures(("yaw", "pitch"), arrays["pose.angles"], arrays["pose.target"])
+    for metric, value in reported.items():
+        assert kept.figure(metric, whole) == pytest.approx(value)
+    assert kept.figure("mae_roll", whole) is None
+    assert from_arrays(arrays, "pose") is None  # without names the angles are not told apart
 
 
 def test_what_is_kept_comes_back() -> None:
@@ -140,19 +150,13 @@ def test_what_is_kept_comes_back() -> None:
     np.testing.assert_array_equal(again.target, kept.target)
     np.testing.assert_array_equal(again.prediction, kept.prediction)
     assert again.classes == kept.classes
-    errors = Errors({"mae": np.array([0.5, np.nan, 12.3])})
+    errors = AngleErrors({"yaw": np.array([0.5, np.nan, 12.3])})
     back = unpack(errors.pack())
-    assert isinstance(back, Errors)
-    np.testing.assert_allclose(back.values["mae"], errors.values["mae"], rtol=1e-3)
+    assert isinstance(back, AngleErrors)
+    np.testing.assert_allclose(back.values["yaw"], errors.values["yaw"], rtol=1e-3)
 
 
 def test_answers_of_no_known_kind_and_metrics_that_are_no_mean_are_not_guessed() -> None:
     assert from_arrays({"t.l1": np.zeros(3)}, "t") is None
     assert answers(0.5).figure("cross_entropy", np.ones((1, 400), np.float32)) is None
-    assert Errors({"mae": np.zeros(3)}).figure("yaw", np.ones((1, 3), np.float32)) is None
-
-
-def test_two_classes_may_have_one_score() -> None:
-    kept = from_arrays({"g.target": np.array([0, 1, 1]), "g.probability": np.array([[0.2], [0.5], [0.4]])}, "g")
-    assert isinstance(kept, ClassAnswers)
-    assert kept.prediction.tolist() == [0, 1, 0]
+    assert from_arrays({"t.target": np.zeros(3), "t.probability": np.zeros((3, 2))}, "t") is None  # no class numbers
