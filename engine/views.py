@@ -17,6 +17,19 @@ from torch import Tensor
 
 import kernels
 
+LARGER_SIZES = (120, 128)
+"""Sides of a puzzle above 112 px, drawn each step: multiples of 8 in 113..128 (authors: any integer there)."""
+SMALLER_SIZES = (64, 72, 80, 88, 96, 104)
+"""Sides of a puzzle below 112 px, drawn each step: multiples of 8 in 64..111 (authors: any integer there)."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, as shares of a stored face's width and height."""
+
+FER2013_PARTS: tuple[Box, ...] = ((0.13, 0.25, 0.87, 0.47), (0.32, 0.40, 0.68, 0.68), (0.24, 0.66, 0.76, 0.94))
+"""Eyes, nose and mouth as they lie in FER2013, read off the mean face."""
+FAIRFACE_PARTS: tuple[Box, ...] = ((0.15, 0.18, 0.83, 0.40), (0.32, 0.33, 0.68, 0.60), (0.25, 0.58, 0.75, 0.86))
+"""Eyes, nose and mouth as they lie in FairFace (margin 0.25, as prepared here), read off the mean face."""
+
 EVALUATION = "evaluation"
 """The name under which the un-puzzled, un-masked view that supervised heads are evaluated on is rendered."""
 
@@ -85,9 +98,15 @@ class Plain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Puzzle:
-    """grid x grid tiles in an order drawn uniformly from all (grid * grid)! (paper, puzzling; METHOD: 2 or 3)."""
+    """grid x grid tiles in an order drawn uniformly from all (grid * grid)! (paper, puzzling; METHOD: 2 or 3).
+
+    Args:
+        grid: Tiles on a side.
+        turn: Whether each tile is also turned by 0 to 3 quarters, each equally likely (puzzling + rotation).
+    """
 
     grid: int = 3
+    turn: bool = False
     fresh: bool = False
     size: tuple[int, ...] | None = None
 
@@ -97,7 +116,33 @@ class Puzzle:
         _check_size("Puzzle", self.size, self.grid)
 
     def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
-        return Cells(kernels.draw_permutation(self.grid, seed=seed, epoch=epoch, sample=sample, stream=stream))
+        return Cells(
+            kernels.draw_permutation(self.grid, seed=seed, epoch=epoch, sample=sample, stream=stream),
+            kernels.draw_turns(self.grid, seed=seed, epoch=epoch, sample=sample, stream=stream) if self.turn else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turned:
+    """grid x grid tiles in their places, each turned by 0 to 3 quarters, equally likely (METHOD: tile rotation).
+
+    With grid 1 the whole face is turned.
+    """
+
+    grid: int = 2
+    fresh: bool = False
+    size: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.grid <= 15:
+            raise ValueError(f"Turned: grid (={self.grid}) must be 1 to 15; 1 turns the whole face")
+        _check_size("Turned", self.size, self.grid)
+
+    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
+        return Cells(
+            kernels.identity_cells(self.grid, len(sample), sample.device),
+            kernels.draw_turns(self.grid, seed=seed, epoch=epoch, sample=sample, stream=stream),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +187,57 @@ class Holes:
                 stream=stream,
             )
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenParts:
+    """The face with some of its parts hidden, to be painted in (how they are drawn is ours).
+
+    Which of the parts are hidden is drawn uniformly from all choices but none. Hidden are the cells whose centre lies
+    in a hidden part of the stored face, so that holes follow flip, crop and rotation; a part that the crop leaves out
+    of the view hides nothing.
+
+    Args:
+        grid: Cells on a side.
+        parts: Boxes on the stored face, of faces that all lie alike in theirs: see `FER2013_PARTS`, `FAIRFACE_PARTS`.
+    """
+
+    grid: int = 14
+    parts: tuple[Box, ...] = FER2013_PARTS
+    fresh: bool = False
+    size: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.grid <= 64:
+            raise ValueError(f"HiddenParts: grid (={self.grid}) must be 2 to 64")
+        if not 1 <= len(self.parts) <= 16:
+            raise ValueError(f"HiddenParts: parts (={self.parts}) must be 1 to 16 boxes; e.g. FER2013_PARTS")
+        for box in self.parts:
+            if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
+                raise ValueError(
+                    f"HiddenParts: parts has {box}, a box must be (left, top, right, bottom) as shares of the face, "
+                    "left < right and top < bottom within 0 to 1; e.g. (0.3, 0.4, 0.7, 0.7)"
+                )
+        _check_size("HiddenParts", self.size, self.grid)
+
+    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
+        shows = kernels.identity_cells(self.grid, len(sample), sample.device)
+        chosen = kernels.random_bits(seed, epoch=epoch, sample=sample, stream=stream, count=1)
+        chosen = chosen % (2 ** len(self.parts) - 1) + 1  # (b, 1): bit i hides part i
+        x, y = self._centres(frame)
+        hidden = torch.zeros_like(shows, dtype=torch.bool)
+        for part, (left, top, right, bottom) in enumerate(self.parts):
+            inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+            hidden |= inside & (chosen >> part & 1).bool()
+        return Cells(torch.where(hidden, -1, shows))
+
+    def _centres(self, frame: Frame) -> tuple[Float32[Tensor, "b n"], Float32[Tensor, "b n"]]:
+        """Where the centre of each cell lies, as shares of the stored face's width and height."""
+        side = (torch.arange(self.grid, device=frame.where.device) + 0.5) * (frame.size / self.grid)
+        down, right = torch.meshgrid(side, side, indexing="ij")
+        at = torch.stack([right.flatten(), down.flatten(), torch.ones_like(down).flatten()])  # (3, n)
+        stored = frame.where @ at  # (b, 2, n)
+        return stored[:, 0] / frame.store[1], stored[:, 1] / frame.store[0]
 
 
 def _check_size(view: str, size: tuple[int, ...] | None, grid: int) -> None:

@@ -18,6 +18,7 @@ from engine.tasks.inpaint import Inpaint
 from engine.tasks.perceptual import CheckpointTeacher, EMATeacher, Perceptual, TimmTeacher
 from engine.tasks.pose import PoseBins, PoseRegression, PoseRotation
 from engine.tasks.puzzle import SolvePuzzle
+from engine.tasks.turns import SolveTurns
 
 __all__ = [
     "AFFECTNET_7",
@@ -39,6 +40,7 @@ __all__ = [
     "PoseRegression",
     "PoseRotation",
     "SolvePuzzle",
+    "SolveTurns",
     "Task",
     "TimmTeacher",
 ]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import kernels
 from engine.tasks.base import Criterion, Features, Headline, Look, Rows, Shape, as_names, check_on
 from engine.tasks.perceptual import Colours, Perceptual, Teacher, distance
-from engine.views import Holes, View
+from engine.views import HiddenParts, Holes, View
 from kernels.grid import over_pixels
 from loaders.base import Label, Split
 
@@ -61,10 +61,10 @@ class Inpaint:
     def check(self, views: Mapping[str, View]) -> None:
         check_on(self, views)
         for name in self.on:
-            if not isinstance(views[name], Holes):
+            if not isinstance(views[name], Holes | HiddenParts):
                 raise ValueError(
                     f"Inpaint {self.name!r}: on names {name!r} (={views[name]}), which hides nothing; "
-                    "give the recipe a view Holes() and name that"
+                    "give the recipe a view Holes() or HiddenParts() and name that"
                 )
         if self.width < 16:
             raise ValueError(f"Inpaint {self.name!r}: width (={self.width}) must be 16 or more")

@@ -67,10 +67,11 @@ class SolvePuzzle:
         raise AssertionError("a pretext task has no label")
 
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
-        return TileHead(shape.width, views[self.on[0]].grid, self.dropout)
+        cells = views[self.on[0]].grid ** 2
+        return TileHead(shape.width, cells, cells, self.dropout)
 
     def criterion(self, split: Split) -> Criterion:
-        return TileCrossEntropy()
+        return TileCrossEntropy("shows")
 
     def measure(self, rows: Rows) -> dict[str, float]:
         right = rows["guess"] == rows["shows"]
@@ -81,25 +82,35 @@ class SolvePuzzle:
 
 
 class TileHead(nn.Module):
-    """Dropout and n softmax heads of n classes in one linear layer, n = grid * grid."""
+    """Dropout and one softmax head a tile, all in one linear layer."""
 
-    def __init__(self, width: int, grid: int, dropout: float) -> None:
+    def __init__(self, width: int, tiles: int, classes: int, dropout: float) -> None:
         super().__init__()
-        self.cells = grid * grid
+        self.tiles, self.classes = tiles, classes
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(width, self.cells * self.cells)
+        self.linear = nn.Linear(width, tiles * classes)
 
-    def forward(self, features: Features) -> Float[Tensor, "b n n"]:
+    def forward(self, features: Features) -> Float[Tensor, "b n k"]:
         logits: Tensor = self.linear(self.dropout(features.pooled))
-        return logits.view(-1, self.cells, self.cells)  # (b, position, source tile)
+        return logits.view(-1, self.tiles, self.classes)  # (b, position, class)
 
 
 class TileCrossEntropy(Criterion):
-    """Sum over the positions of the batch mean of the cross-entropy."""
+    """Sum over the positions of the batch mean of the cross-entropy; `asked` is what is asked of the cells."""
+
+    def __init__(self, asked: Literal["shows", "turn"]) -> None:
+        super().__init__()
+        self.asked = asked
+
+    def answer(self, look: Look) -> Tensor:
+        """The right class of each position, "b n"."""
+        answer = look.cells.shows if self.asked == "shows" else look.cells.turn
+        assert answer is not None
+        return answer
 
     def loss(self, output: Tensor, look: Look) -> Float32[Tensor, ""]:
-        each = F.cross_entropy(output.float().flatten(0, 1), look.cells.shows.long().flatten())
+        each = F.cross_entropy(output.float().flatten(0, 1), self.answer(look).long().flatten())
         return each * output.shape[1]
 
     def rows(self, output: Tensor, look: Look) -> Mapping[str, Tensor]:
-        return {"guess": output.argmax(dim=2), "shows": look.cells.shows}
+        return {"guess": output.argmax(dim=2), self.asked: self.answer(look)}

@@ -11,7 +11,7 @@ import torch
 
 import kernels
 from engine.render import Renderer, _groups
-from engine.views import EVALUATION, Cells, Holes, Plain, Puzzle, View, check_views
+from engine.views import EVALUATION, Cells, Frame, HiddenParts, Holes, Plain, Puzzle, Turned, View, check_views
 from kernels import Augment
 from tests.engine import tiny
 
@@ -156,6 +156,13 @@ def test_views_that_cannot_be_are_refused(views: dict[str, Any], message: str) -
         (lambda: Puzzle(grid=1), r"Puzzle: grid \(=1\) must be 2 to 15"),
         (lambda: Puzzle(grid=3, size=(2,)), r"Puzzle: size \(=\(2,\)\) must be None or a tuple of sides of 3 px"),
         (lambda: Plain(size=()), r"Plain: size \(=\(\)\)"),
+        (lambda: Turned(grid=16), r"Turned: grid \(=16\) must be 1 to 15; 1 turns the whole face"),
+        (lambda: Turned(size=(1,)), r"Turned: size \(=\(1,\)\)"),
+        (lambda: HiddenParts(grid=1), r"HiddenParts: grid \(=1\) must be 2 to 64"),
+        (lambda: HiddenParts(parts=()), r"HiddenParts: parts \(=\(\)\) must be 1 to 16 boxes"),
+        (lambda: HiddenParts(parts=((0.5, 0.1, 0.4, 0.2),)), r"parts has \(0.5, 0.1, 0.4, 0.2\), a box must be"),
+        (lambda: HiddenParts(parts=((0, 0, 1),)), r"parts has \(0, 0, 1\), a box must be"),
+        (lambda: HiddenParts(size=(8,)), r"HiddenParts: size \(=\(8,\)\)"),
         (lambda: Holes(grid=1), r"Holes: grid \(=1\)"),
         (lambda: Holes(share=(0.5, 0.1)), r"Holes: share \(=\(0.5, 0.1\)\)"),
         (lambda: Holes(blocks=(0, 1)), r"Holes: blocks \(=\(0, 1\)\)"),

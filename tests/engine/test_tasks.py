@@ -11,15 +11,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle, Task
+from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle, SolveTurns, Task
 from engine.tasks.base import Features, Look, Shape
 from engine.tasks.inpaint import completed, hidden_pixels
 from engine.tasks.softmax import class_weight
-from engine.views import Cells, Holes, Plain, Puzzle
+from engine.views import Cells, Frame, HiddenParts, Holes, Plain, Puzzle, Turned
 from loaders.base import Classes, Numbers
 from tests.engine import tiny
 
-VIEWS = {"plain": Plain(), "puzzle": Puzzle(grid=2), "puzzle3": Puzzle(grid=3), "holes": Holes(grid=4)}
+VIEWS = {
+    "plain": Plain(),
+    "puzzle": Puzzle(grid=2),
+    "puzzle3": Puzzle(grid=3),
+    "holes": Holes(grid=4),
+    "parts": HiddenParts(),
+    "turned": Turned(grid=2),
+    "both": Puzzle(grid=3, turn=True),
+}
 
 
 def look(target: list[int] | None = None, shows: Tensor | None = None, whole: Tensor | None = None) -> Look:
@@ -101,6 +109,40 @@ def test_puzzle_figures_count_tiles_and_whole_puzzles() -> None:
     assert SolvePuzzle().measure({"guess": guess, "shows": shows}) == {"tile_accuracy": 0.75, "puzzle_accuracy": 0.5}
 
 
+@pytest.mark.parametrize("grid", [1, 2, 3])
+def test_turns_right_logits_cost_nothing_and_flat_ones_ln_4_a_tile(grid: int) -> None:
+    cells = grid * grid
+    turn = torch.randint(0, 4, (5, cells), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    seen = replace(look(shows=torch.zeros(5, cells, dtype=torch.int16)), cells=Cells(turn.to(torch.int16), turn))
+    criterion = SolveTurns().criterion(tiny.split([0]))
+    assert criterion.loss(torch.zeros(5, cells, 4), seen).item() == pytest.approx(cells * math.log(4), rel=1e-6)
+    right = 100 * torch.nn.functional.one_hot(turn.long(), 4).float()
+    assert criterion.loss(right, seen).item() == pytest.approx(0, abs=1e-6)
+    assert torch.equal(criterion.rows(right, seen)["guess"], turn)
+    assert torch.equal(criterion.rows(right, seen)["turn"], turn)
+
+
+def test_turns_figures_count_tiles_and_whole_faces_and_guessing_is_right_for_a_quarter() -> None:
+    turn, guess = np.array([[0, 1, 2, 3], [3, 3, 1, 0]]), np.array([[0, 1, 2, 3], [3, 3, 0, 1]])
+    assert SolveTurns().measure({"guess": guess, "turn": turn}) == {"tile_accuracy": 0.75, "all_tiles_accuracy": 0.5}
+    drawn = Turned(grid=3).cells(
+        torch.arange(2000), seed=1, epoch=0, stream="x", frame=Frame(torch.eye(2, 3), 9, (9, 9))
+    )
+    assert drawn.turn is not None
+    always = np.zeros_like(drawn.turn.numpy())
+    assert SolveTurns().measure({"guess": always, "turn": drawn.turn.numpy()})["tile_accuracy"] == pytest.approx(
+        0.25, abs=4 * (0.25 * 0.75 / 18000) ** 0.5
+    )
+
+
+def test_puzzling_and_rotation_ask_two_questions_of_one_view() -> None:
+    shape, features = Shape(8, 6, 4), Features(torch.randn(2, 8, 2, 2), torch.randn(2, 6))
+    assert SolvePuzzle(on="both").head(shape, VIEWS)(features).shape == (2, 9, 9)  # type: ignore[arg-type]
+    assert SolveTurns(on="both").head(shape, VIEWS)(features).shape == (2, 9, 4)  # type: ignore[arg-type]
+    for task in (SolvePuzzle(on=("both",)), SolveTurns(on=("both",)), Inpaint(on=("parts",))):
+        task.check(VIEWS)
+
+
 def test_inpaint_costs_nothing_when_perfect_and_counts_hidden_pixels_alone() -> None:
     whole = torch.rand(2, 3, 8, 8)
     shows = torch.arange(16, dtype=torch.int16).repeat(2, 1)
@@ -153,6 +195,10 @@ def test_one_view_may_be_named_without_a_tuple() -> None:
         (SolvePuzzle(on=("plain",)), r"on names 'plain' .* which is no puzzle"),
         (SolvePuzzle(on=("puzzle", "puzzle3")), r"puzzles of different grids"),
         (SolvePuzzle(dropout=-0.1), r"dropout \(=-0.1\)"),
+        (SolveTurns(on=("plain",)), r"SolveTurns 'turns': on names 'plain' .* which turns nothing"),
+        (SolveTurns(on=("puzzle",)), r"on names 'puzzle' .* which turns nothing"),
+        (SolveTurns(on=("turned", "both")), r"names views of different grids"),
+        (SolveTurns(dropout=1.0), r"SolveTurns 'turns': dropout \(=1.0\)"),
         (Inpaint(on=("puzzle",)), r"on names 'puzzle' .* which hides nothing"),
         (Inpaint(width=8), r"width \(=8\) must be 16 or more"),
     ],

@@ -1,0 +1,81 @@
+"""The pretext task of tile rotation: say by how many quarters each tile is turned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from engine.tasks.base import Criterion, Headline, Rows, Shape, as_names, check_dropout, check_on
+from engine.tasks.puzzle import TileCrossEntropy, TileHead
+from engine.views import Puzzle, Turned, View
+from loaders.base import Label, Split
+
+QUARTERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SolveTurns:
+    """One softmax a position over 0, 90, 180 and 270 degrees, all on the pooled representation (METHOD section 2).
+
+    It looks at tiles turned in their places, `Turned(grid=2)`, or at a puzzle of turned tiles, `Puzzle(grid=2,
+    turn=True)`, which `SolvePuzzle` may look at too (puzzling + rotation): position i is asked of the tile that stands
+    there. The loss of a view is the sum over its positions, so `weight` is a weight per tile, as of a puzzle. Flat
+    logits cost ln 4 a tile and guessing is right for a quarter of the tiles.
+    """
+
+    on: tuple[str, ...] = ("turned",)
+    weight: float = 1.0
+    dropout: float = 0.2
+    join: Literal["sum", "mean"] = "sum"
+    name: str = "turns"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "on", as_names(self.on))
+
+    @property
+    def label(self) -> None:
+        return None
+
+    @property
+    def needs_whole(self) -> bool:
+        return False
+
+    @property
+    def teacher_passes(self) -> int:
+        return 0
+
+    @property
+    def headline(self) -> Headline:
+        return Headline("tile_accuracy", greater_is_better=True)
+
+    def check(self, views: Mapping[str, View]) -> None:
+        check_on(self, views)
+        check_dropout(self, self.dropout)
+        for name in self.on:
+            view = views[name]
+            if not (isinstance(view, Turned) or (isinstance(view, Puzzle) and view.turn)):
+                raise ValueError(
+                    f"SolveTurns {self.name!r}: on names {name!r} (={view}), which turns nothing; "
+                    "give the recipe a view Turned(grid=2) or Puzzle(grid=2, turn=True) and name that"
+                )
+        if len({views[name].grid for name in self.on}) > 1:
+            raise ValueError(
+                f"SolveTurns {self.name!r}: on (={self.on}) names views of different grids; "
+                "use one SolveTurns, with a name of its own, for each grid"
+            )
+
+    def check_labels(self, labels: Mapping[str, Label]) -> None:
+        raise AssertionError("a pretext task has no label")
+
+    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+        return TileHead(shape.width, views[self.on[0]].grid ** 2, QUARTERS, self.dropout)
+
+    def criterion(self, split: Split) -> Criterion:
+        return TileCrossEntropy("turn")
+
+    def measure(self, rows: Rows) -> dict[str, float]:
+        right = rows["guess"] == rows["turn"]
+        return {"tile_accuracy": float(right.mean()), "all_tiles_accuracy": float(right.all(axis=1).mean())}
