@@ -18,7 +18,7 @@ from torch import Tensor
 
 from loaders import dali_drawing
 from loaders.base import By, Draw, Loader, Sampler, Split
-from loaders.encoded import Encoded, look
+from loaders.encoded import Encoded, look_at_all
 from loaders.extras import require
 from loaders.importers import Importer, pictures_in
 from loaders.opened import Streamed, check_draw
@@ -38,8 +38,8 @@ class DALI:
     PNG and JPEG files that need no resizing, on the CPU. Both resize with a Lanczos filter but round differently:
     photographs made up to 4 times smaller differ by 0.3 gray levels on average and 6 at most; where they are made more
     than 6 times smaller Pillow averages boxes first, and they differ by up to 1.5 and 16. The GPU decodes JPEG by
-    itself: its tests allow 1 level on average and 12 at most. To know labels and mean colours, opening decodes every
-    picture once with Pillow.
+    itself: its tests allow 1 level on average and 12 at most. To know which can be read and their mean colours, the
+    first opening decodes every picture once with Pillow, for all splits; what it found is kept (`loaders.kept`).
 
     Attributes:
         source: A folder with a `manifest.csv` or of class folders, or an importer whose records are picture files.
@@ -92,7 +92,8 @@ class DALI:
         scanned = scan(importer, form, where)
         part = scanned.manifest.part(split, scanned.shape, where)
         order = Order(part, batch_size, seed, rank, world, sampler)
-        pictures = [look(scanned.records[sample], form) for sample in part.sample.tolist()]
+        looks = look_at_all(scanned, form)
+        pictures = [looks[sample] for sample in part.sample.tolist()]
         mean = scanned.manifest.mean[part.sample]
         drawing = None if draw is None else _Drawing(draw, part, mean)
         decoders = _Decoders(

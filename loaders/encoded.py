@@ -8,8 +8,10 @@ resized by `loaders.pictures`, and given to DALI as uncompressed PNM, so that ev
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,9 @@ from PIL import Image
 
 from loaders.crops import Square
 from loaders.importers.base import Record
+from loaders.kept import remember
 from loaders.pictures import Box, Form, UnreadableError, decode, window
+from loaders.scan import Scanned
 
 ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
@@ -49,9 +53,7 @@ class Encoded:
                 )
             return data if self.shown is not None else _pnm(decode(path, form, self.record.box))
         except (OSError, UnreadableError) as error:
-            raise ValueError(
-                f"dali: {self.record.path} must stay readable while it is used; {error}, open the split again"
-            ) from error
+            raise _unreadable(self.record, error) from error
 
 
 def _read(path: Path, length: int) -> NDArray[np.uint8]:
@@ -72,18 +74,47 @@ def look(record: Record, form: Form) -> Encoded:
     Raises:
         ValueError: The file has changed since.
     """
+    return _encoded(record, _header(record), form)
+
+
+def look_at_all(scanned: Scanned, form: Form) -> Sequence[Encoded]:
+    """`look` at every record by sample id; what their headers say is kept (`loaders.kept`).
+
+    Raises:
+        ValueError: A file has changed since it was scanned.
+    """
+
+    def headers() -> dict[str, NDArray[Any]]:
+        return {"headers": np.array([_header(record) for record in scanned.records], np.int64).reshape(-1, 4)}
+
+    found = remember(f"headers-{scanned.key}", headers)["headers"].tolist()
+    return [_encoded(record, header, form) for record, header in zip(scanned.records, found, strict=True)]
+
+
+def _header(record: Record) -> tuple[int, int, int, int]:
+    """Width and height of the upright picture, whether DALI reads it as we do, and bytes of the file."""
     path = record.picture
     assert isinstance(path, Path)
     try:
         with Image.open(path) as image:
             turned = int(image.getexif().get(ORIENTATION, 1))
             direct = image.mode in ("L", "RGB") and (image.format == "JPEG" or (image.format == "PNG" and turned == 1))
-            upright = image.size[::-1] if turned in SIDEWAYS else image.size
-        return Encoded(record, path.stat().st_size, _shown(upright, record, form) if direct else None)
-    except (OSError, UnreadableError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"dali: {record.path} must stay readable while it is used; {error}, open the split again"
-        ) from error
+            width, height = image.size[::-1] if turned in SIDEWAYS else image.size
+        return width, height, int(direct), path.stat().st_size
+    except (OSError, Image.DecompressionBombError) as error:
+        raise _unreadable(record, error) from error
+
+
+def _encoded(record: Record, header: Sequence[int], form: Form) -> Encoded:
+    width, height, direct, length = header
+    try:
+        return Encoded(record, length, _shown((width, height), record, form) if direct else None)
+    except UnreadableError as error:
+        raise _unreadable(record, error) from error
+
+
+def _unreadable(record: Record, error: Exception) -> ValueError:
+    return ValueError(f"dali: {record.path} must stay readable while it is used; {error}, open the split again")
 
 
 def _shown(upright: tuple[int, int], record: Record, form: Form) -> Box | None:

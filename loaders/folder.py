@@ -23,7 +23,8 @@ class Folder:
     """Picture files, read with the same importer and decoder as `loaders.prepare`.
 
     Sample ids, pixels, labels and mean colours equal those of a store prepared from the same source with the same
-    settings. To know them, opening decodes every picture once; pictures that cannot be read are left out, as there.
+    settings. To know them, the first opening decodes every picture once, for all splits, and keeps what it found
+    (`loaders.kept`); pictures that cannot be read are left out, as there.
 
     Attributes:
         source: A folder with a `manifest.csv` or of class folders, or an importer whose records are picture files.

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import itertools
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from loaders.importers.base import Importer, Record
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from loaders.importers.base import Contents, Importer, Record
+from loaders.kept import remember
 from loaders.manifest import Manifest, ManifestWriter, read_manifest
 from loaders.pictures import Form, mean_colour
 from loaders.reading import Face, read_faces
+
+_VERSION = 1  # of what is kept; another one where decoding or the mean colour changes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,32 +33,74 @@ class Scanned:
     shape: tuple[int, int, int]
     """(height, width, channels) of the faces."""
     manifest: Manifest
+    key: str
+    """Says which files these are and what was read of them: path, length, time of the last change, crop, form."""
 
 
 def scan(importer: Importer, form: Form, where: str) -> Scanned:
     """Decode every picture once, as `loaders.prepare` does; those that cannot be read are left out, as there.
 
+    What was found is kept (`loaders.kept`) for as long as no file changes its length or its time: then opening another
+    split, or the same in another process, only lists the files.
+
     Raises:
         ValueError: What the importer raises; pictures that are no files, or none that can be read. `where` begins it.
     """
     contents = importer.survey()
-    text = io.StringIO(newline="")
-    writer = ManifestWriter(text, contents.labels)
-    records: list[Record] = []
-    height = width = channels = 0
-    with closing(contents.records()) as listed, closing(read_faces(listed, form)) as chunks:
-        for face in (face for chunk in chunks for face in chunk if isinstance(face, Face)):
-            if not isinstance(face.record.picture, Path):
-                raise ValueError(
-                    f"{where}: must hold picture files; {face.record.path} is none, "
-                    "prepare it with `python -m loaders.prepare` and use Packed"
-                )
-            height, width = face.pixels.shape[:2]
-            channels = max(channels, face.pixels.shape[2])
-            mean = mean_colour(face.pixels[None])[0].tolist()
-            writer.add(face.record.split, face.record.path, face.record.labels, mean)
-            records.append(face.record)
+    listed = _files(contents, where)
+    key = _key(listed, form)
+    found = remember(f"scan-{key}", lambda: _decode(listed, form))
+    records = list(itertools.compress(listed, found["readable"]))
     if not records:
         raise ValueError(f"{where}: must hold a readable picture; none of those listed can be read")
+    text = io.StringIO(newline="")
+    writer = ManifestWriter(text, contents.labels)
+    for record, mean in zip(records, found["mean"].tolist(), strict=True):
+        writer.add(record.split, record.path, record.labels, mean)
     text.seek(0)
-    return Scanned(records, (height, width, channels), read_manifest(text, contents.labels, where))
+    height, width, channels = found["shape"].tolist()
+    return Scanned(records, (height, width, channels), read_manifest(text, contents.labels, where), key)
+
+
+def _files(contents: Contents, where: str) -> list[Record]:
+    records = []
+    with closing(contents.records()) as listed:
+        for record in (record for record in listed if isinstance(record, Record)):
+            if not isinstance(record.picture, Path):
+                raise ValueError(
+                    f"{where}: must hold picture files; {record.path} is none, "
+                    "prepare it with `python -m loaders.prepare` and use Packed"
+                )
+            records.append(record)
+    return records
+
+
+def _key(records: Sequence[Record], form: Form) -> str:
+    digest = hashlib.sha256(f"{_VERSION} {PIL.__version__} {form!r}".encode())
+    for record in records:
+        assert isinstance(record.picture, Path)
+        try:
+            status = record.picture.stat()
+            state = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:
+            state = "unreadable"
+        digest.update(f"{record.picture.absolute()}\0{state} {record.box!r}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _decode(records: list[Record], form: Form) -> dict[str, NDArray[Any]]:
+    """Which pictures can be read, the mean colour of each of these, and (height, width, channels) of all."""
+    readable, means = [], []
+    height = width = channels = 0
+    with closing(read_faces(records, form)) as chunks:
+        for face in itertools.chain.from_iterable(chunks):
+            readable.append(isinstance(face, Face))
+            if isinstance(face, Face):
+                height, width = face.pixels.shape[:2]
+                channels = max(channels, face.pixels.shape[2])
+                means.append(mean_colour(face.pixels[None])[0])
+    return {
+        "readable": np.array(readable, np.bool_),
+        "mean": np.array(means, np.float32).reshape(-1, 3),
+        "shape": np.array([height, width, channels], np.int64),
+    }

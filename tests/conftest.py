@@ -41,6 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=NO_FACES))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What sources find out about their files is not kept among the user's own."""
+    os.environ["HMTL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def hmtl_data() -> Path:
     """The folder of real faces that HMTL_DATA names; a test that asks for it skips where the variable is not set."""

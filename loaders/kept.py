@@ -1,0 +1,75 @@
+"""What takes long to find out about files, kept from one opening to the next.
+
+In the memory of the process, and on disk under HMTL_CACHE, else `hmtl` in XDG_CACHE_HOME or ~/.cache. An entry is named
+by what it depends on, so that it is never wrong, only no longer asked for; the folder may be removed at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+IN_MEMORY = 8  # entries: a data set's, for a few forms
+_HELD: dict[str, Mapping[str, NDArray[Any]]] = {}
+
+
+def folder() -> Path:
+    """Where entries are on disk."""
+    own, shared = os.environ.get("HMTL_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own) if own else (Path(shared) if shared else Path.home() / ".cache") / "hmtl"
+
+
+def remember(name: str, find: Callable[[], dict[str, NDArray[Any]]]) -> Mapping[str, NDArray[Any]]:
+    """What `find` gives, now or at an earlier call with this name; what it raises is not kept.
+
+    Args:
+        name: A file name, the same only where the result would be.
+        find: Finds it out.
+    """
+    found = _HELD.pop(name, None)
+    if found is None:
+        found = _read(folder() / f"{name}.npz")
+    if found is None:
+        fresh = find()
+        _write(folder() / f"{name}.npz", fresh)
+        found = fresh
+    _HELD[name] = found
+    while len(_HELD) > IN_MEMORY:
+        del _HELD[next(iter(_HELD))]
+    return found
+
+
+def _read(file: Path) -> dict[str, NDArray[Any]] | None:
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None  # not there, or cut: it is found out again and replaced
+
+
+def _write(file: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        try:
+            with os.fdopen(part, "wb") as stream:
+                np.savez(stream, **arrays)  # type: ignore[arg-type]
+            Path(name).replace(file)
+        except BaseException:
+            Path(name).unlink()
+            raise
+    except OSError as error:
+        warnings.warn(
+            f"loaders: every process reads all pictures again, since what was found in them cannot be kept ({error}); "
+            "set HMTL_CACHE to a folder that can be written",
+            RuntimeWarning,
+            stacklevel=2,
+        )
