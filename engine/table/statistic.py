@@ -70,11 +70,12 @@ class ClassAnswers:
         return _ratio(np.where(occurs, each, 0).sum(axis=1), occurs.sum(axis=1))
 
     def pack(self) -> dict[str, Any]:
+        kept = _class_type(self.classes)
         return {
             "kind": "classes",
             "classes": self.classes,
-            "target": _text(self.target.astype(np.int16)),
-            "prediction": _text(self.prediction.astype(np.int16)),
+            "target": _text(self.target.astype(kept)),
+            "prediction": _text(self.prediction.astype(kept)),
         }
 
 
@@ -126,9 +127,14 @@ def from_arrays(arrays: Mapping[str, np.ndarray], task: str, angles: Sequence[st
 def unpack(packed: Mapping[str, Any]) -> Pictures:
     """Inverse of `Pictures.pack`."""
     if packed["kind"] == "classes":
-        target, prediction = (_array(packed[key], np.int16).astype(np.int64) for key in ("target", "prediction"))
-        return ClassAnswers(target, prediction, int(packed["classes"]))
+        kept = _class_type(packed["classes"])
+        target, prediction = (_array(packed[key], kept).astype(np.int64) for key in ("target", "prediction"))
+        return ClassAnswers(target, prediction, packed["classes"])
     return AngleErrors({key: _array(text, np.float16).astype(np.float64) for key, text in packed["values"].items()})
+
+
+def _class_type(classes: int) -> type[np.signedinteger[Any]]:
+    return np.int8 if classes <= 127 else np.int16
 
 
 def _weighted_mean(values: Float64[np.ndarray, " n"], weights: Weights) -> Float64[np.ndarray, " r"]:

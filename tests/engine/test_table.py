@@ -1,0 +1,345 @@
+"""An experiment's plan and its table: what is run, what is done already, and what is printed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.recipe import describe
+from engine.table import Experiment, Group, Row, Start, chart
+from engine.table.experiment import read
+from engine.table.figures import make_table
+from engine.table.fingerprint import data_identity, is_recipe, missing_file
+from engine.table.plan import Plan, command
+from engine.table.text import to_csv, to_markdown
+from loaders import Packed
+from tests.engine import tiny
+from tests.engine.fake_experiment import ROWS, answers, finish, plan_of, write_experiment
+
+RIGHT = {"one view": 100, "equal cost": 118, "puzzling": 120}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_experiment(tmp_path / "tiny_experiment.py")
+
+
+def finish_all(plan: Plan, **options: Any) -> None:
+    for group, rows in zip(plan.file.experiment.groups, plan.rows, strict=True):
+        for row, jobs in zip(group.rows, rows, strict=True):
+            for job in jobs:
+                finish(plan, job, RIGHT[row.name] + job.seed, **options)
+
+
+def markdown_of(plan: Plan, failed: dict[str, str] | None = None) -> str:
+    return to_markdown(make_table(plan, failed or {}), command="python -m engine.table x", failures={}, notes=())
+
+
+def cells(text: str, row: str) -> list[list[str]]:
+    """The Markdown lines that name a row, cell by cell."""
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    return [line for line in found if row in line]
+
+
+# --- the experiment ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ((), r"group '': rows \(=\[\]\) must be one or more with different names"),
+        ((Row("a", "x"), Row("a", "y")), r"rows \(=\['a', 'a'\]\) must be one or more with different names"),
+        ((Row("a", "x", against=("b",)),), r"row 'a': against names 'b'; name other rows, of a"),
+        ((Row("a", "x", against=("a",)),), r"row 'a': against names 'a'; name other rows, of a"),
+        ((Row("a", "x", start=Start("b")), Row("b", "x")), r"start names the row 'b', which must stand before it"),
+        ((Row("a", "x", published="61"),), r"row 'a': published \(='61'\) must be of type"),  # type: ignore[arg-type]
+    ],
+)
+def test_rows_that_do_not_fit_each_other_are_refused(rows: tuple[Row, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Experiment(title="t", table="t", data="d", groups=(Group(rows),))
+
+
+def test_fields_of_an_experiment_are_checked() -> None:
+    group = Group((Row("a", "x"),))
+    with pytest.raises(ValueError, match=r"Experiment: metric \(='accuracy'\) must read task/metric"):
+        Experiment(title="t", table="t", data="d", groups=(group,), metric="accuracy")
+    with pytest.raises(ValueError, match=r"Experiment: seeds \(=0\) must be 1 or more"):
+        Experiment(title="t", table="t", data="d", groups=(group,), seeds=0)
+    with pytest.raises(ValueError, match=r"Experiment: groups \(titles \['', ''\]\) must be one or more"):
+        Experiment(title="t", table="t", data="d", groups=(group, group))
+
+
+def test_a_file_without_an_experiment_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipe.py").write_text("experiment = 1\n")
+    with pytest.raises(ValueError, match=r"has no Experiment called 'experiment'; see recipes/e2_fer2013.py"):
+        read(tmp_path / "recipe.py")
+    with pytest.raises(ValueError, match=r"experiment: .*nothing.py is not there"):
+        read(tmp_path / "nothing.py")
+
+
+def test_only_some_groups_may_be_taken(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path / "x.py", ROWS + ROWS.replace("all data", "20 % of it"))
+    assert [group.title for group in read(path).only(["20 %"]).experiment.groups] == ["20 % of it"]
+    with pytest.raises(ValueError, match=r"only \(=half\) must be in the title of a group; there are 'all data', '20"):
+        read(path).only(["half"])
+
+
+# --- the plan ----------------------------------------------------------------------------------------------------
+
+
+def test_every_row_is_run_once_for_each_seed_which_alone_differs(path: Path) -> None:
+    plan = plan_of(path)
+    assert [len(row) for row in plan.rows[0]] == [2, 2, 2]
+    assert len(plan.missing) == 6
+    one, other = plan.rows[0][2]
+    assert (one.seed, other.seed) == (0, 1)
+    recipes = [dict(job.identity["recipe"]) for job in (one, other)]
+    assert [recipe.pop("seed") for recipe in recipes] == [0, 1]
+    assert recipes[0] == recipes[1]
+    assert one.words[:2] == ("-m", "engine.run")
+    assert one.words[2] == f"{path}:recipe"
+    assert one.words[-2:] == ("--set", "seed=0")
+
+
+def test_a_run_of_two_rows_is_made_once(tmp_path: Path) -> None:
+    groups = (
+        ROWS
+        + ROWS.replace("all data", "again")
+        + ROWS.replace("all data", "longer").replace('title="longer",', 'title="longer", set=("epochs=3",),')
+    )
+    plan = plan_of(write_experiment(tmp_path / "x.py", groups))
+    assert len(plan.jobs) == 12
+    assert plan.rows[0] == plan.rows[1]
+    assert {job.identity["recipe"]["epochs"] for row in plan.rows[2] for job in row} == {3}
+
+
+def test_what_is_set_for_all_comes_last_and_a_wrong_field_names_its_row(path: Path) -> None:
+    plan = plan_of(path, set_=["epochs=5"], device="cpu")
+    assert {job.identity["recipe"]["epochs"] for job in plan.jobs} == {5}
+    assert "--device" in plan.jobs[0].words
+    with pytest.raises(ValueError, match=r"table: row 'one view': --set: views.puzzle is not a field"):
+        plan_of(path, set_=["views.puzzle.grid=3"])
+
+
+def test_a_run_may_start_from_anothers_weights(tmp_path: Path) -> None:
+    groups = """Group(rows=(
+        Row("pre-training", ":recipe", shown=False),
+        Row("fine-tuning", ":supervised", start=Start("pre-training"), baseline=True),
+    )),"""
+    plan = plan_of(write_experiment(tmp_path / "x.py", groups))
+    first, second = plan.rows[0][0][1], plan.rows[0][1][1]
+    assert second.needs == first.key
+    assert second.missing is None  # the weights will be there when it is its turn
+    assert f"init='{first.folder / 'checkpoints' / 'last'}'" in second.words
+    assert second.identity["recipe"]["init"] == f"run {first.key} last"  # known by the run, not by where it lies
+    assert [row.name for row in make_table(plan, {}).rows] == ["fine-tuning"]
+    finish(plan, first, 100)
+    again = plan_of(tmp_path / "x.py").rows[0][1][1]
+    assert again.key == second.key
+    assert again.missing is not None
+    assert "was trained elsewhere" in again.missing
+
+
+def test_commands_can_be_pasted_into_a_shell() -> None:
+    assert command(["python", "--set", "sampler=Fraction(0.2, label='expression')"]) == (
+        """python --set "sampler=Fraction(0.2, label='expression')\""""
+    )
+    assert command(["a b", "it's $x"]) == """'a b' 'it'"'"'s $x'"""
+
+
+# --- what is done ------------------------------------------------------------------------------------------------
+
+
+def test_finished_runs_are_found_by_recipe_and_data(path: Path) -> None:
+    plan = plan_of(path)
+    finish(plan, plan.rows[0][0][1], 100)
+    again = plan_of(path)
+    assert [job.done is not None for job in again.rows[0][0]] == [False, True]
+    assert len(again.missing) == 5
+    assert len(plan_of(path, set_=["epochs=3"]).missing) == 6
+    assert len(plan_of(path, set_=["data=Synthetic(train=40, val=12, test=12, size=32)"]).missing) == 6
+
+
+def test_a_field_that_was_added_since_does_not_count_at_its_default() -> None:
+    recipe = tiny.recipe()
+    old = json.loads(json.dumps(describe(recipe)))
+    assert is_recipe(old, recipe, {})
+    del old["ema"], old["optim"]["warmup_epochs"], old["tasks"][1]["dropout"]
+    assert is_recipe(old, recipe, {})
+    assert not is_recipe(old, tiny.recipe(ema=0.9), {})
+    assert not is_recipe(old | {"gone": 1}, recipe, {})
+    assert not is_recipe(old | {"epochs": 3}, recipe, {})
+    assert not is_recipe(old | {"tasks": old["tasks"][:1]}, recipe, {})
+    assert not is_recipe(old | {"views": {"plain": old["views"]["plain"]}}, recipe, {})
+
+
+def store(folder: Path, pixels: str) -> Path:
+    folder.mkdir()
+    (folder / "source.json").write_text(json.dumps({"images_sha256": pixels, "manifest_sha256": "m", "notes": []}))
+    return folder
+
+
+def test_a_prepared_store_is_known_by_its_hashes_not_by_its_path(tmp_path: Path) -> None:
+    one, copy, other = (store(tmp_path / name, pixels) for name, pixels in (("a", "1"), ("b", "1"), ("c", "2")))
+    known = [data_identity(tiny.recipe(data=Packed(str(folder)))) for folder in (one, copy, other)]
+    assert known[0] == {"images_sha256": "1", "manifest_sha256": "m"} == known[1] != known[2]
+
+
+def test_where_the_data_is_not_a_run_from_elsewhere_counts(tmp_path: Path) -> None:
+    folder = store(tmp_path / "faces", "1")
+    groups = ROWS.replace('title="all data",', f"""title="all data", set=("data=Packed('{folder}')",),""")
+    path = write_experiment(tmp_path / "x.py", groups)
+    plan = plan_of(path)
+    finish_all(plan)
+    (folder / "source.json").write_text(json.dumps({"images_sha256": "changed", "manifest_sha256": "m"}))
+    assert len(plan_of(path).missing) == 6
+    (folder / "source.json").unlink()
+    folder.rmdir()
+    elsewhere = plan_of(path)
+    assert all(job.done is not None for job in elsewhere.jobs)
+    assert "not run" not in markdown_of(elsewhere)
+
+
+def test_rows_without_data_or_weights_say_so_and_the_others_go_on(tmp_path: Path) -> None:
+    groups = """Group(rows=(
+        Row("here", ":recipe", baseline=True),
+        Row("no data", ":recipe", set=("data=Packed('nowhere/faces')",)),
+        Row("ImageNet", ":recipe", set=("init='nowhere/b0.safetensors'",)),
+    )),"""
+    plan = plan_of(write_experiment(tmp_path / "x.py", groups))
+    assert len(plan.missing) == 2
+    finish(plan, plan.rows[0][0][0], 100)
+    text = markdown_of(plan_of(tmp_path / "x.py"))
+    assert cells(text, "no data")[0][-1].startswith("not run: no data: nowhere/faces is not there")
+    assert cells(text, "ImageNet")[0][-1] == "not run: no weights: nowhere/b0.safetensors (init) is not there"
+    assert cells(text, "here")[0][-1] == "1 of 2 not run yet"
+    assert missing_file(tiny.recipe()) is None
+
+
+def test_a_damaged_small_file_counts_as_not_done_and_is_named(path: Path) -> None:
+    plan = plan_of(path)
+    done = finish(plan, plan.rows[0][0][0], 100)
+    done.path.write_text(done.path.read_text()[:100])
+    (done.path.parent / "other.json").write_text("{}")
+    again = plan_of(path)
+    assert len(again.missing) == 6
+    assert re.search(r"cannot be read .* counts as not done", " ".join(again.notes))
+    assert "other.json is no finished run of version 1" in " ".join(again.notes)
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+
+def test_a_row_has_published_and_ours_and_its_cost(path: Path) -> None:
+    finish_all(plan_of(path))
+    text = markdown_of(plan_of(path))
+    assert text.startswith("# Does it win?\n\nE2 of a paper. Ours: drawn faces; accuracy of expression (%) on test.")
+    # 120 and 121 of 200.
+    assert cells(text, "puzzling")[0] == ["", "puzzling", "61.09", "60.25 ± 0.35", "60.25 ± 0.35", "2", "64", "1.5"]
+    assert cells(text, "one view")[0] == ["all data", "one view", "60.34", *["50.25 ± 0.35"] * 2, "2", "64", "1.5"]
+    assert "CPU-minutes a run" in text
+    assert "6 runs on one of ours, threads: 2" in text
+
+
+def test_differences_stand_beside_both_baselines_with_interval_and_n(path: Path) -> None:
+    finish_all(plan_of(path))
+    text = markdown_of(plan_of(path))
+    clear, close = (line for line in cells(text, "puzzling") if line[2] in ("one view", "equal cost"))
+    assert clear[2:5] == ["one view", "better", "+10.00"]
+    low, high = map(float, clear[5].split(" to "))
+    assert 5 < low < 10 < high < 15
+    assert clear[6:] == ["+19.9 %", "2", "200"]
+    assert close[2:5] == ["equal cost", "no claim: the interval holds 0", "+1.00"]
+    assert float(close[5].split(" to ")[0]) <= 0
+
+
+def test_less_is_better_with_errors(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path / "x.py", fields='metric="gender/error_rate",')
+    finish_all(plan_of(path), metric="gender/error_rate")
+    table = make_table(plan_of(path), {})
+    assert table.rows[2].last.mean == pytest.approx(1 - 120.5 / 200)
+    assert [each.verdict for each in table.differences] == ["better", "undecided"]
+    assert table.differences[0].interval is not None
+    assert table.differences[0].interval.high < 0
+    assert "error rate of gender (%) on test" in markdown_of(plan_of(path))
+
+
+def test_no_interval_is_made_up(path: Path) -> None:
+    plan = plan_of(path)
+    finish_all(plan)
+    for job in plan.rows[0][1]:
+        finish(plan, job, 118, pictures={})
+    finish(plan, plan.rows[0][0][0], 100, last={"test": {"expression/accuracy": 0.9}})
+    one, two = make_table(plan_of(path), {}).differences
+    assert (one.interval, two.interval) == (None, None)
+    assert one.reason == "the kept pictures give expression/accuracy 0.5, the run reported 0.9"
+    assert two.reason == "no answers of expression on test are kept, picture by picture"
+    assert np.isfinite(two.mean)
+    assert "no interval: no answers of expression" in markdown_of(plan_of(path))
+
+
+def test_rows_that_were_tested_on_different_pictures_are_not_paired(path: Path) -> None:
+    plan = plan_of(path)
+    finish_all(plan)
+    for job in plan.rows[0][0]:
+        kept = {"expression": answers(100, seed=job.seed).pack(), "samples": "others"}
+        finish(plan, job, 100, pictures={"test": {"last": kept}})
+    assert make_table(plan_of(path), {}).differences[0].reason == "the two were tested on different pictures of test"
+
+
+def test_only_seeds_that_both_rows_have_are_compared(path: Path) -> None:
+    plan = plan_of(path)
+    finish(plan, plan.rows[0][0][0], 100)
+    for job, right in zip(plan.rows[0][2], (110, 150), strict=True):
+        finish(plan, job, right)
+    table = make_table(plan_of(path), {})
+    (difference,) = table.differences  # nothing of the other baseline is done
+    assert (difference.seeds, difference.mean) == (1, pytest.approx(0.05))
+    assert table.rows[2].last.mean == pytest.approx(0.65)
+
+
+def test_failed_runs_are_named_with_the_end_of_their_output(path: Path) -> None:
+    plan = plan_of(path)
+    failed = {job.key: "boom" for job in plan.rows[0][2]}
+    table = make_table(plan, failed)
+    assert table.rows[2].state == "failed"
+    text = to_markdown(table, command="c", failures={plan.rows[0][2][0].name: "loss was nan\nboom"}, notes=["A note."])
+    assert "loss was nan\nboom\n```" in text
+    assert plan.rows[0][2][0].name.replace("_", "\\_") in text or plan.rows[0][2][0].name in text
+    assert "A note." in text
+
+
+def test_the_csv_holds_every_figure(path: Path) -> None:
+    finish_all(plan_of(path))
+    table = make_table(plan_of(path), {})
+    lines = list(csv.DictReader(io.StringIO(to_csv(table))))
+    assert [line["kind"] for line in lines] == ["row"] * 3 + ["difference"] * 2
+    assert float(lines[2]["last_mean"]) == pytest.approx(0.6025)
+    assert [float(value) for value in lines[2]["last_values"].split()] == [0.6, 0.605]
+    assert float(lines[3]["difference"]) == pytest.approx(0.1)
+    assert lines[3]["verdict"] == "better"
+    assert table.differences[0].interval is not None
+    assert float(lines[3]["low"]) == pytest.approx(table.differences[0].interval.low, rel=1e-5)
+
+
+def test_the_chart_is_drawn_whatever_is_there(path: Path, tmp_path: Path) -> None:
+    empty = chart.draw(make_table(plan_of(path), {}), tmp_path / "empty.png").read_bytes()
+    finish_all(plan_of(path))
+    full = chart.draw(make_table(plan_of(path), {}), tmp_path / "chart.png").read_bytes()
+    assert empty[:4] == full[:4] == b"\x89PNG"
+    assert empty != full
+
+
+def test_a_small_file_is_small(path: Path) -> None:
+    plan = plan_of(path)
+    big = answers(2000, n=3589)
+    done = finish(plan, plan.rows[0][0][0], 100, pictures={"test": {at: {"expression": big.pack()} for at in "ab"}})
+    assert done.path.stat().st_size < 12_000
