@@ -20,7 +20,7 @@ from rich.table import Table
 
 from engine import markdown
 from engine.files import whole
-from engine.quantities import format_count, format_value, is_percent, label_of
+from engine.quantities import format_count, format_value, label_of, unit_of
 from engine.results import Run, as_mapping, as_number, read_run
 
 # These lead; others follow in the order the runs have them.
@@ -85,7 +85,7 @@ def _headlines(runs: Sequence[Run]) -> list[str]:
 
 def _head(quantity: str, split: str, with_task: bool) -> str:
     task = quantity.rpartition("/")[0]
-    unit = " (%)" if is_percent(quantity) else ""
+    unit = f" ({sign})" if (sign := unit_of(quantity)) else ""
     return "\n".join([*([task] if with_task else []), label_of(quantity), split + unit])
 
 

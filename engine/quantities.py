@@ -15,8 +15,10 @@ _LABEL = {
 
 
 def label_of(metric: str) -> str:
-    """A metric's name in running text, of "macro_f1" or "expression/macro_f1"."""
+    """A metric's name in running text, of "macro_f1" or "expression/macro_f1"; "mae_yaw" is "MAE of yaw"."""
     name = metric.rpartition("/")[2]
+    if is_degrees(name):
+        return f"MAE of {', '.join(name.split('_')[1:])}"
     return _LABEL.get(name, name.replace("_", " "))
 
 
@@ -25,12 +27,24 @@ def is_percent(metric: str) -> bool:
     return metric.rpartition("/")[2].endswith(("accuracy", "recall", "f1", "error_rate", "calibration_error"))
 
 
+def is_degrees(metric: str) -> bool:
+    """Whether a metric is an angle: the mean absolute errors of head pose."""
+    return metric.rpartition("/")[2].startswith("mae_")
+
+
+def unit_of(metric: str) -> str:
+    """The unit a value is read in, "%" of a share, "°" of an angle, and "" where there is none."""
+    return "%" if is_percent(metric) else "°" if is_degrees(metric) else ""
+
+
 def format_value(metric: str, value: float | None, *, decimals: int = 2, unit: bool = True) -> str:
-    """A value as people read it: a share in percent with `decimals`, else four digits; "–" where there is none."""
+    """A value as people read it: a share in percent and an angle with `decimals`, else four digits; "–" for none."""
     if value is None or not math.isfinite(value):
         return "–"
     if is_percent(metric):
         return f"{100 * value:.{decimals}f}" + (" %" if unit else "")
+    if is_degrees(metric):
+        return f"{value:.{decimals}f}" + ("°" if unit else "")
     return f"{value:.4g}"
 
 

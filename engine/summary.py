@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from engine.quantities import format_value, is_percent, label_of
+from engine.quantities import format_value, is_degrees, label_of, unit_of
 from engine.results import Run, read_run
 
 
@@ -46,7 +46,8 @@ def _table(run: Run) -> Table:
         table.add_column(f"{escape(split)}\nlast", justify="right", no_wrap=True)
         table.add_column(f"{escape(split)}\nbest", justify="right", no_wrap=True)
     table.add_column("chance", justify="right", no_wrap=True)
-    table.add_column("majority\n" + escape(" / ".join(run.splits)), justify="right", no_wrap=True)
+    guess = "constant" if any(map(is_degrees, run.quantities)) else "majority"
+    table.add_column(f"{guess}\n" + escape(" / ".join(run.splits)), justify="right", no_wrap=True)
     previous = None
     for quantity in run.quantities:
         task = quantity.rpartition("/")[0]
@@ -58,7 +59,7 @@ def _table(run: Run) -> Table:
         majority = [format_value(quantity, run.majority(s, quantity), decimals=1, unit=False) for s in run.splits]
         table.add_row(
             "" if task == previous else escape(task),
-            escape(label_of(quantity)) + (" (%)" if is_percent(quantity) else ""),
+            escape(label_of(quantity)) + (f" ({unit})" if (unit := unit_of(quantity)) else ""),
             *cells,
             format_value(quantity, run.chance(quantity), decimals=1, unit=False),
             "–" if set(majority) == {"–"} else " / ".join(majority),
