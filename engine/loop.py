@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 import engine.torchvision_ops  # noqa: F401 - before timm, which imports torchvision
-from engine import checkpoint
+from engine import averaging, checkpoint
 from engine.evaluate import figures, predict
 from engine.initial import take_over
 from engine.model import Model
@@ -31,7 +31,7 @@ from engine.recipe import Recipe
 from engine.render import Renderer
 from engine.rundir import RunDir
 from engine.speed import Clock, summarise
-from engine.tasks.base import Rows
+from engine.tasks.base import Rows, Task
 from engine.watch import NonFiniteLossError, Watch
 from loaders.base import Batch, Classes, Loader
 
@@ -246,6 +246,12 @@ class Trainer:
     def predict(self, model: Model, loader: Loader) -> tuple[Any, dict[str, Rows]]:
         """What a model says of a split; see `engine.evaluate.predict`."""
         return predict(model, self.renderer, loader, self.recipe.tasks, self.criteria, self.autocast())
+
+    def predict_averaged(self, model: Model, loader: Loader, tasks: Sequence[Task]) -> dict[str, Rows]:
+        """The same for some tasks with test-time augmentation, in the same order; see `engine.averaging.predict`."""
+        assert self.recipe.test_time is not None
+        how = self.recipe.test_time
+        return averaging.predict(how, model, self.renderer, loader, tasks, self.criteria, self.autocast())
 
     def about(self) -> dict[str, Any]:
         """What a checkpoint says of its weights."""

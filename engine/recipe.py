@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.averaging import Averaging, averaged_tasks
 from engine.batchnorm import BatchStatistics
 from engine.hints import check_fields
 from engine.losses import Geometric, Total, WeightedSum
@@ -46,6 +47,8 @@ class Recipe:
         ema: Decay of a moving average of the weights, which is then what is evaluated and kept; None for none.
         precision: "auto" is bf16 on a CUDA device that has it, else fp32.
         compile: Whether `torch.compile` is used; None is yes on CUDA, no on a CPU.
+        test_time: Pictures of a face whose probabilities are averaged in the last evaluations, beside the figures of
+            the one picture; None for none.
         evaluation_crop: Share of the side that evaluation keeps, centred (authors: 0.80 and 0.85).
         mean, std: Normalisation on the 0..1 scale; the default is ImageNet's.
         train, select, test: Splits to train on, to choose epochs on, and to report (None to report none).
@@ -73,6 +76,7 @@ class Recipe:
     ema: float | None = None
     precision: Precision = "auto"
     compile: bool | None = None
+    test_time: Averaging | None = None
     evaluation_crop: float = 0.85
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -161,6 +165,11 @@ class Recipe:
                     f"it has {', '.join(split.labels) or 'none'}"
                 )
             task.check_labels(split.labels)
+        if self.test_time is not None and not averaged_tasks(self.tasks, split):
+            raise ValueError(
+                "Recipe: test_time needs a task with classes, whose probabilities it averages, and there is none; "
+                "set it to None"
+            )
 
 
 def describe(value: Any) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
+import engine.averaging
 import engine.losses
 import engine.model
 import engine.optim
@@ -19,7 +20,7 @@ import loaders
 from engine.hints import fits, readable
 from engine.recipe import Recipe
 
-_MODULES = (engine.losses, engine.model, engine.optim, engine.tasks, engine.views, kernels, loaders)
+_MODULES = (engine.averaging, engine.losses, engine.model, engine.optim, engine.tasks, engine.views, kernels, loaders)
 
 
 def apply(recipe: Recipe, assignments: Iterable[str]) -> Recipe:

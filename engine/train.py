@@ -6,20 +6,23 @@ import copy
 import importlib
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 
 from engine import checkpoint
+from engine.averaging import averaged_name, averaged_tasks
 from engine.baselines import pictures_a_face
 from engine.environment import describe_environment
 from engine.evaluate import figures
 from engine.initial import Origin
 from engine.loop import Trainer, classes, headline, prediction_arrays, renderer
+from engine.model import Model
 from engine.profiling import TRACE, check_profile, profiled
 from engine.progress import Bars
 from engine.recipe import Recipe, describe, differences
@@ -145,13 +148,15 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
         "best": {"epoch": best.epoch},
         "last": {"epoch": recipe.epochs},
     }
-    found["best"][recipe.select] = best.figures
-    found["last"][recipe.select] = trainer.last_figures
+    found["best"][recipe.select] = dict(best.figures)
+    found["last"][recipe.select] = dict(trainer.last_figures)
     if recipe.test is not None and recipe.test != recipe.select:
         for which, model in (("best", best_model), ("last", trainer.evaluated)):
             samples, rows = trainer.predict(model, loaders[recipe.test])
             run.predictions(f"{recipe.test}-{which}", prediction_arrays(samples, rows))
             found[which][recipe.test] = figures(recipe.tasks, rows)
+    averaged = _average({"best": best_model, "last": trainer.evaluated}, trainer, loaders, run, found)
+    names = classes(recipe, trainer.train)
     for task in recipe.tasks:
         if isinstance(task, Inpaint):
             batch = next(iter(loaders[recipe.select].epoch(0)))
@@ -169,10 +174,10 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
             "init": trainer.origin,
             "select": recipe.select,
             "test": recipe.test,
-            "classes": classes(recipe, trainer.train),
-            "chance": chance(recipe),
+            "classes": names | {averaged_name(task): names[task] for task in averaged},
+            "chance": _beside(chance(recipe), averaged),
             "majority": {
-                split: constant_guess(recipe, trainer.train.split, loader.split)
+                split: _beside(constant_guess(recipe, trainer.train.split, loader.split), averaged)
                 for split, loader in loaders.items()
                 if split != recipe.train
             },
@@ -186,6 +191,43 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
             "speed": summarise(trainer.clock, trainer.device, trainer.compiled),
         }
     )
+
+
+def _average(
+    models: Mapping[str, Model],
+    trainer: Trainer,
+    loaders: Mapping[str, Loader],
+    run: RunDir,
+    found: Mapping[str, dict[str, Any]],
+) -> tuple[str, ...]:
+    """Adds to figures and predictions those of test-time augmentation, where the recipe asks for it.
+
+    Returns:
+        Names of the tasks that it was done for.
+    """
+    recipe = trainer.recipe
+    if recipe.test_time is None:
+        return ()
+    tasks = averaged_tasks(recipe.tasks, trainer.train.split)
+    for split in dict.fromkeys(name for name in (recipe.select, recipe.test) if name is not None):
+        for which, model in models.items():
+            rows = trainer.predict_averaged(model, loaders[split], tasks)
+            named = {averaged_name(task): of for task, of in rows.items()}
+            found[which][split] |= {
+                f"{averaged_name(task.name)}/{metric}": value
+                for task in tasks
+                for metric, value in task.measure(rows[task.name]).items()
+            }
+            with np.load(run.path / "predictions" / f"{split}-{which}.npz", allow_pickle=False) as archive:
+                plain = {name: archive[name] for name in archive.files}
+            run.predictions(f"{split}-{which}", prediction_arrays(plain.pop("sample"), named) | plain)
+    return tuple(task.name for task in tasks)
+
+
+def _beside(values: Mapping[str, float], averaged: Collection[str]) -> dict[str, float]:
+    """Levels by `<task>/<metric>`, and the same for the averaged figures of the tasks that have some."""
+    split = [(name.partition("/"), value) for name, value in values.items()]
+    return {**values} | {f"{averaged_name(task)}/{of}": value for (task, _, of), value in split if task in averaged}
 
 
 def chance(recipe: Recipe) -> dict[str, float]:
