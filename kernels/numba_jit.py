@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 import torch
+from numba.core import caching
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -42,7 +46,7 @@ def reassociated(function: Function) -> Function:
 def whole(function: Function) -> Function:
     """Compile at the first call and keep the machine code beside the source for the next process.
 
-    Numba notices a change of the file that holds `function`, not of others: its parts lie in the same file.
+    A change of any file in the folder of `function` compiles it anew: its parts lie there.
     """
     return _cached(function)
 
@@ -52,9 +56,32 @@ def parallel(function: Function) -> Function:
     return _cached(function, parallel=True)
 
 
+_FunctionCache: Any = caching.FunctionCache
+_IndexDataCacheFile: Any = caching.IndexDataCacheFile
+
+
+class _FolderCache(_FunctionCache):  # type: ignore[misc]
+    """Numba's cache, which alone would notice a change of the function's own file only."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        stamp = (self._impl.locator.get_source_stamp(), _sources(Path(function.__code__.co_filename).parent))
+        self._cache_file = _IndexDataCacheFile(self._cache_path, self._impl.filename_base, stamp)
+
+
+@functools.cache
+def _sources(folder: Path) -> str:
+    """What the files of a folder, and this one, say."""
+    digest = hashlib.sha256()
+    for file in (Path(__file__), *sorted(folder.glob("*.py"))):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def _cached(function: Function, **options: bool) -> Function:
+    compiled = _njit(**_OPTIONS, **options)(function)
     try:
-        return cast(Function, _njit(cache=True, **_OPTIONS, **options)(function))
+        compiled._cache = _FolderCache(function)
     except RuntimeError as error:
         if "cannot cache function" not in str(error):
             raise
@@ -64,7 +91,7 @@ def _cached(function: Function, **options: bool) -> Function:
             RuntimeWarning,
             stacklevel=3,
         )
-        return cast(Function, _njit(**_OPTIONS, **options)(function))
+    return cast(Function, compiled)
 
 
 @contextmanager

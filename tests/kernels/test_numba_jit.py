@@ -96,18 +96,10 @@ def test_a_chosen_threading_layer_stays(monkeypatch):
 
 
 def test_without_a_writable_cache_it_compiles_in_memory_and_says_so(monkeypatch):
-    njit = numba_jit._njit
+    def refuse(function):
+        raise RuntimeError(f"cannot cache function '{function.__name__}': no locator available for file '<x>'")
 
-    def unwritable(*arguments, **options):
-        if options.get("cache"):
-
-            def refuse(function):
-                raise RuntimeError(f"cannot cache function '{function.__name__}': no locator available for file '<x>'")
-
-            return refuse
-        return njit(*arguments, **options)
-
-    monkeypatch.setattr(numba_jit, "_njit", unwritable)
+    monkeypatch.setattr(numba_jit, "_FolderCache", refuse)
 
     def double(x):
         return 2 * x
@@ -115,3 +107,37 @@ def test_without_a_writable_cache_it_compiles_in_memory_and_says_so(monkeypatch)
     with pytest.warns(RuntimeWarning, match="kernels: double is compiled anew in every process.*set NUMBA_CACHE_DIR"):
         compiled = numba_jit.whole(double)
     assert compiled(4) == 8
+
+
+WHOLE = """
+from kernels.numba_jit import whole
+from {folder}.piece import piece
+
+@whole
+def together(x):
+    return piece(x) + 1
+"""
+
+PIECE = """
+from kernels.numba_jit import part
+
+@part
+def piece(x):
+    return {factor} * x
+"""
+
+
+def test_a_change_of_a_part_in_another_file_is_compiled_anew(tmp_path):
+    """And no change is not: numba's own stamp looks at the file of the whole function alone."""
+    folder = tmp_path / "parted"
+    folder.mkdir()
+    (folder / "together.py").write_text(WHOLE.format(folder="parted"))
+    script = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from parted.together import together
+print(together(5), sum(together.stats.cache_hits.values()))
+"""
+    for factor, expected in ((10, "51 0"), (10, "51 1"), (20, "101 0"), (20, "101 1")):
+        (folder / "piece.py").write_text(PIECE.format(factor=factor))
+        assert run(script).strip() == expected

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kernels import Augment, draw, draw_permutation, draw_turns, identity_cells, inverse
 from kernels.views import numba_kernel, reference
+from kernels.views.numba_kernel import render
 from tests.kernels.pairwise import name_of, pairwise
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -100,7 +101,7 @@ def poisoned(monkeypatch):
         made = empty(*arguments, **settings)
         return made.fill_(float("nan")) if made.is_floating_point() else made
 
-    monkeypatch.setattr(numba_kernel.torch, "empty", nan)
+    monkeypatch.setattr(torch, "empty", nan)
 
 
 @pytest.fixture
@@ -196,9 +197,9 @@ def test_a_face_too_large_for_int32_places_is_left_to_the_reference(monkeypatch)
     store = faces(2, 12, 12, 3)
     tables = random_tables(store, 1, 2, 2, 9)
     numbers = {"size": 9, "mean": MEAN, "std": STD, "dtype": torch.float32}
-    monkeypatch.setattr(numba_kernel, "_LARGEST_FACE", 12 * 12 * 3 - 1)
-    monkeypatch.setattr(numba_kernel, "_render", None)
-    monkeypatch.setattr(numba_kernel, "_render_parallel", None)
+    monkeypatch.setattr(render, "_LARGEST_FACE", 12 * 12 * 3 - 1)
+    monkeypatch.setattr(render, "_render", None)
+    monkeypatch.setattr(render, "_render_parallel", None)
     shown = numba_kernel.render_views(store, torch.arange(2), **tables, **numbers)
     assert torch.equal(shown, reference.render_views(store, torch.arange(2), **tables, **numbers))
 
