@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from engine.classwise import confusion_counts, recall, wilson_interval
-from engine.plotting import BLUE, GREEN, INK, MUTED, PURPLE, VERMILION, new_figure, quiet_axes, save_figure
-from engine.quantities import is_percent, label_of
+from engine.plotting import BLUE, GREEN, INK, LIGHT_BLUE, MUTED, PURPLE, VERMILION, new_figure, quiet_axes, save_figure
+from engine.quantities import is_percent, label_of, unit_of
 
 _SPLIT_COLOUR = {"train": BLUE, "val": VERMILION, "test": GREEN}
 _ACROSS = 3
@@ -28,8 +29,9 @@ _LEVEL_STYLE: tuple[tuple[float, tuple[float, ...]], ...] = (
 def curve_panels(metrics: Mapping[str, Float64[np.ndarray, " e"]]) -> list[dict[str, dict[str, str]]]:
     """What is drawn where: rows of panels, each a quantity ("loss", "lr", "expression/accuracy") to split to column.
 
-    The first row holds what belongs to no task (total loss, learning rate), then each task has its own, its loss
-    first. Columns without one finite value and the columns of time (`seconds`, ...) are left out.
+    First comes what belongs to no task (total loss, learning rate), then task by task, its loss first; three panels or
+    two to a row, so that no place stays empty. Columns without one finite value and the columns of time (`seconds`,
+    ...) are left out.
     """
     rows: dict[str, dict[str, dict[str, str]]] = {"": {}}
     for column, values in metrics.items():
@@ -39,14 +41,14 @@ def curve_panels(metrics: Mapping[str, Float64[np.ndarray, " e"]]) -> list[dict[
             rows.setdefault(task, {}).setdefault(quantity, {})[split] = column
     if "lr" in metrics and np.isfinite(metrics["lr"]).any():
         rows[""]["lr"] = {"": "lr"}
-    found = []
-    for row in rows.values():
-        losses_first = sorted(row, key=lambda quantity: not quantity.endswith("loss"))
-        found += [
-            {quantity: row[quantity] for quantity in losses_first[start : start + _ACROSS]}
-            for start in range(0, len(row), _ACROSS)
-        ]
-    return found
+    panels = [
+        (quantity, row[quantity])
+        for row in rows.values()
+        for quantity in sorted(row, key=lambda quantity: not quantity.endswith("loss"))
+    ]
+    count = -(-len(panels) // _ACROSS)
+    ends = [round(len(panels) * (row + 1) / count) for row in range(count)]
+    return [dict(panels[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def learning_curves(
@@ -56,7 +58,7 @@ def learning_curves(
     levels: Mapping[str, Mapping[str, float]] | None = None,
     best: int | None = None,
 ) -> Path:
-    """Draw every quantity of `metrics.csv` over the epochs, train beside val, one panel each, a row a task.
+    """Draw every quantity of `metrics.csv` over the epochs, train beside val, one panel each, task by task.
 
     Args:
         metrics: Column name to one value an epoch, NaN where the cell is empty; needs "epoch".
@@ -75,20 +77,18 @@ def learning_curves(
         )
     across = max(map(len, rows))
     figure = new_figure(max(4.8, 3.3 * across), 2.3 * len(rows) + 0.45)
-    grid = figure.subplots(len(rows), across, squeeze=False)
+    parts = math.lcm(*map(len, rows))  # a row of fewer panels has wider ones
+    grid = figure.add_gridspec(len(rows), parts)
     keys: dict[str, Line2D] = {}
-    for place, row in zip(grid, rows, strict=True):
-        for axes, (quantity, columns) in zip(place, row.items(), strict=False):
+    for place, row in enumerate(rows):
+        width = parts // len(row)
+        for column, (quantity, columns) in enumerate(row.items()):
+            axes = figure.add_subplot(grid[place, column * width : (column + 1) * width])
             _draw_panel(axes, quantity, columns, metrics, keys)
             _draw_levels(axes, quantity, levels or {}, keys)
-            if is_percent(quantity):
-                # Room for the line's width, but no axis of negative percents below a flat zero.
-                low, high = axes.get_ylim()
-                axes.set_ylim(max(low, -0.05 * high), high)
+            _widen_flat_axis(axes, percent=is_percent(quantity))
             if best is not None and len(metrics["epoch"]) > 1:
                 keys["best epoch"] = axes.axvline(best, color="#b8b8b8", linewidth=1.1, zorder=0.5)
-        for axes in place[len(row) :]:
-            axes.set_visible(False)
     names = sorted(keys, key=lambda name: list(_SPLIT_COLOUR).index(name) if name in _SPLIT_COLOUR else len(keys))
     figure.legend(
         [keys[name] for name in names],
@@ -136,11 +136,23 @@ def _draw_levels(axes: Axes, quantity: str, levels: Mapping[str, Mapping[str, fl
             keys.setdefault(name, line)
 
 
+def _widen_flat_axis(axes: Axes, *, percent: bool) -> None:
+    """No scale finer than what a difference means: 2 points of percent, else 5 % of the value; no negative percents."""
+    low, high = axes.get_ylim()
+    middle = (low + high) / 2
+    least = 2.0 if percent else 0.05 * abs(middle) or 1.0
+    if high - low < least:
+        low, high = middle - least / 2, middle + least / 2
+    if percent and low < 0.0:
+        low, high = -0.05 * max(high, least), max(high, least)  # room for the width of a line along zero
+    axes.set_ylim(low, high)
+
+
 def _name_panel(axes: Axes, quantity: str) -> None:
     task, _, metric = quantity.rpartition("/")
     name = "learning rate" if quantity == "lr" else label_of(metric)
     title = f"{task} · {name}" if task else ("total loss" if quantity == "loss" else name)
-    unit = " (%)" if is_percent(metric) else ""
+    unit = f" ({sign})" if (sign := unit_of(metric)) else ""
     axes.set_title(title + unit, fontsize=9, color=INK, loc="left", parse_math=False)
     quiet_axes(axes)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
@@ -246,7 +258,8 @@ def recall_bars(
     figure = new_figure(7.0, 0.34 * k + 1.45)
     axes = figure.subplots()
     there = np.flatnonzero(support)
-    axes.barh(there, 100 * share[there], height=0.64, color=BLUE, alpha=0.85)
+    # Bars and intervals cover the two lines, which are seen between them.
+    axes.barh(there, 100 * share[there], height=0.64, color=LIGHT_BLUE, zorder=2.0)
     axes.errorbar(
         100 * share[there],
         there,
@@ -255,6 +268,7 @@ def recall_bars(
         ecolor=INK,
         elinewidth=1.0,
         capsize=2.5,
+        zorder=3.0,
     )
     # In columns right of the bars, where neither intervals nor lines cross them.
     for i in range(k):
@@ -265,9 +279,13 @@ def recall_bars(
     if support.sum():
         accuracy = 100 * counts.diagonal().sum() / support.sum()
         mean = 100 * float(np.nanmean(share))
-        handles.append(axes.axvline(accuracy, color=VERMILION, linewidth=1.2, label=f"accuracy {accuracy:.1f} %"))
         handles.append(
-            axes.axvline(mean, color=MUTED, linewidth=1.2, linestyle=(0, (4, 2)), label=f"mean recall {mean:.1f} %")
+            axes.axvline(accuracy, color=VERMILION, linewidth=1.2, zorder=1.5, label=f"accuracy {accuracy:.1f} %")
+        )
+        handles.append(
+            axes.axvline(
+                mean, color=INK, linewidth=1.2, linestyle=(0, (2, 2)), zorder=1.6, label=f"mean recall {mean:.1f} %"
+            )
         )
     axes.set_yticks(range(k), names, parse_math=False)
     axes.set_ylim(k - 0.4, -0.6)

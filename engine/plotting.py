@@ -19,6 +19,8 @@ LARGEST_FILE = 300_000
 
 # Okabe and Ito's palette, distinguishable with every common colour blindness.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+LIGHT_BLUE = "#4a9fcf"
+"""For areas beside lines and text."""
 INK, MUTED, RULE = "#222222", "#666666", "#dddddd"
 
 

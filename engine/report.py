@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -23,12 +23,15 @@ from engine import markdown
 from engine.classwise import confusion_counts, recall
 from engine.figures import confusion, learning_curves, recall_bars
 from engine.files import whole
-from engine.quantities import format_count, format_value, label_of
+from engine.quantities import format_value, is_degrees, label_of
+from engine.report_data import describe_data, drawn_note, is_smoke
 from engine.results import ClassPredictions, Run, as_mapping, as_number, read_predictions, read_run
 
+_ENCODED = "encoded_per_second"
 _SPEED: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("images_per_second", "images per second, overall", lambda x: f"{x:,.1f}"),
-    ("compute_images_per_second", "images per second, compute only", lambda x: f"{x:,.1f}"),
+    ("images_per_second", "faces per second, overall", lambda x: f"{x:,.1f}"),
+    ("compute_images_per_second", "faces per second, compute only", lambda x: f"{x:,.1f}"),
+    (_ENCODED, "pictures through the encoder per second, overall", lambda x: f"{x:,.1f}"),
     ("wait_share", "share of time waiting for data", lambda x: f"{100 * x:.2f} %"),
     ("step_p50_ms", "step, median", lambda x: f"{x:,.2f} ms"),
     ("step_p99_ms", "step, 99th percentile", lambda x: f"{x:,.2f} ms"),
@@ -42,13 +45,17 @@ _COST: tuple[tuple[tuple[str, ...], Callable[[float], str]], ...] = (
     (("steps",), lambda x: f"{x:,.0f} steps"),
     (("seconds",), lambda x: f"{x / 60:.1f} minutes" if x >= 60 else f"{x:.0f} seconds"),
     (("pictures_through_encoder",), lambda x: f"{x:,.0f} pictures through the encoder"),
-    (("parameters", "training"), lambda x: f"{format_count(x)} parameters in training"),
-    (("parameters", "inference"), lambda x: f"{format_count(x)} parameters at inference"),
+    (("parameters", "training"), lambda x: f"{x:,.0f} parameters in training"),
+    (("parameters", "inference"), lambda x: f"{x:,.0f} parameters at inference"),
 )
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, *, result: Mapping[str, Any] | None = None) -> Path:
     """Make the figures of a run and its `report.md`; each file is replaced as a whole.
+
+    Args:
+        run: Its folder.
+        result: What result.json will hold, for a run that writes it after the report; None reads the file.
 
     Returns:
         The path of `report.md`.
@@ -56,11 +63,12 @@ def write_report(run: Path) -> Path:
     Raises:
         ValueError: `run` is not the folder of a run.
     """
-    found = read_run(run, where="write_report")
+    found = read_run(run, where="write_report", result=result)
     predictions, left_out = read_predictions(found)
     sections = [
         _head(found),
         _recipe_header(found),
+        _data(found),
         _results(found, predictions),
         _curves(found),
         *(_task_pictures(found, task, items) for task, items in predictions.items()),
@@ -70,6 +78,7 @@ def write_report(run: Path) -> Path:
         _environment(found),
         _other_figures(found, predictions),
         _left_out(found, left_out),
+        _files(found),
         _resolved_recipe(found),
     ]
     text = "\n\n".join(section.strip() for section in sections if section) + "\n"
@@ -80,7 +89,8 @@ def write_report(run: Path) -> Path:
 
 
 def _head(run: Run) -> str:
-    lines = [f"# {markdown.plain(run.name)}", _summary(run)]
+    title = f"Smoke test of {run.name}: drawn faces, figures that mean nothing" if is_smoke(run) else run.name
+    lines = [f"# {markdown.plain(title)}", *filter(None, [drawn_note(run)]), _summary(run)]
     if not run.finished:
         ended = run.last.epoch
         since = "no epoch was evaluated" if ended is None else f"the last evaluated epoch is {ended}"
@@ -89,17 +99,18 @@ def _head(run: Run) -> str:
 
 
 def _summary(run: Run) -> str:
-    """The figures of the tasks with classes in one paragraph, beside what guessing reaches; else all figures."""
+    """The figures of the supervised tasks in one paragraph, beside what guessing reaches; else all figures."""
     parts = []
     for split in run.splits:
-        for task in dict.fromkeys(q.rpartition("/")[0] for q in run.quantities if q.endswith("/accuracy")):
-            figures = [_last_and_best(run, split, f"{task}/{metric}") for metric in ("accuracy", "macro_f1")]
+        for task, metrics in _headlines(run).items():
+            figures = [_last_and_best(run, split, f"{task}/{metric}") for metric in metrics]
             if not any(figures):
                 continue
-            quantity = f"{task}/accuracy"
+            quantity = f"{task}/{metrics[0]}"
+            constant = "median of the training data" if is_degrees(quantity) else "majority class"
             guesses = [
                 f"{name} {format_value(quantity, value)}"
-                for name, value in (("chance", run.chance(quantity)), ("majority class", run.majority(split, quantity)))
+                for name, value in (("chance", run.chance(quantity)), (constant, run.majority(split, quantity)))
                 if value is not None
             ]
             text = f"**{markdown.plain(task)} on {split}: {', '.join(filter(None, figures))}**"
@@ -113,6 +124,22 @@ def _summary(run: Run) -> str:
         ]
         return "No task with classes in this run" + (f"; {'; '.join(others)}." if others else ".")
     return "; ".join(parts) + "."
+
+
+def _headlines(run: Run) -> dict[str, tuple[str, ...]]:
+    """Each supervised task to the metrics that stand for it; the first angle of a pose is the mean over its angles."""
+    known = {"accuracy": ("accuracy", "macro_f1"), "error_rate": ("error_rate", "spread_of_error_rate")}
+    found: dict[str, tuple[str, ...]] = {}
+    for quantity in run.quantities:
+        task, _, metric = quantity.rpartition("/")
+        if metric in known or is_degrees(metric):
+            found.setdefault(task, known.get(metric, (metric,)))
+    return found
+
+
+def _constant_guess(run: Run) -> str:
+    """What a constant guess is called where a run has only classes, or angles too."""
+    return "constant guess" if any(map(is_degrees, run.quantities)) else "majority class"
 
 
 def _last_and_best(run: Run, split: str, quantity: str) -> str:
@@ -129,6 +156,11 @@ def _last_and_best(run: Run, split: str, quantity: str) -> str:
 def _recipe_header(run: Run) -> str:
     header = recipe_docstring(run.source)
     return f"## Recipe\n\n{markdown.fence(header)}" if header else ""
+
+
+def _data(run: Run) -> str:
+    text = describe_data(run)
+    return f"## Data\n\n{text}" if text else ""
 
 
 def recipe_docstring(source: str | None) -> str:
@@ -155,7 +187,7 @@ def _results(run: Run, predictions: Mapping[str, Sequence[ClassPredictions]]) ->
         together = majority[0] if len(set(majority)) == 1 else " / ".join(majority)
         rows.append([task, label_of(quantity), *cells, format_value(quantity, run.chance(quantity)), together])
     table = markdown.table(
-        ["task", "metric", *heads, "chance", f"majority class ({' / '.join(run.splits)})"],
+        ["task", "metric", *heads, "chance", f"{_constant_guess(run)} ({' / '.join(run.splits)})"],
         rows,
         left=2,
     )
@@ -164,6 +196,8 @@ def _results(run: Run, predictions: Mapping[str, Sequence[ClassPredictions]]) ->
 
 def _notes_on_results(run: Run, predictions: Mapping[str, Sequence[ClassPredictions]]) -> Iterator[str]:
     yield _note_on_best(run)
+    if any(map(is_degrees, run.quantities)):
+        yield "*Constant guess* is the median of each angle, or the largest class, of the training data."
     errors = [
         f"{markdown.plain(task)} on {item.split} {_sampling_error(run.classes[task], item)}"
         for task, items in predictions.items()
@@ -219,7 +253,7 @@ def _curves(run: Run) -> str:
     majority = {q: value for q in run.quantities if (value := run.majority(_judge(run), q)) is not None}
     levels = {
         name: heights
-        for name, heights in (("chance", chance), (f"majority class on {_judge(run)}", majority))
+        for name, heights in (("chance", chance), (f"{_constant_guess(run)} on {_judge(run)}", majority))
         if heights
     }
     try:
@@ -304,8 +338,13 @@ def _speed(run: Run) -> str:
     if not speed:
         return ""
     wait = speed.pop("wait_label", None)
+    overall, a_face = as_number(speed.get("images_per_second")), as_number(run.result.get("pictures_a_face"))
+    if overall is not None and a_face is not None:
+        speed[_ENCODED] = overall * a_face
     rows = []
     for key, label, form in _SPEED:
+        if key == _ENCODED and key not in speed:
+            continue
         value = speed.pop(key, None)
         if key == "wait_share" and wait:
             label = f"{label} ({wait})"
@@ -323,6 +362,8 @@ def _environment(run: Run) -> str:
         "## Environment",
         markdown.table(["", "value"], [[key, _fact(value)] for key, value in facts.items()], left=2),
     ]
+    if "from_step" in facts:
+        parts.append("`from_step` is the optimiser step at which this start began: 0, or where a resume went on.")
     if len(run.starts) > 1:
         parts += [f"Of the last of {len(run.starts)} starts. What differs between them:", _differences(run.starts)]
     if commands := dict.fromkeys(str(start["command"]) for start in run.starts if start.get("command")):
@@ -362,6 +403,24 @@ def _left_out(run: Run, left_out: Iterable[str]) -> str:
     if not sentences:
         return ""
     return "## Not in this report\n\n" + "\n".join(f"- {sentence}." for sentence in sentences)
+
+
+def _files(run: Run) -> str:
+    """What lies beside the report, of what is there."""
+    found = {
+        "checkpoints/last": "the newest state, from which `--resume` goes on",
+        "checkpoints/before": "the state before that, which a resume takes where `last` is damaged",
+        "checkpoints/best": "the weights of the best epoch",
+        "predictions": "what the model said of every sample of a split",
+        "log.jsonl": "a line every few steps",
+        "metrics.csv": "a row an epoch",
+        "tensorboard": "the same curves for TensorBoard",
+    }
+    lines = [f"- `{name}`: {what}" for name, what in found.items() if (run.path / name).exists()]
+    if not lines:
+        return ""
+    last = "`result.json` is written after everything else: where it is, the run and this report are whole."
+    return "\n".join(["## Files", "", *lines, "", last])
 
 
 def _resolved_recipe(run: Run) -> str:

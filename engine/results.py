@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float64
 
+from engine.chance import chance_of
+
 Json = TypeVar("Json", dict[str, Any], list[Any])
 
 _SPLIT_ORDER = ("val", "test")
@@ -89,8 +91,12 @@ class Run:
         return {task: [str(name) for name in names] for task, names in found.items() if isinstance(names, list)}
 
     def chance(self, quantity: str) -> float | None:
-        """The figure that guessing reaches, where the run names it by task or by "task/metric"."""
-        return _guess(as_mapping(self.result.get("chance")), quantity)
+        """The figure that guessing reaches: the run's own by "task/metric", else what classes and recipe tell."""
+        named = as_mapping(self.result.get("chance"))
+        if quantity in named:
+            return as_number(named[quantity])
+        told = chance_of(quantity, self.classes, self.recipe)
+        return _guess(named, quantity) if told is None else told
 
     def majority(self, split: str, quantity: str) -> float | None:
         """The figure on `split` of always answering the most frequent class of the training data."""
@@ -116,11 +122,16 @@ def _guess(table: Mapping[str, Any], quantity: str) -> float | None:
     return as_number(table.get(task)) if metric in _GUESSED else None
 
 
-def read_run(path: Path, *, where: str = "read_run") -> Run:
+def read_run(path: Path, *, where: str = "read_run", result: Mapping[str, Any] | None = None) -> Run:
     """Read what there is in a run folder.
 
+    Args:
+        path: The folder.
+        where: Opens the message of an error.
+        result: What result.json will hold; for the run itself, which writes that file when all others are there.
+
     Raises:
-        ValueError: `path` is no folder or not the folder of a run; `where` opens the message.
+        ValueError: `path` is no folder or not the folder of a run.
     """
     path = Path(path)
     if not path.is_dir():
@@ -134,10 +145,12 @@ def read_run(path: Path, *, where: str = "read_run") -> Run:
     recipe = _read_json(path / "recipe.json", missing, kind=dict, empty={})
     starts = _read_json(path / "environment.json", missing, kind=list, empty=[])
     metrics = _read_metrics(path / "metrics.csv", missing)
-    result: dict[str, Any] = {}
-    if (path / "result.json").exists():
+    if result is not None:
+        result = json.loads(json.dumps(result))  # as it will be read back: tuples are lists
+    elif (path / "result.json").exists():
         result = _read_json(path / "result.json", missing, kind=dict, empty={})
     else:
+        result = {}
         missing.append("result.json is not there: the run has not ended, or was interrupted")
     best = _scores(as_mapping(result.get("best")))
     return Run(

@@ -120,7 +120,17 @@ def write_fake_run(path: Path, *, name: str = "fer2013_hmtl", epochs: int = 20, 
             np.savez(path / "predictions" / f"{split}-{which}.npz", **arrays)
     write_metrics(path / "metrics.csv", metrics_rows(epochs, found["last"]["val"]))
     (path / "recipe.py").write_text(RECIPE)
-    recipe = {"kind": "Recipe", "epochs": epochs, "batch_size": 128, "views": {"plain": {}, "puzzle": {"grid": 3}}}
+    recipe = {
+        "kind": "Recipe",
+        "data": {"kind": "Packed", "path": "data/fer2013"},
+        "epochs": epochs,
+        "batch_size": 128,
+        "views": {"plain": {}, "puzzle": {"grid": 3}},
+        "tasks": [
+            {"kind": "Expression", "name": "expression", "on": ["plain"]},
+            {"kind": "SolvePuzzle", "name": "puzzle", "on": ["puzzle"]},
+        ],
+    }
     environment = {
         "machine": "Linux x86_64",
         "cpu": "Example CPU @ 2.50GHz",
@@ -130,6 +140,7 @@ def write_fake_run(path: Path, *, name: str = "fer2013_hmtl", epochs: int = 20, 
         "torch": "2.13.0",
         "commit": "0123abc",
         "date": "2026-11-20 10:00",
+        "from_step": 0,
         "command": "python -m engine.run recipes/fer2013_hmtl.py --out runs/x",
     }
     result = {
@@ -143,8 +154,10 @@ def write_fake_run(path: Path, *, name: str = "fer2013_hmtl", epochs: int = 20, 
         "last": {"epoch": epochs, **found["last"]},
         "classes": {"expression": CLASSES},
         "majority": {"val": {"expression": 0.267}, "test": {"expression": 0.271}},
-        "chance": {"expression": 1 / len(CLASSES), "puzzle": 1 / 9},
+        "chance": {"expression": 1 / len(CLASSES)},
+        "counts": {"train": 5888, "val": 3295, "test": 3326},
         "views": ["plain", "puzzle"],
+        "pictures_a_face": 2,
         "pictures_through_encoder": 2 * 128 * 46 * epochs,
         "parameters": {"training": 5_123_456, "inference": 4_912_345},
         "speed": {

@@ -93,21 +93,61 @@ def metrics(epochs: int) -> dict[str, np.ndarray]:
     }
 
 
-def test_panels_put_a_task_in_a_row_with_its_loss_first_and_drop_what_has_no_value() -> None:
+def test_panels_go_task_by_task_with_the_loss_first_and_drop_what_has_no_value() -> None:
     assert curve_panels(metrics(4)) == [
-        {"loss": {"train": "train/loss"}, "lr": {"": "lr"}},
         {
+            "loss": {"train": "train/loss"},
+            "lr": {"": "lr"},
             "expression/loss": {"train": "train/expression/loss"},
+        },
+        {
             "expression/accuracy": {"train": "train/expression/accuracy", "val": "val/expression/accuracy"},
             "expression/macro_f1": {"val": "val/expression/macro_f1"},
+            "puzzle/tile_accuracy": {"val": "val/puzzle/tile_accuracy"},
         },
-        {"puzzle/tile_accuracy": {"val": "val/puzzle/tile_accuracy"}},
     ]
 
 
-def test_a_task_with_more_than_three_quantities_goes_on_in_the_next_row() -> None:
-    found = curve_panels({f"val/pose/{name}": np.ones(1) for name in ("yaw", "pitch", "roll", "mean", "loss")})
-    assert [list(row) for row in found] == [["pose/loss", "pose/yaw", "pose/pitch"], ["pose/roll", "pose/mean"]]
+@pytest.mark.parametrize("count", range(1, 20))
+def test_rows_have_three_panels_or_two_and_no_place_is_empty(count: int, drawn: list[Figure], tmp_path: Path) -> None:
+    table = {f"val/task/metric{i}": np.ones(2) for i in range(count)}
+    rows = curve_panels(table)
+    assert [name for row in rows for name in row] == [f"task/metric{i}" for i in range(count)]
+    assert {len(row) for row in rows} <= ({2, 3} if count > 1 else {1})
+    assert len(rows) == -(-count // 3)
+    if count in (1, 5, 7):
+        learning_curves({"epoch": np.arange(1, 3), **table}, tmp_path / "curves.png")
+        axes = drawn[0].axes
+        assert len(axes) == count
+        right = {round(float(a.get_position().x1), 2) for a in axes}
+        assert max(right) > 0.95
+        for row in rows:  # each row reaches as far as the widest
+            last = next(a for a in axes if a.get_title(loc="left") == f"task · {list(row)[-1].partition('/')[2]}")
+            assert last.get_position().x1 == pytest.approx(max(a.get_position().x1 for a in axes), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "span"), [("accuracy", 0.5, 2.0), ("accuracy", 0.0, 2.0), ("loss", 2.0, 0.1), ("loss", 0.0, 1.0)]
+)
+def test_a_curve_that_does_not_move_is_not_blown_up(
+    name: str, value: float, span: float, drawn: list[Figure], tmp_path: Path
+) -> None:
+    wobble = np.array([value, value + 1e-9 * value, value])
+    learning_curves({"epoch": np.arange(1, 4), f"val/task/{name}": wobble}, tmp_path / "curves.png")
+    low, high = drawn[0].axes[0].get_ylim()
+    assert high - low == pytest.approx(span, rel=0.06)
+    assert low <= value * (100 if name == "accuracy" else 1) <= high
+
+
+def test_bars_and_intervals_lie_over_the_lines_of_the_means(drawn: list[Figure], tmp_path: Path) -> None:
+    arrays = predictions("val", 0, 1.5)
+    recall_bars(CLASSES, arrays["expression.target"], arrays["expression.probability"], tmp_path / "bars.png")
+    (axes,) = drawn[0].axes
+    lines = [line for line in axes.get_lines() if len(set(line.get_xdata())) == 1]  # type: ignore[arg-type]
+    assert len(lines) >= 2
+    assert max(line.get_zorder() for line in lines if len(line.get_xdata()) == 2) < min(  # type: ignore[arg-type]
+        patch.get_zorder() for patch in axes.patches
+    )
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 7, 120])

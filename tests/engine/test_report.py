@@ -16,7 +16,7 @@ from PIL import Image
 import engine.report
 from engine import markdown
 from engine.report import pictured, recipe_docstring, write_report
-from engine.results import ClassPredictions
+from engine.results import ClassPredictions, read_run
 from tests.engine.fake_run import CLASSES, RECIPE, edit_json, metrics_rows, predictions, write_fake_run, write_metrics
 
 
@@ -73,6 +73,7 @@ def test_a_report_has_every_section_in_order(finished: Path) -> None:
     assert text.startswith("# fer2013_hmtl\n")
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == [
         "Recipe",
+        "Data",
         "Results",
         "Learning curves",
         "Classes of expression",
@@ -81,6 +82,7 @@ def test_a_report_has_every_section_in_order(finished: Path) -> None:
         "Speed",
         "Environment",
         "Other figures",
+        "Files",
     ]
 
 
@@ -108,6 +110,83 @@ def test_the_results_are_those_of_the_run_beside_chance_and_majority(finished: P
     assert "*Last* is epoch 20. *Best* is epoch 17, chosen by `val/expression/accuracy`" in text
     assert "so its figures on val are optimistic; test took no part in the choice." in text
     assert "13.5 minutes; 235,520 pictures through the encoder" in text
+
+
+def test_the_data_is_named_with_its_sizes_and_classes(finished: Path) -> None:
+    text = section((finished / "report.md").read_text(encoding="utf-8"), "Data").strip()
+    assert text.startswith(
+        "`Packed` of `data/fer2013`; faces: train 5,888, val 3,295, test 3,326; expression has 8 classes (Neutral, Hap"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"kind": "Folder", "source": "faces", "size": 48}, "`Folder` of `faces`; faces:"),
+        (
+            {"kind": "DALI", "source": {"kind": "FairFace", "source": "ff"}},
+            "`DALI`, read by `FairFace` of `ff`; faces:",
+        ),
+        ({"kind": "Synthetic", "train": 9}, "`Synthetic`; faces:"),
+        ({"kind": "Relabelled", "source": {"kind": "Synthetic"}}, "`Synthetic`; faces:"),
+        ({}, "`a source without a name`; faces:"),
+    ],
+)
+def test_every_kind_of_source_is_named(unpainted: Path, data: dict[str, object], words: str) -> None:
+    edit_json(unpainted / "recipe.json", data=data)
+    assert section(report(unpainted), "Data").strip().startswith(words)
+
+
+def test_drawn_faces_are_said_above_the_figures(unpainted: Path) -> None:
+    assert "Drawn faces" not in report(unpainted)
+    edit_json(unpainted / "recipe.json", data={"kind": "Synthetic"})
+    text = report(unpainted)
+    assert text.startswith("# fer2013_hmtl\n\n> **Drawn faces.** The faces of this run are drawn by `Synthetic`.")
+    edit_json(unpainted / "recipe.json", data={"kind": "Relabelled", "source": {"kind": "Synthetic"}})
+    text = report(unpainted)
+    assert text.startswith("# Smoke test of fer2013_hmtl: drawn faces, figures that mean nothing\n\n> **Drawn faces.**")
+    assert "of real faces they say nothing" in text.split("**expression on val")[0]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "value"),
+    [
+        ("expression/accuracy", 1 / 8),
+        ("expression/mean_recall", 1 / 8),
+        ("expression/macro_f1", None),
+        ("puzzle/tile_accuracy", 1 / 9),
+        ("puzzle/puzzle_accuracy", 1 / 362880),
+        ("inpaint/l1", None),
+        ("other/accuracy", None),
+    ],
+)
+def test_chance_is_that_of_the_metric(run: Path, quantity: str, value: float | None) -> None:
+    assert read_run(run).chance(quantity) == value
+    edit_json(run / "result.json", chance={quantity: 0.4})
+    assert read_run(run).chance(quantity) == 0.4  # what a run says itself goes first
+
+
+def test_parameters_are_written_in_full(finished: Path) -> None:
+    text = (finished / "report.md").read_text(encoding="utf-8")
+    assert "5,123,456 parameters in training; 4,912,345 parameters at inference" in text
+
+
+def test_files_and_starts_are_explained(unpainted: Path) -> None:
+    (unpainted / "checkpoints" / "before").mkdir(parents=True)
+    text = report(unpainted)
+    assert "- `checkpoints/before`: the state before that, which a resume takes where `last` is damaged" in text
+    assert "checkpoints/last" not in section(text, "Files")
+    assert "`result.json` is written after everything else" in section(text, "Files")
+    assert "`from_step` is the optimiser step at which this start began" in section(text, "Environment")
+
+
+def test_a_report_before_the_result_shows_the_result_to_come(unpainted: Path) -> None:
+    whole = report(unpainted)
+    result = json.loads((unpainted / "result.json").read_text())
+    (unpainted / "result.json").unlink()
+    assert "Unfinished" in report(unpainted)
+    assert write_report(unpainted, result=result).read_text(encoding="utf-8") == whole
+    assert not (unpainted / "result.json").exists()
 
 
 def test_the_sampling_error_is_that_of_the_predictions(finished: Path) -> None:
@@ -152,6 +231,8 @@ def test_speed_and_environment_stand_with_their_labels(finished: Path) -> None:
     speed = dict(rows(section(text, "Speed")))
     assert speed["share of time waiting for data (time inside next())"] == "1.13 %"
     assert speed["step, 99th percentile"] == "301.90 ms"
+    assert speed["faces per second, overall"] == "512.4"
+    assert speed["pictures through the encoder per second, overall"] == "1,024.8"
     environment = dict(rows(section(text, "Environment")))
     assert environment["cpu"] == "Example CPU @ 2.50GHz"
     assert environment["gpu"] == "–"
@@ -287,7 +368,7 @@ def test_a_run_without_a_supervised_task_has_a_report(unpainted: Path) -> None:
     )
     text = report(unpainted)
     assert "No task with classes in this run; puzzle/tile_accuracy on val: tile accuracy 40.00 % last." in text
-    assert rows(section(text, "Results"))[1:] == [["puzzle", "tile accuracy", "40.00 %", "–", "–", "–"]]
+    assert rows(section(text, "Results"))[1:] == [["puzzle", "tile accuracy", "40.00 %", "–", "11.11 %", "–"]]
     assert "Classes of" not in text
 
 
@@ -308,7 +389,7 @@ def test_figures_that_are_not_numbers_are_dashes(unpainted: Path) -> None:
     (unpainted / "result.json").write_text(json.dumps(result))
     text = report(unpainted)
     first, second, *_ = rows(section(text, "Results"))[1:]
-    assert first[-2:] == ["–", "–"]
+    assert first[-2:] == ["12.50 %", "–"]  # the classes tell what chance is
     assert second[2] == "–"
     assert dict(rows(section(text, "Speed")))["compiling, not in the above"] == "–"
 
