@@ -85,8 +85,10 @@ def train(
             trainer.fit(run, bars)
         if profile is not None:
             console.print(f"trace: {run.path / TRACE}, for Perfetto or chrome://tracing", highlight=False)
-        _finish(trainer, file.name, loaders, run)
-        return write_report(run.path)
+        result = _finish(trainer, file.name, loaders, run)
+        report = write_report(run.path, result=result)
+        run.result(result)  # last: where it is, the run is whole
+        return report
 
 
 def open_split(recipe: Recipe, split: str, device: torch.device) -> Loader:
@@ -137,8 +139,8 @@ def _go_on(trainer: Trainer, run: RunDir, console: Console) -> None:
         )
 
 
-def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir) -> None:
-    """Evaluates on the test split, and writes result.json and the last pictures."""
+def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir) -> dict[str, Any]:
+    """Evaluates on the test split and writes the last pictures; returns what result.json will hold."""
     recipe, best = trainer.recipe, trainer.best
     assert best is not None  # the last epoch is always evaluated
     best_model = copy.deepcopy(trainer.evaluated)
@@ -162,35 +164,34 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
             batch = next(iter(loaders[recipe.select].epoch(0)))
             show_inpainting(trainer.evaluated, trainer.renderer, batch, task, run.path / "figures" / "inpaint.png")
     faces = recipe.epochs * len(trainer.train) * recipe.batch_size
-    run.result(
-        {
-            "name": name,
-            "finished": True,
-            "epochs": recipe.epochs,
-            "steps": trainer.at.total,
-            "seconds": trainer.seconds,
-            "select_on": f"{recipe.select}/{headline(recipe)[0]}",
-            **found,
-            "init": trainer.origin,
-            "select": recipe.select,
-            "test": recipe.test,
-            "classes": names | {averaged_name(task): names[task] for task in averaged},
-            "chance": _beside(chance(recipe), averaged),
-            "majority": {
-                split: _beside(constant_guess(recipe, trainer.train.split, loader.split), averaged)
-                for split, loader in loaders.items()
-                if split != recipe.train
-            },
-            "counts": {split: len(loader.split.sample) for split, loader in loaders.items()},
-            "views": list(recipe.views),
-            "pictures_through_encoder": faces * pictures_a_face(recipe),
-            "parameters": {
-                "training": sum(p.numel() for p in trainer.model.parameters()),
-                "inference": sum(p.numel() for p in trainer.model.inference().parameters()),
-            },
-            "speed": summarise(trainer.clock, trainer.device, trainer.compiled),
-        }
-    )
+    return {
+        "name": name,
+        "finished": True,
+        "epochs": recipe.epochs,
+        "steps": trainer.at.total,
+        "seconds": trainer.seconds,
+        "select_on": f"{recipe.select}/{headline(recipe)[0]}",
+        **found,
+        "init": trainer.origin,
+        "select": recipe.select,
+        "test": recipe.test,
+        "classes": names | {averaged_name(task): names[task] for task in averaged},
+        "chance": _beside(chance(recipe), averaged),
+        "majority": {
+            split: _beside(constant_guess(recipe, trainer.train.split, loader.split), averaged)
+            for split, loader in loaders.items()
+            if split != recipe.train
+        },
+        "counts": {split: len(loader.split.sample) for split, loader in loaders.items()},
+        "views": list(recipe.views),
+        "pictures_a_face": pictures_a_face(recipe),
+        "pictures_through_encoder": faces * pictures_a_face(recipe),
+        "parameters": {
+            "training": sum(p.numel() for p in trainer.model.parameters()),
+            "inference": sum(p.numel() for p in trainer.model.inference().parameters()),
+        },
+        "speed": summarise(trainer.clock, trainer.device, trainer.compiled),
+    }
 
 
 def _average(
