@@ -111,3 +111,19 @@ def test_bad_cells_are_refused():
 
 GOLDEN_PERMUTATIONS = [[0, 3, 6, 5, 7, 8, 4, 2, 1], [0, 7, 1, 2, 5, 3, 8, 4, 6], [7, 2, 1, 3, 0, 6, 5, 8, 4]]
 GOLDEN_TURNS = [[2, 0, 2, 1, 1, 3, 1, 1, 1], [0, 1, 1, 0, 2, 0, 0, 3, 0], [2, 2, 0, 1, 2, 1, 1, 3, 0]]
+
+
+def of_next_sample(first, last, epoch):
+    """The permutation's number 0..23 of samples first..last-1 and of each one's next."""
+    code = (draw_permutation(2, seed=1, epoch=epoch, sample=torch.arange(first, last + 1), stream="p")).long()
+    number = (code * torch.tensor([64, 16, 4, 1])).sum(1).unique(return_inverse=True)[1]
+    return number[:-1], number[1:]
+
+
+def test_permutations_are_independent_across_samples_and_epochs():
+    one, following = of_next_sample(0, 57_600, epoch=0)
+    later, _ = of_next_sample(0, 57_600, epoch=1)
+    for other in (following, later):
+        counts = torch.bincount(one * 24 + other, minlength=576)
+        assert counts.numel() == 576
+        assert ((counts - 100.0) ** 2 / 100).sum() < 740  # 575 degrees of freedom: the mean and 4.9 deviations

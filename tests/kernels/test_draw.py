@@ -312,3 +312,21 @@ def test_bad_centres_are_refused(arguments, message):
 GOLDEN_KEYS = [5591570701498714613, 4006671966269578476, -4778588453461640383]
 GOLDEN_CUTS = [[55, 61, 85, 91], [79, 19, 109, 49], [38, 23, 68, 53]]
 GOLDEN_FLIPS = [0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 1, 0, 1, 1, 1, 1, 1, 0, 1, 1, 0, 0, 1, 0, 0, 1, 1, 1, 1, 0, 1, 1]
+
+
+def test_quantities_are_independent_across_samples_epochs_and_each_other():
+    augment = Augment(flip=0.5, rotation=(-15, 15), contrast=(0.6, 1.4), brightness=(-0.1, 0.1), shift=(-0.1, 0.1))
+    count = 20_000
+
+    def drawn(epoch):
+        settings = {"mean": torch.zeros(count, 3), "store": (64, 64), "size": 64}
+        tables = draw(augment, seed=3, epoch=epoch, sample=torch.arange(count), **settings)
+        flip = torch.where(tables.where[:, 0, 0] < 0, 1.0, 0.0)
+        return torch.stack([flip, tables.where[:, 1, 0], tables.colour[:, 0, 0], tables.colour[:, 0, 3]]).double()
+
+    first, later = drawn(0), drawn(1)
+    bound = 5 / count**0.5  # standard deviations of a correlation
+    together = torch.corrcoef(first)
+    assert (together - together.diag().diag()).abs().max() < bound
+    for other in (first.roll(1, 1), later):
+        assert torch.corrcoef(torch.cat([first, other]))[:4, 4:].abs().max() < bound

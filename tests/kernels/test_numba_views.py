@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kernels import Augment, draw, draw_permutation, draw_turns, identity_cells, inverse
+from kernels import Augment, draw, draw_holes, draw_permutation, draw_turns, identity_cells, inverse
 from kernels.views import numba_kernel, reference
 from kernels.views.numba_kernel import render
 from tests.kernels.pairwise import name_of, pairwise
@@ -18,6 +18,7 @@ GRAY_LEVELS = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255), "dty
 # Largest difference between backends in gray levels before the cast (DESIGN, Exactness), and one unit of the dtype.
 GRAY_TOLERANCE = 0.02
 UNIT = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
+TABLES = ("where", "colour", "blur", "noise", "key", "cut")
 
 EVERYTHING = Augment(
     flip=0.5,
@@ -40,7 +41,7 @@ FACTORS = {
     "size": [17, 24, 33, 61, 240, 300],  # 300 is more than a run
     "grid": [1, 2, 3, 7, 14, 15],
     "store": [(1, 1), (1, 5), (7, 9), (48, 48), (64, 40)],
-    "views": [1, 2, 4],
+    "views": [1, 2, 3, 4],
     "dtype": [torch.float32, torch.float16, torch.bfloat16],
     "hidden": ["none", "some", "all"],
     "channels": [1, 3],
@@ -83,10 +84,7 @@ def random_tables(store, views, batch, grid, size, seed=0):
     drawn = [
         draw(EVERYTHING, mean=mean, store=store.shape[1:3], size=size, stream=f"view {v}", **key) for v in range(views)
     ]
-    tables = {
-        name: torch.stack([getattr(view, name) for view in drawn])
-        for name in ("where", "colour", "blur", "noise", "key", "cut")
-    }
+    tables = {name: torch.stack([getattr(view, name) for view in drawn]) for name in TABLES}
     tables["shows"] = torch.stack([draw_permutation(grid, stream=f"view {v}", **key) for v in range(views)])
     tables["turn"] = torch.stack([draw_turns(grid, stream=f"view {v}", **key) for v in range(views)])
     return tables
@@ -235,3 +233,51 @@ def test_backends_agree(size, grid, height, width, channels, supersample, seed):
     numbers = {"size": size, "supersample": supersample} | GRAY_LEVELS
     shown = numba_kernel.render_views(store, row, **tables, **numbers)
     assert (shown - reference.render_views(store, row, **tables, **numbers)).abs().max() < GRAY_TOLERANCE
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    others=st.lists(st.integers(-1, 2**40), min_size=1, max_size=6),
+    sample=st.integers(-1, 2**40),
+    place=st.integers(0, 6),
+    grid=st.integers(1, 5),
+    epoch=st.integers(0, 2**32 - 1),
+    seed=st.integers(0, 2**64 - 1),
+)
+def test_views_of_a_sample_do_not_depend_on_the_batch_it_is_drawn_in(others, sample, place, grid, epoch, seed):
+    """From sample ids to pixels, bit for bit."""
+    store = faces(1, 20, 20, 3)
+
+    def views(samples):
+        key = {"seed": seed, "epoch": epoch, "sample": torch.tensor(samples)}
+        mean = torch.full((len(samples), 3), 100.0)
+        tables = draw(EVERYTHING, mean=mean, store=(20, 20), size=18, **key)
+        shows = torch.stack([draw_permutation(grid, stream="p", **key), draw_holes(grid, stream="h", **key)])
+        shared = {name: getattr(tables, name).expand(2, *getattr(tables, name).shape) for name in TABLES}
+        turn = draw_turns(grid, stream="t", **key).expand(2, -1, -1)
+        row = torch.zeros(len(samples), dtype=torch.int64)
+        numbers = {"size": 18, "mean": MEAN, "std": STD, "dtype": torch.float32}
+        return numba_kernel.render_views(store, row, **shared, shows=shows, turn=turn, **numbers)
+
+    place = min(place, len(others))
+    batch = [*others[:place], sample, *others[place:]]
+    assert torch.equal(views(batch)[:, place], views([sample])[:, 0])
+
+
+def test_size_grid_batch_and_views_are_run_time_numbers(threads):
+    """Many sizes are one compilation, on one thread and on two."""
+    compiled = {1: render._render, 2: render._render_parallel}
+
+    def show(size, grid, views, batch):
+        store = faces(3, size + 3, size, 3)
+        row = torch.arange(batch) % 3
+        tables = random_tables(store, views, batch, grid, size)
+        numba_kernel.render_views(store, row, **tables, size=size, mean=MEAN, std=STD, dtype=torch.float32)
+
+    for count, kernel in compiled.items():
+        threads(count)
+        show(16, 2, 1, 2)
+        before = len(kernel.signatures)
+        for size, grid, views, batch in ((1, 1, 1, 1), (17, 3, 2, 5), (64, 15, 4, 1), (113, 14, 3, 2), (240, 1, 1, 1)):
+            show(size, grid, views, batch)
+        assert len(kernel.signatures) == before

@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kernels import Augment, centre, draw, draw_permutation, draw_turns, identity_cells, inverse
-from kernels.views import reference, triton_kernel
+from kernels.views import numba_kernel, reference, triton_kernel
 from kernels.views.triton_kernel import Configuration
 from tests.kernels.pairwise import name_of, pairwise
 
@@ -48,7 +50,7 @@ FACTORS = {
     "size": [17, 24, 33, 61, 240],
     "grid": [1, 2, 3, 7, 15],
     "store": [(1, 1), (7, 9), (48, 48), (64, 40)],
-    "views": [1, 2, 4],
+    "views": [1, 2, 3, 4],
     "dtype": [torch.float32, torch.float16, torch.bfloat16],
     "hidden": ["none", "some", "all"],
     "channels": [1, 3],
@@ -320,3 +322,24 @@ def test_the_configuration_follows_the_work():
         assert heavy.block < light.block
     for chosen in (light, heavy):
         assert math.log2(chosen.block).is_integer()
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    size=st.integers(1, 40),
+    grid=st.integers(1, 15),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    channels=st.sampled_from([1, 3]),
+    supersample=st.sampled_from([1, 2]),
+    seed=st.integers(0, 2**32),
+)
+def test_a_sample_s_views_are_equal_in_numba(size, grid, height, width, channels, supersample, seed):
+    grid = min(grid, size)
+    store, row = faces(2, height, width, channels, seed), torch.tensor([1])
+    tables = random_tables(store, 1, 1, grid, size, seed)
+    shown = in_gray_levels(store, row, tables, size=size, supersample=supersample).cpu()
+    on_cpu = {name: table.cpu() for name, table in tables.items()}
+    numbers = {"size": size, "mean": (0.0,) * 3, "std": (1 / 255,) * 3, "dtype": torch.float32}
+    expected = numba_kernel.render_views(store.cpu(), row, **on_cpu, **numbers, supersample=supersample)
+    assert (shown - expected).abs().max() < GRAY_TOLERANCE
