@@ -20,10 +20,11 @@ from torch.nn.utils import clip_grad_norm_
 
 import engine.torchvision_ops  # noqa: F401 - before timm, which imports torchvision
 from engine import averaging, checkpoint
+from engine.alignment import Alignment
 from engine.evaluate import figures, predict
 from engine.initial import take_over
 from engine.model import Model
-from engine.objective import Objective
+from engine.objective import Objective, compile_objective
 from engine.optim import set_rate
 from engine.precision import autocast, resolve
 from engine.progress import Bars
@@ -99,7 +100,14 @@ class Trainer:
         ).to(device)
         self.compiled = recipe.compile if recipe.compile is not None else device.type == "cuda"
         objective = Objective(self.model, recipe.tasks, self.criteria)
-        self.objective: nn.Module = torch.compile(objective) if self.compiled else objective  # type: ignore[assignment]
+        self.objective: nn.Module = (
+            compile_objective(objective, recipe.views, recipe.image_size) if self.compiled else objective
+        )
+        self.alignment = (
+            None
+            if recipe.gradient_cosine_every is None
+            else Alignment(objective, self.total.weights, self.total.supervised, recipe.gradient_cosine_every, device)
+        )
         self.optimiser = recipe.optim.build([self.model, self.total])
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.ema = None if recipe.ema is None else ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True)
@@ -130,6 +138,9 @@ class Trainer:
         set_rate(self.optimiser, recipe.optim.rate(self.at.epoch + (self.at.step + 0.5) / self.steps, recipe.epochs))
         for batch in batches:
             rendered = self.renderer.training(batch, epoch=self.at.epoch, step=self.at.step)
+            if self.alignment is not None and batch is batches[0] and self.alignment.due(self.at.total):
+                with self.autocast():
+                    self.alignment.measure(rendered, batch.target, self.scaler.scale)
             with self.autocast():
                 losses = self.objective(rendered, batch.target)
             total = self.total(losses)
@@ -205,6 +216,8 @@ class Trainer:
     def _log(self, run: RunDir, bars: Bars) -> None:
         losses = self.watch.recent()
         self.watch.check()
+        if self.alignment is not None:
+            losses |= self.alignment.recent()
         rate = self.optimiser.param_groups[0]["lr"]
         run.log("step", epoch=self.at.epoch + 1, step=self.at.total, lr=rate, **losses)
         run.scalars(self.at.total, {f"step/{name}": value for name, value in losses.items()} | {"step/lr": rate})
@@ -214,6 +227,9 @@ class Trainer:
         recipe, rate = self.recipe, self.optimiser.param_groups[0]["lr"]
         row: dict[str, float | int | None] = {"epoch": self.at.epoch + 1, "step": self.at.total, "lr": rate}
         row |= {f"train/{name}": value for name, value in self.watch.epoch().items()}
+        if self.alignment is not None:
+            row |= {f"train/{name}": value for name, value in self.alignment.epoch().items()}
+            self.alignment.reset()
         self.at = Position(self.at.epoch + 1, 0, self.at.total)
         if self.at.epoch % recipe.evaluate_every == 0 or self.at.epoch == recipe.epochs:
             samples, rows = self.predict(self.evaluated, self.select)
@@ -272,6 +288,7 @@ class Trainer:
             "total": self.total.state_dict(),
             "criteria": {name: criterion.state_dict() for name, criterion in self.criteria.items()},
             "watch": self.watch.state_dict(),
+            "alignment": None if self.alignment is None else self.alignment.state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "best": None if self.best is None else [self.best.epoch, self.best.value, self.best.figures],
@@ -295,6 +312,8 @@ class Trainer:
         for name, criterion in self.criteria.items():
             criterion.load_state_dict(state["criteria"][name])
         self.watch.load_state_dict(state["watch"])
+        if self.alignment is not None:
+            self.alignment.load_state_dict(state["alignment"])
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)

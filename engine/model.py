@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,6 +100,8 @@ class Model(nn.Module):
         self.tracked = {
             name: batch_statistics != "per_view_plain" or isinstance(view, Plain) for name, view in views.items()
         }
+        self.training_pass: Callable[[nn.Module, Tensor], Features] = encode
+        """What takes a batch through the encoder in training; `engine.objective` may put a compiled one here."""
         self.parts: Parts | None = None if batch_statistics == "joint" else normalise_per_view(self.encoder)
 
     def forward(self, pictures: Mapping[str, Float[Tensor, "b 3 s s"]]) -> dict[str, dict[str, Tensor]]:
@@ -117,11 +119,12 @@ class Model(nn.Module):
         for name, picture in pictures.items():
             by_size.setdefault(picture.shape[-1], []).append(name)
         features: dict[str, Features] = {}
+        through = self.training_pass if self.training else encode
         for names in by_size.values():
             if self.parts is not None:
                 self.parts.tracked = tuple(self.tracked.get(name, True) for name in names)
             with torch.no_grad() if self.frozen else nullcontext():
-                joined = encode(self.encoder, torch.cat([pictures[name] for name in names]))
+                joined = through(self.encoder, torch.cat([pictures[name] for name in names]))
             maps, pooled = joined.map.chunk(len(names)), joined.pooled.chunk(len(names))
             features |= {name: Features(maps[i], pooled[i]) for i, name in enumerate(names)}
         return features

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from engine.evaluate import look
 from engine.losses import join_views
-from engine.model import Model
+from engine.model import Model, encode
 from engine.render import Rendered
 from engine.tasks.base import Criterion, Task
+from engine.views import View
 
 
 class Objective(nn.Module):
@@ -34,3 +37,38 @@ class Objective(nn.Module):
             )
             for task in self.tasks
         }
+
+
+def compile_objective(
+    objective: Objective, views: Mapping[str, View], image_size: int, *, backend: str | Callable[..., Any] = "inductor"
+) -> nn.Module:
+    """The objective with its work compiled.
+
+    Where all sizes are fixed that is one graph of everything. Where views are shown at sizes drawn each step it is one
+    graph of the encoder a size: whole objectives would need one a *combination* of sizes, and beyond a limit of graphs
+    torch.compile goes on uncompiled without a word. Heads and losses, which are small, then stay as they are.
+    """
+    if all(view.size is None or len(view.size) == 1 for view in views.values()):
+        compiled: nn.Module = torch.compile(objective, backend=backend)  # type: ignore[assignment]
+        return compiled
+    _make_room(encoder_graphs(views, image_size))
+    objective.model.training_pass = torch.compile(encode, dynamic=False, backend=backend)
+    return objective
+
+
+def encoder_graphs(views: Mapping[str, View], image_size: int) -> int:
+    """How many different batches pass through the encoder: by their size, and by the views that share it."""
+    sizes = [view.size or (image_size,) for view in views.values()]
+    found = 0
+    for size in {size for choice in sizes for size in choice}:
+        always = any(choice == (size,) for choice in sizes)
+        sometimes = sum(len(set(choice)) > 1 and size in choice for choice in sizes)
+        found += 2**sometimes - (not always)
+    return found
+
+
+def _make_room(graphs: int) -> None:
+    """Lets torch.compile keep this many graphs more; those of other models in this process count with them."""
+    config: Any = importlib.import_module("torch._dynamo.config")
+    config.recompile_limit += graphs
+    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, 4 * config.recompile_limit)
