@@ -1,7 +1,8 @@
 """Head pose on Pointing'04 with the pretext task of puzzling, people held out, beside its two supervised baselines.
 
 Source:  ours; a small stand-in for E6 of the paper, whose 300W-LP and AFLW2000 must be fetched by hand.
-Expect:  not run to its end yet; always answering the median is wrong by MEDIAN degrees (test, yaw and pitch).
+Expect:  supervised for 10 epochs: 11.1 degrees on test (MAE of yaw 9.7 and pitch 12.5, one seed), and still falling;
+         always answering the median is 39.4 degrees off. The recipe itself has not been run to its end.
 Differs: Pointing'04 for 300W-LP and AFLW2000; 15 people, of whom 3 are test and 2 are val (ours), nominal angles in
          steps of 15 degrees, no roll; ResNet-10-t at 64 px for EfficientNet, AdamW, 2 x 2 tiles, regression by L1.
 Run:     python -m loaders.prepare pointing04 Pointing04 --out data/pointing04 --size 64
