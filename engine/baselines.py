@@ -40,6 +40,7 @@ def _on_plain_views(hybrid: Recipe, views: dict[str, Plain]) -> Recipe:
         views=views,
         tasks=tuple(_look_at(task, tuple(views)) for task in tasks),
         batch_statistics=statistics,
+        gradient_cosine_every=None,
     )
 
 

@@ -55,6 +55,9 @@ class Recipe:
         evaluate_every: Epochs between evaluations on `select`; the last is always evaluated.
         checkpoint_every: Optimiser steps between checkpoints inside an epoch; every epoch's end is kept too.
         log_every: Optimiser steps between lines of the log.
+        gradient_cosine_every: Optimiser steps between measurements of the cosine between the supervised gradient and
+            that of each pretext task, on the encoder; each costs a forward pass, and a backward pass a task. None for
+            none.
         seed: Key of every random choice.
     """
 
@@ -86,6 +89,7 @@ class Recipe:
     evaluate_every: int = 1
     checkpoint_every: int = 500
     log_every: int = 50
+    gradient_cosine_every: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -117,10 +121,28 @@ class Recipe:
             )
         check_views(self.views, self.image_size)
         self._check_tasks()
+        self._check_gradient_cosine()
         if self.batch_statistics == "per_view_plain" and not any(isinstance(v, Plain) for v in self.views.values()):
             raise ValueError(
                 "Recipe: batch_statistics (='per_view_plain') needs a Plain view, the running statistics come from it; "
                 "add {'plain': Plain()} to views, or use 'per_view'"
+            )
+
+    def _check_gradient_cosine(self) -> None:
+        every = self.gradient_cosine_every
+        if every is None:
+            return
+        if every < 1:
+            raise ValueError(f"Recipe: gradient_cosine_every (={every}) must be 1 or more, or None for none")
+        if self.frozen_encoder:
+            raise ValueError(
+                f"Recipe: gradient_cosine_every (={every}) measures the encoder's gradient, and frozen_encoder leaves "
+                "it none; set one of them back"
+            )
+        if len({task.label is None for task in self.tasks}) < 2:
+            raise ValueError(
+                f"Recipe: gradient_cosine_every (={every}) compares a supervised task with pretext tasks, and the "
+                "recipe lacks one kind; set it to None"
             )
 
     def _check_tasks(self) -> None:
