@@ -52,7 +52,7 @@ class Packed:
 
         Raises:
             ValueError: The store is missing, damaged or has no such split, the tier does not exist or does not fit, or
-                `draw` is given.
+                `draw` is given. While batches are read from the mapped file: it was cut.
         """
         refuse_draw("Packed", draw)
         device = torch.device(device)
@@ -68,8 +68,12 @@ class Packed:
         if tier == "pinned":
             positions = batch_by_batch(lambda position: position)
             return Streamed(order, positions, mean, device, send=Pinned(_copy(images, part.sample)), note=note)
-        read = batch_by_batch(lambda position: torch.from_numpy(images[rows[position.numpy()]]))
-        return Streamed(order, read, mean, device, note=note)
+
+        def read(position: Tensor) -> Tensor:
+            store.check_uncut()
+            return torch.from_numpy(images[rows[position.numpy()]])
+
+        return Streamed(order, batch_by_batch(read), mean, device, note=note)
 
 
 class Pinned:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,19 @@ class Store:
         """(height, width, channels) of a face."""
         _, h, w, c = self.images.shape
         return h, w, c
+
+    def check_uncut(self) -> None:
+        """Refuse to go on with a file that was cut: reading a map behind its end would end the process.
+
+        Raises:
+            ValueError: It has not the bytes that were mapped.
+        """
+        images: Any = self.images
+        mapped: mmap.mmap = images.base
+        if mapped.size() != images.offset + images.nbytes:
+            raise ValueError(
+                f"store {self.path}: {IMAGES} must stay as it was when it was opened; it changed, open it again"
+            )
 
 
 def open_store(path: str | Path, *, check_pixels: bool = False) -> Store:

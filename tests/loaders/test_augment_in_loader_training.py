@@ -63,7 +63,7 @@ def named(
 
     def make(name: str, **options: Any) -> Source:
         if name == "folder":
-            return Folder(importer, **options)
+            return Folder(importer, workers=0, **options)
         if name == "dali":
             request.getfixturevalue("dali")
             return DALI(importer, **options)

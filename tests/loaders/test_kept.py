@@ -170,7 +170,7 @@ def test_an_opened_folder_gives_what_it_gave_before(tmp_path: Path, cache: Path)
     root = write_folders(tmp_path / "faces")
     stores = []
     for _ in range(2):
-        with closing(Folder(root).open("train", batch_size=23, seed=0, device="cpu")) as loader:
+        with closing(Folder(root, workers=0).open("train", batch_size=23, seed=0, device="cpu")) as loader:
             (batch,) = loader.epoch(0)
             stores.append((batch.store, batch.mean))
     assert torch.equal(stores[0][0], stores[1][0])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
+import os
+import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import torch
 from PIL import Image
 
 from loaders import DALI, FFCV, Batch, ClassBalanced, Folder, Fraction, Loader, Packed, Shuffled, Source, Synthetic
+from loaders.folder import _checked
 from loaders.importers import ClassFolders, Fer2013
 from loaders.pictures import Form
 from loaders.prepare import prepare
@@ -38,14 +42,15 @@ def named(name: str, request: pytest.FixtureRequest) -> Source:
     if name == "dali":
         request.getfixturevalue("dali")
     where = request.getfixturevalue({"mapped": "store", "resident": "store", "ffcv": "betons"}.get(name, "folders"))
-    return {
+    sources: dict[str, Source] = {
         "mapped": Packed(where, tier="mapped"),
         "resident": Packed(where, tier="resident"),
-        "folder": Folder(where),
+        "folder": Folder(where, workers=0),
         "ffcv": FFCV(where),
         "dali": DALI(where),
         "synthetic": DRAWN,
-    }[name]
+    }
+    return sources[name]
 
 
 @pytest.fixture
@@ -142,7 +147,7 @@ def test_folder_equals_the_store_prepared_with_the_same_settings(tmp_path: Path,
         Image.fromarray(picture(1, 2, *shape)).save(file)
     (tmp_path / "in" / "a" / "broken.png").write_bytes(b"no picture")
     prepare(ClassFolders(tmp_path / "in"), tmp_path / "out", Form(**form))
-    sources = (Packed(tmp_path / "out"), Folder(tmp_path / "in", **form))
+    sources = (Packed(tmp_path / "out"), Folder(tmp_path / "in", workers=0, **form))
     opened = [source.open("train", batch_size=2, seed=0, device="cpu") for source in sources]
     assert opened[0].split.shape == opened[1].split.shape
     for one, other in zip(opened[0].epoch(0), opened[1].epoch(0), strict=True):
@@ -269,28 +274,50 @@ def test_a_closed_loader_says_so(opened: Callable[..., Loader]) -> None:
         loader.epoch(0)
 
 
-def native_threads() -> int:
-    return len(list(Path("/proc/self/task").iterdir()))
+def entries(of: str) -> int:
+    """Threads (`task`) or open files (`fd`) of this process."""
+    return sum(1 for _ in Path(f"/proc/self/{of}").iterdir())
 
 
-@every_source
-def test_no_thread_and_no_process_is_left_behind(source: Source) -> None:
-    source.open("train", batch_size=2, seed=0, device="cpu").close()  # libraries start their own pools once
-    before, native = set(threading.enumerate()), native_threads()
-    children = multiprocessing.active_children()
-    with closing(source.open("train", batch_size=2, seed=0, device="cpu")) as loader:
+def children() -> set[int]:
+    """Processes that this one has started, ended or not, whoever started them."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # a thread may end meanwhile
+            found |= {int(child) for child in (task / "children").read_text().split()}
+    return found
+
+
+def use_and_leave(source: Source, **changed: Any) -> None:
+    """Whole epochs, epochs that are left early, and one that still runs when the loader is closed."""
+    settings: dict[str, Any] = {"batch_size": 2, "seed": 0, "device": "cpu"} | changed
+    with closing(source.open("train", **settings)) as loader:
         abandoned = loader.epoch(0)
         next(abandoned)
         for _ in loader.epoch(1):
             break
         list(loader.epoch(2))
+    del abandoned
+    gc.collect()
+
+
+@every_source
+def test_no_thread_process_or_file_is_left_behind(source: Source) -> None:
+    check_nothing_is_left(source)
+
+
+def check_nothing_is_left(source: Source, **changed: Any) -> None:
+    use_and_leave(source, **changed)  # libraries start their own pools once
+    before, native, files, processes = set(threading.enumerate()), entries("task"), entries("fd"), children()
+    use_and_leave(source, **changed)
     assert set(threading.enumerate()) <= before
     # The system takes a thread off its list a little after it has ended.
     deadline = time.monotonic() + 5
-    while native_threads() > native and time.monotonic() < deadline:
+    while entries("task") > native and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert native_threads() <= native
-    assert multiprocessing.active_children() == children
+    assert entries("task") <= native
+    assert entries("fd") <= files
+    assert children() <= processes
 
 
 @every_file_source
@@ -307,6 +334,22 @@ def test_a_closed_split_maps_and_holds_no_file(source: Source) -> None:
     assert not [file for file in held if file.startswith(where)]
 
 
+@every_source
+def test_memory_is_flat_over_epochs(source: Source) -> None:
+    def resident_bytes() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    with closing(source.open("train", batch_size=4, seed=0, device="cpu", sampler=Shuffled())) as loader:
+        sizes = []
+        for epoch in range(40):
+            for batch in loader.epoch(epoch):
+                del batch
+            sizes.append(resident_bytes())
+    # An epoch is 20 faces: what kept them, or a thread's stack, would show a hundred times over.
+    grown = sizes[-1] - sizes[19]
+    assert grown < 4 << 20, f"{grown} bytes in 20 epochs"
+
+
 def test_resident_batches_share_one_store_and_mapped_ones_carry_their_own(store: Path) -> None:
     with closing(Packed(store, tier="resident").open("train", batch_size=4, seed=0, device="cpu")) as loader:
         stores = {batch.store.data_ptr() for batch in loader.epoch(0)}
@@ -317,11 +360,12 @@ def test_resident_batches_share_one_store_and_mapped_ones_carry_their_own(store:
         assert len(next(loader.epoch(0)).store) == 4
 
 
-def test_a_picture_that_breaks_during_an_epoch_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_that_breaks_during_an_epoch_is_an_error(tmp_path: Path, workers: int) -> None:
     for place in range(6):
         (tmp_path / "a").mkdir(exist_ok=True)
         Image.fromarray(picture(0, place)).save(tmp_path / "a" / f"{place}.png")
-    with closing(Folder(tmp_path).open("train", batch_size=2, seed=0, device="cpu")) as loader:
+    with closing(Folder(tmp_path, workers=workers).open("train", batch_size=2, seed=0, device="cpu")) as loader:
         (tmp_path / "a" / "4.png").write_bytes((tmp_path / "a" / "4.png").read_bytes()[:100])
         batches = loader.epoch(0)
         assert [next(batches).sample.tolist() for _ in range(2)] == [[0, 1], [2, 3]]
@@ -330,6 +374,81 @@ def test_a_picture_that_breaks_during_an_epoch_is_an_error(tmp_path: Path) -> No
         Image.fromarray(picture(0, 0, 5, 5)).save(tmp_path / "a" / "0.png")
         with pytest.raises(ValueError, match=r"folder: a/0.png must stay as it was when it was opened; it changed"):
             next(loader.epoch(0))
+
+
+@pytest.fixture(scope="module")
+def in_processes(folders: Path) -> Folder:
+    return Folder(folders, workers=2)
+
+
+@pytest.mark.parametrize("sampler", [None, ClassBalanced("expression")])
+def test_worker_processes_give_what_a_thread_gives(in_processes: Folder, sampler: Any) -> None:
+    settings: dict[str, Any] = {"batch_size": 3, "seed": 2, "device": "cpu", "sampler": sampler}
+    state = torch.get_rng_state()
+    with (
+        closing(in_processes.open("val" if sampler is None else "train", **settings)) as one,
+        closing(replace(in_processes, workers=0).open("val" if sampler is None else "train", **settings)) as other,
+    ):
+        pairs = list(zip(one.epoch(4, start=1), other.epoch(4, start=1), strict=True))
+    assert len(pairs) == len(one) - 1 > 0
+    assert all(same(a, b) for a, b in pairs)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_worker_processes_end_with_the_loader(in_processes: Folder) -> None:
+    check_nothing_is_left(in_processes, batch_size=6)
+
+
+def test_a_killed_worker_is_an_error(in_processes: Folder) -> None:
+    before = children()
+    with closing(in_processes.open("train", batch_size=1, seed=0, device="cpu")) as loader:
+        batches = loader.epoch(0)
+        next(batches)
+        started = children() - before
+        assert len(started) == 2
+        for worker in started:
+            os.kill(worker, signal.SIGKILL)
+        # Torch's own handler of the signal raises in the main thread, wherever that is; ours where it comes too late.
+        with pytest.raises(RuntimeError, match=r"DataLoader worker \(pid"):
+            list(batches)
+    assert children() <= before
+
+
+def test_a_worker_that_torch_finds_missing_is_an_error_of_ours() -> None:
+    ended: list[bool] = []
+
+    class Batches:
+        def __iter__(self) -> Iterator[torch.Tensor]:
+            raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+
+        def _shutdown_workers(self) -> None:
+            ended.append(True)
+
+    with pytest.raises(
+        RuntimeError,
+        match=r"folder: workers must live until the epoch ends; one was killed or crashed \(.*exited unexpectedly\), "
+        r"free memory, take fewer workers or prepare the pictures and use Packed",
+    ):
+        list(_checked(Batches()))  # type: ignore[arg-type]
+    assert ended == [True]
+
+
+def test_a_number_of_workers_below_0_is_refused(folders: Path) -> None:
+    with pytest.raises(ValueError, match=r"Folder: workers \(=-1\) must be 0 or more; leave it out for one a core"):
+        Folder(folders, workers=-1).open("train", batch_size=1, seed=0, device="cpu")
+
+
+def test_a_store_that_is_cut_during_an_epoch_is_an_error(tmp_path: Path, store: Path) -> None:
+    shutil.copytree(store, tmp_path / "faces")
+    images = tmp_path / "faces" / "images.npy"
+    with closing(Packed(tmp_path / "faces").open("train", batch_size=2, seed=0, device="cpu")) as loader:
+        batches = loader.epoch(0)
+        next(batches)
+        os.truncate(images, images.stat().st_size // 2)
+        with pytest.raises(
+            ValueError, match=r"store .*faces: images.npy must stay as it was when it was opened; it changed, open it"
+        ):
+            list(batches)
 
 
 def test_folder_refuses_sources_without_picture_files(tmp_path: Path) -> None:
