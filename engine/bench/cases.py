@@ -119,7 +119,7 @@ def of_source(source: Source, scratch: Path, *, split: str, faces: int, names: C
     if isinstance(source, Synthetic):
         found = Data("drawn faces", source, split, [Case("synthetic", OfSource(source, split))])
         found.left_out = dict.fromkeys(NAMES, "the recipe's faces are drawn; prepare data and measure that")
-        return found
+        return _chosen(found, names)
     raise ValueError(
         f"bench: data (={source!r}) must be Packed, Folder, DALI, FFCV or Synthetic; other sources are not known here"
     )
