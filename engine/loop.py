@@ -410,5 +410,5 @@ def _line(row: Mapping[str, float | int | None], recipe: Recipe, speed: Mapping[
         if value is not None:
             parts.append(f"{recipe.select} {task.name} {task.headline.metric} {value:.3f}")
     if speed:
-        parts.append(f"{speed['images_per_second']:.0f} images/s")
+        parts.append(f"{speed['images_per_second']:.0f} faces/s")
     return "  ".join(parts)

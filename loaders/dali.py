@@ -36,7 +36,7 @@ class DALI:
 
     Sample ids, order, labels and mean colours equal those of `Folder` with the same settings, and so do the pixels of
     PNG and JPEG files that need no resizing, on the CPU. Both resize with a Lanczos filter but round differently:
-    photographs made up to 4 times smaller differ by 0.3 gray levels on average and 6 at most; where they are made more
+    photographs made up to 4 times smaller differ by 0.3 gray levels on average and 12 at most; where they are made more
     than 6 times smaller Pillow averages boxes first, and they differ by up to 1.5 and 16. The GPU decodes JPEG by
     itself: its tests allow 1 level on average and 12 at most. To know which can be read and their mean colours, the
     first opening decodes every picture once with Pillow, for all splits; what it found is kept (`loaders.kept`).
