@@ -23,7 +23,8 @@ class FFCV:
     Sample ids, order, labels and mean colours equal those of a packed store prepared from the same source with the same
     settings, and so do the pixels, but where the store was prepared with `--jpeg`: then mean colours are those of the
     faces before JPEG, and FFCV's fast decoder differs from others by 1 gray level on average (8 at most on 287 faces of
-    FairFace at quality 90; at 100 by 1.5 and 23). FFCV compiles its decoder in the first batch of a process: some seconds.
+    FairFace at quality 90; at 100 by 1.5 and 23). FFCV compiles its decoder in the first batch of a process: some
+    seconds.
 
     Attributes:
         path: Folder of the store.
