@@ -19,6 +19,8 @@ import kernels
 import loaders
 from engine.hints import fits, readable
 from engine.recipe import Recipe
+from engine.tasks import Task
+from engine.views import View
 
 _MODULES = (engine.averaging, engine.losses, engine.model, engine.optim, engine.tasks, engine.views, kernels, loaders)
 
@@ -65,7 +67,7 @@ def _set(owner: Any, path: list[str], text: str, before: tuple[str, ...]) -> Any
     if isinstance(owner, Mapping):
         _refuse_unknown(name, [str(key) for key in owner], before, here, ".".join(before))
         return {
-            key: _inner(item, type(item), rest, text, (*before, name)) if str(key) == name else item
+            key: _inner(item, _kind(item), rest, text, (*before, name)) if str(key) == name else item
             for key, item in owner.items()
         }
     if isinstance(owner, tuple):
@@ -74,9 +76,14 @@ def _set(owner: Any, path: list[str], text: str, before: tuple[str, ...]) -> Any
         if index is None:
             _refuse_unknown(name, names, before, here, ".".join(before))
             index = names.index(name)
-        changed = _inner(owner[index], type(owner[index]), rest, text, (*before, name))
+        changed = _inner(owner[index], _kind(owner[index]), rest, text, (*before, name))
         return (*owner[:index], changed, *owner[index + 1 :])
     raise ValueError(f"--set: {'.'.join(before)} (={owner!r}) has no fields; it cannot be followed by .{name}")
+
+
+def _kind(item: Any) -> Any:
+    """What may stand in the place of an item: any task for a task, any view for a view, else the same type."""
+    return next((kind for kind in (Task, View) if isinstance(item, kind)), type(item))
 
 
 def _inner(value: Any, hint: Any, rest: list[str], text: str, here: tuple[str, ...]) -> Any:

@@ -10,7 +10,7 @@ import kernels
 from engine.losses import Geometric
 from engine.optim import SGD, Steps
 from engine.settings import apply
-from engine.tasks import SYNTHETIC_7
+from engine.tasks import SYNTHETIC_7, PoseBins
 from engine.views import Holes, Plain, Puzzle
 from loaders import Fraction, Packed
 from tests.engine import tiny
@@ -99,3 +99,12 @@ def test_a_mapping_of_views_may_be_set_when_the_tasks_fit() -> None:
     changed = apply(recipe, ["views={'plain': Plain(fresh=True), 'puzzle': Puzzle(grid=3)}"])
     assert changed.views == {"plain": Plain(fresh=True), "puzzle": Puzzle(grid=3)}
     assert Holes() not in changed.views.values()
+
+
+def test_a_task_or_view_may_be_replaced_by_one_of_another_kind() -> None:
+    recipe = tiny.recipe(augment=kernels.Augment(flip=0.5))
+    changed = apply(recipe, ["tasks.expression=PoseBins(alpha=2.0)", "views.plain=Holes(grid=4)"])
+    assert changed.tasks[0] == PoseBins(alpha=2.0)
+    assert changed.views["plain"] == Holes(grid=4)
+    with pytest.raises(ValueError, match=r"tasks.puzzle \(=Plain\(\)\) must be of type Task"):
+        apply(recipe, ["tasks.puzzle=Plain()"])
