@@ -69,7 +69,7 @@ class CaseProcess:
     def started(self) -> Memory:
         """Waits until it has imported everything but the optional packages; its memory then."""
         self._answer()
-        return memory(self._pid)
+        return memory(self.pid)
 
     def first(self) -> First:
         """Opens the case and reads one batch, for the first time in the process."""
@@ -85,9 +85,9 @@ class CaseProcess:
 
         An epoch is read to its end: how long the largest takes is decided by the number of faces.
         """
-        before = cpu_seconds(self._pid)
+        before = cpu_seconds(self.pid)
         found: Turn = self._ask("turn", seconds)
-        return found, cpu_seconds(self._pid) - before
+        return found, cpu_seconds(self.pid) - before
 
     def close(self) -> None:
         """Ends the process."""
@@ -103,7 +103,8 @@ class CaseProcess:
         self._pipe.close()
 
     @property
-    def _pid(self) -> int:
+    def pid(self) -> int:
+        """Of the process."""
         assert self._process.pid is not None
         return self._process.pid
 
@@ -114,7 +115,7 @@ class CaseProcess:
     def _answer(self) -> Any:
         deadline = time.monotonic() + PATIENCE
         while not self._pipe.poll(POLL):
-            self.most = self.most.most(memory(self._pid))
+            self.most = self.most.most(memory(self.pid))
             if time.monotonic() > deadline:
                 raise ValueError(
                     f"bench: {self.case.name} must answer within {PATIENCE:.0f} s; it does not, leave it out with "

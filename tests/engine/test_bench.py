@@ -170,7 +170,7 @@ def test_a_case_that_fails_is_named_and_leaves_no_process(store: Path) -> None:
         assert process.turn(0.0)[0].faces == 8
         with pytest.raises(ValueError, match=r"bench: film must deliver to the end; RuntimeError: out of film"):
             process.turn(0.0)
-        pid = process._pid
+        pid = process.pid
     assert not Path(f"/proc/{pid}").exists()
 
 
