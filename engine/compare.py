@@ -1,15 +1,17 @@
-"""Runs beside each other: one table, a row a run.
+"""Runs beside each other: their figures, how their recipes differ, what changes class by class, and their curves.
 
 python -m engine.compare RUN RUN ... [--out FILE.md]
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 from rich import box
@@ -19,8 +21,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from engine import markdown
+from engine.class_changes import ClassChanges, class_changes
+from engine.curves import curves
 from engine.files import whole
 from engine.quantities import format_count, format_value, label_of, unit_of
+from engine.recipe import differences
 from engine.results import Run, as_mapping, as_number, read_run
 
 # These lead; others follow in the order the runs have them.
@@ -35,6 +40,18 @@ class Comparison:
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
+    recipes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Each run after the first, and where its recipe differs from the first's: `field: first -> this one`."""
+    classes: tuple[ClassTable, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClassTable:
+    """Recalls of one task's classes as text: a line a class, a column a run; after the first with its change."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 def compare(paths: Sequence[Path]) -> Comparison:
@@ -69,7 +86,50 @@ def compare(paths: Sequence[Path]) -> Comparison:
     unfinished = [label.removesuffix(" *") for label, run in zip(_labels(runs), runs, strict=True) if not run.finished]
     if unfinished:
         notes.append(f"* unfinished, figures so far: {', '.join(unfinished)}.")
-    return Comparison(("run", *(head for head, _ in columns)), rows, tuple(notes))
+    changes, left_out = class_changes(runs)
+    names = [label.removesuffix(" *") for label in _labels(runs)]
+    recipes = [
+        (name, tuple(differences(runs[0].recipe, run.recipe))) for name, run in zip(names[1:], runs[1:], strict=True)
+    ]
+    return Comparison(
+        ("run", *(head for head, _ in columns)),
+        rows,
+        (*notes, *left_out),
+        tuple(recipes),
+        tuple(_class_table(each, names) for each in changes),
+    )
+
+
+def _class_table(changes: ClassChanges, names: Sequence[str]) -> ClassTable:
+    first = changes.recalls[0]
+    rows = [
+        (
+            name,
+            f"{changes.support[i]:,}",
+            *(_recall(recall[i], None if row == 0 else first[i]) for row, recall in enumerate(changes.recalls)),
+        )
+        for i, name in enumerate(changes.names)
+    ]
+    title = f"Recall of each class of {changes.task} on {changes.split}, last epoch (%)"
+    if len(changes.runs) > 1:
+        title += f", and the change from {names[changes.runs[0]]}"
+    return ClassTable(title, ("class", "n", *(names[position] for position in changes.runs)), tuple(rows))
+
+
+def _recall(value: float, first: float | None) -> str:
+    if not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.1f}" if first is None else f"{100 * value:.1f} ({100 * (value - first):+.1f})"
+
+
+def overlay(paths: Sequence[Path], image: Path) -> Path:
+    """Draws the runs' learning curves over each other.
+
+    Raises:
+        ValueError: A path is not the folder of a run, or no epoch has ended.
+    """
+    runs = [read_run(path, where="compare") for path in paths]
+    return curves(dict(zip(_labels(runs), (run.metrics for run in runs), strict=True)), image)
 
 
 def _headlines(runs: Sequence[Run]) -> list[str]:
@@ -158,20 +218,47 @@ def print_comparison(table: Comparison, console: Console) -> None:
         console.print()
     for note in table.notes:
         console.print(escape(note), style="dim", highlight=False)
+    for name, lines in table.recipes:
+        console.print(f"\n{escape(_recipes_title(table, name))}", highlight=False)
+        for line in lines or ("the same recipe",):
+            console.print(f"  {escape(line)}", highlight=False)
+    for each in table.classes:
+        drawn = Table(
+            title=escape(each.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
+        )
+        for column, head in enumerate(each.heads):
+            drawn.add_column(escape(head), justify="right" if column else "left", overflow="fold")
+        for row in each.rows:
+            drawn.add_row(*map(escape, row))
+        console.print()
+        console.print(drawn)
 
 
-def to_markdown(table: Comparison) -> str:
-    """The table and its notes as Markdown."""
+def _recipes_title(table: Comparison, name: str) -> str:
+    return f"Recipe: {table.rows[0][0].removesuffix(' *')} -> {name}"
+
+
+def to_markdown(table: Comparison, image: str | None = None) -> str:
+    """All of it as Markdown; `image` is where the curves are, from the Markdown file."""
     heads = [head.replace("\n", " ") for head in table.heads]
     notes = "\n\n".join(note.replace("*", "\\*") for note in table.notes)
-    return f"{markdown.table(heads, table.rows, left=2)}\n\n{notes}\n"
+    parts = [markdown.table(heads, table.rows, left=2), notes]
+    for name, lines in table.recipes:
+        parts += [markdown.plain(_recipes_title(table, name)), markdown.fence("\n".join(lines) or "the same recipe")]
+    for each in table.classes:
+        parts += [markdown.plain(each.title), markdown.table(each.heads, each.rows, left=1)]
+    if image is not None:
+        parts.append(f"![Learning curves over each other]({quote(image)})")
+    return "\n\n".join(parts) + "\n"
 
 
 def main(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Also write the table as Markdown.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write Markdown here, and the curves beside it as PNG.", show_default=False)
+    ] = None,
 ) -> None:
-    """Lay runs side by side."""
+    """Lay runs side by side: figures, recipes, classes and, with --out, curves."""
     try:
         table = compare(runs)
         if out is not None and not out.parent.is_dir():
@@ -181,9 +268,14 @@ def main(
         raise typer.Exit(2) from None
     print_comparison(table, Console())
     if out is not None:
+        try:
+            image = overlay(runs, out.with_suffix(".png"))
+        except ValueError as error:
+            image = None
+            typer.echo(f"no curves: {error}", err=True)
         with whole(out) as temporary:
-            temporary.write_text(to_markdown(table), encoding="utf-8")
-        typer.echo(f"wrote {out}")
+            temporary.write_text(to_markdown(table, None if image is None else image.name), encoding="utf-8")
+        typer.echo(f"wrote {out}" + ("" if image is None else f" and {image}"))
 
 
 if __name__ == "__main__":

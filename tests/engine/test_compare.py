@@ -9,12 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from engine.compare import Comparison, blocks, compare, print_comparison, to_markdown
+from engine.compare import Comparison, blocks, compare, overlay, print_comparison, to_markdown
 from engine.summary import print_summary
-from tests.engine.fake_run import edit_json, write_fake_run
+from tests.engine.fake_run import CLASSES, edit_json, write_fake_run
 
 
 @pytest.fixture
@@ -140,7 +141,56 @@ def test_markdown_has_a_row_a_run(runs: list[Path]) -> None:
     assert lines[2].startswith("| fer2013_hmtl ")
     # A bar inside a cell would end it.
     assert len({line.replace("\\|", "").count("|") for line in lines[:4]}) == 1
-    assert "last | best" in lines[-1]
+    assert any("last | best" in line for line in lines)
+
+
+def test_recipes_are_told_apart_field_by_field(runs: list[Path]) -> None:
+    edit_json(runs[1] / "recipe.json", epochs=9, batch_size=7)
+    recipe = json.loads((runs[0] / "recipe.json").read_text())
+    ((name, lines),) = compare(runs).recipes
+    assert name == "fer2013_supervised"
+    assert f"batch_size: {recipe['batch_size']} -> 7" in lines
+    assert "batch_size" in to_markdown(compare(runs))
+    assert "Recipe: fer2013_hmtl -> fer2013_supervised" in printed(compare(runs), 100)
+    twins = compare([runs[0], runs[0]])
+    assert twins.recipes[0][1] == ()
+    assert "the same recipe" in printed(twins, 100)
+
+
+def test_recalls_stand_beside_each_other_with_their_change(runs: list[Path]) -> None:
+    (table,) = compare(runs).classes
+    assert table.title.startswith("Recall of each class of expression on test, last epoch (%), and the change from fer")
+    assert table.heads == ("class", "n", "fer2013_hmtl", "fer2013_supervised")
+    wanted = []
+    for run in runs:
+        with np.load(run / "predictions" / "test-last.npz") as arrays:
+            target, guess = arrays["expression.target"], arrays["expression.probability"].argmax(axis=1)
+        wanted.append(100 * (guess[target == 3] == 3).mean())
+    n = int((target == 3).sum())
+    change = f"{wanted[1]:.1f} ({wanted[1] - wanted[0]:+.1f})"
+    assert table.rows[3] == (CLASSES[3], str(n), f"{wanted[0]:.1f}", change)
+    assert change in printed(compare(runs), 100)
+
+
+def test_runs_with_other_samples_are_not_set_beside_the_first(runs: list[Path]) -> None:
+    file = runs[1] / "predictions" / "test-last.npz"
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    np.savez(file, **{name: array[1:] for name, array in arrays.items()})
+    table = compare(runs)
+    assert table.classes == ()
+    assert "fer2013_supervised has other samples of expression on test, it is not set beside them." in table.notes
+
+
+def test_curves_lie_over_each_other_and_need_an_epoch(runs: list[Path], tmp_path: Path) -> None:
+    one = overlay(runs[:1], tmp_path / "one.png").read_bytes()
+    both = overlay(runs, tmp_path / "both.png").read_bytes()
+    assert one[:4] == both[:4] == b"\x89PNG"
+    assert one != both
+    for run in runs:
+        (run / "metrics.csv").unlink()
+    with pytest.raises(ValueError, match="curves: runs must include one that has ended an epoch"):
+        overlay(runs, tmp_path / "none.png")
 
 
 def test_what_is_no_run_is_refused(runs: list[Path], tmp_path: Path) -> None:
@@ -159,7 +209,8 @@ def test_the_command_prints_and_writes(runs: list[Path], tmp_path: Path) -> None
     done = call(*runs, "--out", tmp_path / "table.md", COLUMNS="80")
     assert done.returncode == 0, done.stderr
     assert "fer2013_supervised" in done.stdout
-    assert (tmp_path / "table.md").read_text(encoding="utf-8") == to_markdown(compare(runs))
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == to_markdown(compare(runs), "table.png")
+    assert (tmp_path / "table.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_the_command_refuses_in_one_line_and_writes_nothing(runs: list[Path], tmp_path: Path) -> None:

@@ -1,0 +1,239 @@
+"""Runs of a table as processes: several at once, failures, locks, and kills at any moment."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from engine.table.__main__ import app
+from engine.table.plan import Job
+from engine.table.running import Ended, InterruptedTableError, log_of, run_all
+from tests.engine.fake_experiment import plan_of, write_experiment
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[Job]:
+    """Four jobs, whose commands are to be replaced."""
+    return list(plan_of(write_experiment(tmp_path / "tiny_experiment.py")).jobs[:4])
+
+
+def python(job: Job, code: str, needs: str | None = None) -> Job:
+    return replace(job, words=("-c", code), needs=needs)
+
+
+def run(jobs: list[Job], at_once: int = 1) -> tuple[list[str], dict[str, Ended]]:
+    """Keys in the order in which they started, and how each ended."""
+    order: list[str] = []
+    ends: dict[str, Ended] = {}
+    run_all(
+        jobs,
+        at_once=at_once,
+        started=lambda job, elsewhere: order.append(job.key),
+        ended=lambda ended: ends.setdefault(ended.job.key, ended) and None,
+    )
+    return order, ends
+
+
+def test_runs_stand_in_order_and_leave_their_output_in_a_log(jobs: list[Job]) -> None:
+    order, ends = run([python(job, f"print('run', {i})") for i, job in enumerate(jobs)])
+    assert order == [job.key for job in jobs]
+    assert [ends[key].code for key in order] == [0] * 4
+    assert [log_of(job).read_text() for job in jobs] == [f"run {i}\n" for i in range(4)]
+
+
+def test_several_run_at_once_and_share_the_cores(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    folder = jobs[0].folder.parent
+    # Each waits until the other is there too, so one after the other they would never end.
+    code = (
+        "import os, pathlib, sys, time\n"
+        "pathlib.Path(sys.argv[1]).touch()\n"
+        "while not pathlib.Path(sys.argv[2]).exists(): time.sleep(0.01)\n"
+        "print(os.environ.get('OMP_NUM_THREADS'))"
+    )
+    first = replace(jobs[0], words=("-c", code, str(folder / "a"), str(folder / "b")))
+    second = replace(jobs[1], words=("-c", code, str(folder / "b"), str(folder / "a")))
+    _, ends = run([first, second], at_once=2)
+    assert [end.code for end in ends.values()] == [0, 0]
+    share = str(max(1, len(os.sched_getaffinity(0)) // 2))
+    assert {end.tail for end in ends.values()} == {share}
+
+
+def test_a_failed_run_tells_the_end_of_its_output_and_the_others_go_on(jobs: list[Job]) -> None:
+    bad = python(jobs[0], "for i in range(40): print('line', i)\nraise SystemExit(3)")
+    order, ends = run([bad, python(jobs[1], "pass"), python(jobs[2], "pass", needs=bad.key)])
+    assert ends[bad.key].code == 3
+    assert ends[bad.key].tail.splitlines()[0] == "line 25"
+    assert ends[bad.key].tail.endswith("line 39")
+    assert ends[jobs[1].key].code == 0
+    # Whose start failed is not run.
+    assert order == [bad.key, jobs[1].key]
+    assert ends[jobs[2].key].code == 1
+    assert "the run whose weights it starts from failed" in ends[jobs[2].key].tail
+
+
+def test_a_run_waits_for_the_one_it_starts_from(jobs: list[Job]) -> None:
+    place = jobs[0].folder.parent / "made"
+    first = python(jobs[0], f"import pathlib, time; time.sleep(0.3); pathlib.Path({str(place)!r}).touch()")
+    second = python(jobs[1], f"import pathlib; assert pathlib.Path({str(place)!r}).exists()", needs=first.key)
+    order, ends = run([first, second, python(jobs[2], "pass")], at_once=2)
+    assert order == [first.key, jobs[2].key, second.key]
+    assert ends[second.key].code == 0
+
+
+def test_a_run_that_outlived_its_table_is_waited_for_and_not_started_again(jobs: list[Job]) -> None:
+    counter = jobs[0].folder.parent / "count"
+    slow = python(
+        jobs[0],
+        f"import pathlib, time\nwith open({str(counter)!r}, 'a') as file: file.write('x')\n"
+        f"time.sleep(1)\nfolder = pathlib.Path({str(jobs[0].folder)!r})\nfolder.mkdir()\n"
+        "(folder / 'result.json').write_text('{}')",
+    )
+    # The first table is killed: nothing of it but its run is left.
+    code = (
+        "import sys, pickle; from engine.table.running import run_all\n"
+        "job = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "run_all([job], at_once=1, started=lambda job, there: print('started', flush=True), ended=print)"
+    )
+    pickled = jobs[0].folder.parent / "job.pickle"
+    pickled.parent.mkdir(exist_ok=True)
+    pickled.write_bytes(pickle.dumps(slow))
+    table = subprocess.Popen([sys.executable, "-c", code, str(pickled)], stdout=subprocess.PIPE, text=True)
+    assert table.stdout is not None
+    assert table.stdout.readline() == "started\n"
+    table.kill()
+    table.wait()
+    table.stdout.close()
+    seen: list[bool] = []
+    ends: list[Ended] = []
+    run_all([slow], at_once=1, started=lambda job, elsewhere: seen.append(elsewhere), ended=ends.append)
+    assert seen == [True]
+    assert ends[0].code == 0
+    assert counter.read_text() == "x"
+
+
+def test_sigterm_stops_the_runs_too(jobs: list[Job]) -> None:
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('checkpoint'), sys.exit(130)))\n"
+        "print('ready', flush=True)\ntime.sleep(60)"
+    )
+    job = python(jobs[0], code)
+
+    def terminate() -> None:
+        while not (log_of(job).exists() and "ready" in log_of(job).read_text()):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
+    with pytest.raises(InterruptedTableError, match="stopped; the same command goes on"):
+        run([job])
+    assert log_of(job).read_text() == "ready\ncheckpoint\n"
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+TINY = """Group(rows=(
+    Row("one view", ":supervised", baseline=True, set=("checkpoint_every=1",)),
+    Row("puzzling", ":recipe", set=("checkpoint_every=1", "epochs=4")),
+    Row("elsewhere", ":recipe", set=("data=Packed('nowhere')",)),
+)),"""
+
+
+def options(path: Path, *words: str) -> list[str]:
+    folder = path.parent
+    return [str(path), "--out", str(folder / "runs"), "--results", str(folder / "results"), "--device", "cpu", *words]
+
+
+def call(path: Path, *words: str) -> Result:
+    """The command in this process, which has imported all it needs; its runs are processes of their own."""
+    return CliRunner().invoke(app, options(path, *words))
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def without_times(text: str) -> str:
+    """A table without what differs from run to run: minutes, dates, commits and the folders in its command."""
+    rows = re.sub(r"(?m)^\| (one view|puzzling|elsewhere) +\| +(\S+ \|.*?)[\d.]+ (\|[^|]*\|)$", r"\1 \2 \3", text)
+    return rows.partition("Figures are mean")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_a_table_killed_half_way_goes_on_and_ends_in_the_same_table(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+        write_experiment(folder / "tiny_experiment.py", TINY)
+    done = call(whole / "tiny_experiment.py", "--seeds", "1", "--jobs", "2")
+    assert done.exit_code == 0, done.stderr
+
+    path = killed / "tiny_experiment.py"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "engine.table", *options(path, "--seeds", "1")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    # The second row has begun to train: one run is done, one is half-way.
+    (half,) = [job for job in plan_of(path, seeds=1, device="cpu").missing if "puzzling" in job.name]
+    while not (half.folder / "checkpoints" / "before").exists():
+        assert process.poll() is None, "the table ended before it could be killed"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (half.folder / "result.json").exists()
+
+    again = call(path, "--seeds", "1")
+    assert again.exit_code == 0, again.stderr
+    assert "[1/1] going on with" in again.stderr  # the other run was done
+    one, other = ((folder / "runs" / "table.md").read_text() for folder in (whole, killed))
+    assert without_times(other) == without_times(one)
+    assert "not run: no data: nowhere is not there" in one
+    # Nothing is left to do, and the small files alone make the table again.
+    (killed / "runs").rename(killed / "gone")
+    third = call(path, "--seeds", "1")
+    assert third.exit_code == 0, third.stderr
+    assert "starting" not in third.stderr
+    assert without_times((killed / "runs" / "table.md").read_text()) == without_times(one)
+    listed = call(path, "--seeds", "2", "--list").stdout.splitlines()
+    assert [line for line in listed if "seed0" in line] == [
+        "# tiny-experiment-elsewhere-seed0: not run: no data: nowhere is not there (loaders.prepare makes it)"
+    ]
+    assert sum(line.startswith("python -m engine.run ") for line in listed) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_a_failed_run_ends_the_command_with_1_and_the_table_still_prints(tmp_path: Path) -> None:
+    rows = """Group(rows=(Row("bad", ":recipe", set=("train='nosuch'",)),)),"""
+    path = write_experiment(tmp_path / "tiny_experiment.py", rows)
+    done = call(path, "--seeds", "1")
+    assert done.exit_code == 1
+    assert "error: 1 of 1 runs failed" in done.stderr
+    assert "must be one of train, val, test" in done.stdout  # the end of its output
+    assert "| bad " in done.stdout
+    assert (tmp_path / "runs" / "table.md").is_file()
+
+
+def test_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path / "tiny_experiment.py")
+    done = call(path, "--seeds", "0")
+    assert done.exit_code == 2
+    assert done.stderr == "error: table: seeds (=0) must be 1 or more\n"
+    assert not (tmp_path / "runs").exists()
