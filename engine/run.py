@@ -51,7 +51,10 @@ def main(
         file = replace(file, recipe=settings.apply(file.recipe, set_ or []))
         folder = out or Path("runs") / file.name
         if smoke_test:
-            file = replace(file, recipe=smoke(file.recipe))
+            small = smoke(file.recipe)
+            if small.init != file.recipe.init:
+                console.print(f"--smoke: from fresh weights, not from {file.recipe.init}", highlight=False)
+            file = replace(file, recipe=small)
             folder = out or Path("runs") / f"{file.name}-smoke"
             _clear_smoke(folder, keep=resume or out is not None)
         report = train(

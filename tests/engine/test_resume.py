@@ -18,6 +18,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from engine.averaging import Averaging
 from engine.loop import StoppedError, Trainer
 from engine.losses import Uncertainty
 from engine.optim import SGD, AdaBelief, AdamW
@@ -81,8 +82,15 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         ({"optim": AdaBelief(lr=1e-3, lookahead=True, warmup_epochs=1), "batch_statistics": "per_view_plain"}, 3),
         ({"optim": SGD(lr=0.01, clip=1.0), "accumulate": 2, "ema": 0.9, "checkpoint_every": 1}, 3),
         ({"total": Uncertainty(), "optim": AdamW(lr=1e-3), "log_every": 2}, 5),
+        ({"gradient_cosine_every": 1, "log_every": 3, "test_time": Averaging(crops=1)}, 3),
     ],
-    ids=["before-any-checkpoint-of-the-epoch", "lookahead", "accumulate-ema-clip", "uncertainty-second-epoch"],
+    ids=[
+        "before-any-checkpoint-of-the-epoch",
+        "lookahead",
+        "accumulate-ema-clip",
+        "uncertainty-second-epoch",
+        "gradient-cosine-averaging",
+    ],
 )
 def test_interrupted_anywhere_it_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], steps: int
