@@ -11,7 +11,8 @@ def chance_of(quantity: str, classes: Mapping[str, Sequence[str]], recipe: Mappi
     """The figure that guessing reaches.
 
     Of k classes one is guessed at random: accuracy and mean recall 1 / k. A puzzle of n tiles is guessed as any one
-    order of them: of its tiles 1 / n are right on average, and all of them in 1 of n! puzzles.
+    order of them: of its tiles 1 / n are right on average, and all of them in 1 of n! puzzles. A turned tile has one of
+    four turns.
 
     Args:
         quantity: "task/metric".
@@ -24,16 +25,18 @@ def chance_of(quantity: str, classes: Mapping[str, Sequence[str]], recipe: Mappi
     task, _, metric = quantity.rpartition("/")
     if metric in ("accuracy", "mean_recall") and classes.get(task):
         return 1 / len(classes[task])
-    if metric in ("tile_accuracy", "puzzle_accuracy") and (tiles := _tiles(task, recipe)):
-        return 1 / tiles if metric == "tile_accuracy" else 1 / math.factorial(tiles)
+    if metric in ("tile_accuracy", "puzzle_accuracy") and (answers := _answers(task, recipe)):
+        return 1 / answers if metric == "tile_accuracy" else 1 / math.factorial(answers)
     return None
 
 
-def _tiles(task: str, recipe: Mapping[str, Any]) -> int | None:
-    """Tiles of the puzzle that a task looks at."""
+def _answers(task: str, recipe: Mapping[str, Any]) -> int | None:
+    """Answers that a tile may have: the tiles of a puzzle, or four quarter turns."""
     views = recipe.get("views")
     for found in recipe.get("tasks") or ():
         if isinstance(found, Mapping) and found.get("name") == task and isinstance(views, Mapping):
+            if found.get("kind") == "SolveTurns":
+                return 4
             on = found.get("on") or [None]
             view = views.get(on[0])
             grid = view.get("grid") if isinstance(view, Mapping) else None
