@@ -117,6 +117,79 @@ def _over_unit(whole, per_unit, grid):
 
 
 @triton.jit
+def _in_uncut_view(
+    x, y, inside, shows, turn, size, grid, by_side, by_side_shift, by_grid, per_unit,
+    CELLS: tl.constexpr, TURN: tl.constexpr,
+):  # fmt: skip
+    """Where pixels (x, y) read the un-cut view: in units of 1 / (2 grid) pixel, and in pixels; and which are hidden."""
+    if CELLS:
+        across = (2 * x + 1) * grid
+        down = (2 * y + 1) * grid
+        column = divide(across, by_side, by_side_shift)
+        line = divide(down, by_side, by_side_shift)
+        cell = line * grid + column
+        source = tl.load(shows + cell, mask=inside, other=-1).to(tl.int32)
+        hidden = source < 0
+        source = tl.maximum(tl.minimum(source, grid * grid - 1), 0)
+        source_line = (source * by_grid) >> 23
+        source_column = source - source_line * grid
+        if TURN:
+            quarter = tl.load(turn + cell, mask=inside, other=0).to(tl.int32) & 3
+            cosine = (1 - quarter) * (1 - (quarter & 1))
+            sine = (2 - quarter) * (quarter & 1)
+            ux = across - (2 * column + 1) * size
+            uy = down - (2 * line + 1) * size
+            across = (2 * source_column + 1) * size + (cosine * ux - sine * uy)
+            down = (2 * source_line + 1) * size + (sine * ux + cosine * uy)
+        else:
+            across += (source_column - column) * (2 * size)
+            down += (source_line - line) * (2 * size)
+        qx = _over_unit(across, per_unit, grid)
+        qy = _over_unit(down, per_unit, grid)
+    else:
+        across = x
+        down = y
+        hidden = tl.load(shows) < 0
+        qx = x.to(tl.float32) + 0.5
+        qy = y.to(tl.float32) + 0.5
+    return across, down, qx, qy, hidden
+
+
+@triton.jit
+def _blurred(
+    sigma, face, x, y, xx, xy, yx, yy, last_x, last_y, widest, lowest, width, below,
+    CHANNELS: tl.constexpr, RIGHT: tl.constexpr, SUPERSAMPLE: tl.constexpr,
+):  # fmt: skip
+    """The weighted mean of nine taps a view pixel apart, or of the middle one where sigma is 0."""
+    red, green, blue = _tap(
+        face, x, y, xx, xy, yx, yy, last_x, last_y, widest, lowest, width, below, CHANNELS, RIGHT, SUPERSAMPLE
+    )
+    edge = tl.exp(-0.5 / (sigma * sigma))
+    # Most samples of a batch are sharp: their programs skip eight taps of weight 0.
+    if edge != 0.0:
+        mid = 1.0 / (1.0 + 2.0 * edge)
+        side = edge * mid
+        red *= mid * mid
+        green *= mid * mid
+        blue *= mid * mid
+        for neighbour in range(8):
+            tap = neighbour + neighbour // 4  # 0..8 without the centre
+            dx = tap % 3 - 1.0
+            dy = tap // 3 - 1.0
+            weight = tl.where(dx * dy == 0.0, mid, side) * side
+            tap_x = x + (xx * dx + xy * dy)
+            tap_y = y + (yx * dx + yy * dy)
+            r, g, b = _tap(
+                face, tap_x, tap_y, xx, xy, yx, yy, last_x, last_y, widest, lowest, width, below,
+                CHANNELS, RIGHT, SUPERSAMPLE,
+            )  # fmt: skip
+            red = tl.fma(r, weight, red)
+            green = tl.fma(g, weight, green)
+            blue = tl.fma(b, weight, blue)
+    return red, green, blue
+
+
+@triton.jit
 def _coloured(matrix, red, green, blue, CHANNELS: tl.constexpr):
     c0 = tl.load(matrix)
     c1 = tl.load(matrix + 1)
@@ -137,6 +210,37 @@ def _full_scale(value):
 @triton.jit
 def _radius(bits):
     return tl.sqrt(tl.maximum(-2.0 * tl.log(((bits >> 8) + 1).to(tl.int32).to(tl.float32) * 2.0**-24), 0.0))
+
+
+@triton.jit
+def _noisy(red, green, blue, amount, key, counter):
+    """Three normal numbers a pixel of the un-cut view, by Box and Muller."""
+    word0, word1, word2, word3 = tl.philox(key, counter, 0, 0, 0)
+    cosine0, sine0 = cos_sin_turn(word1)
+    cosine1, _ = cos_sin_turn(word3)
+    radius0 = _radius(word0) * amount
+    radius1 = _radius(word2) * amount
+    red = _full_scale(tl.fma(radius0, cosine0, red))
+    green = _full_scale(tl.fma(radius0, sine0, green))
+    blue = _full_scale(tl.fma(radius1, cosine1, blue))
+    return red, green, blue
+
+
+@triton.jit
+def _write(out, offset, inside, red, green, blue, INTERLEAVE: tl.constexpr, BLOCK: tl.constexpr):
+    place = offset * 3
+    if INTERLEAVE:
+        # One value a lane, four lanes a pixel of which the last is idle: each store of a warp writes 48, or 96, bytes
+        # in one piece. The compiler swaps the values between lanes for it, which costs some instructions.
+        pixels = tl.reshape(tl.join(tl.join(red, blue), tl.join(green, blue)), (BLOCK, 4))
+        channel = tl.arange(0, 4)
+        tl.store(out + place[:, None] + channel[None, :], pixels, mask=inside[:, None] & (channel[None, :] < 3))
+    else:
+        # Three stores that each write a third of every 32-byte sector: the L2 cache puts them together, so memory
+        # sees every byte once, at three times the number of requests to that cache.
+        tl.store(out + place, red, mask=inside)
+        tl.store(out + place + 1, green, mask=inside)
+        tl.store(out + place + 2, blue, mask=inside)
 
 
 _RUN_TIME = (
@@ -173,35 +277,10 @@ def _render(
     y = divide(pixel, by_size, by_size_shift)
     x = pixel - y * size
     shows += each * shows_view + sample.to(tl.int64) * (grid * grid)
-    if CELLS:
-        across = (2 * x + 1) * grid
-        down = (2 * y + 1) * grid
-        column = divide(across, by_side, by_side_shift)
-        line = divide(down, by_side, by_side_shift)
-        cell = line * grid + column
-        source = tl.load(shows + cell, mask=inside, other=-1).to(tl.int32)
-        hidden = source < 0
-        source = tl.maximum(tl.minimum(source, grid * grid - 1), 0)
-        source_line = (source * by_grid) >> 23
-        source_column = source - source_line * grid
-        if TURN:
-            turn += each * turn_view + sample.to(tl.int64) * (grid * grid)
-            quarter = tl.load(turn + cell, mask=inside, other=0).to(tl.int32) & 3
-            cosine = (1 - quarter) * (1 - (quarter & 1))
-            sine = (2 - quarter) * (quarter & 1)
-            ux = across - (2 * column + 1) * size
-            uy = down - (2 * line + 1) * size
-            across = (2 * source_column + 1) * size + (cosine * ux - sine * uy)
-            down = (2 * source_line + 1) * size + (sine * ux + cosine * uy)
-        else:
-            across += (source_column - column) * (2 * size)
-            down += (source_line - line) * (2 * size)
-        qx = _over_unit(across, per_unit, grid)
-        qy = _over_unit(down, per_unit, grid)
-    else:
-        hidden = tl.load(shows) < 0
-        qx = x.to(tl.float32) + 0.5
-        qy = y.to(tl.float32) + 0.5
+    turn += each * turn_view + sample.to(tl.int64) * (grid * grid)
+    across, down, qx, qy, hidden = _in_uncut_view(
+        x, y, inside, shows, turn, size, grid, by_side, by_side_shift, by_grid, per_unit, CELLS, TURN
+    )
 
     # Before the store is read, so that lines and columns need not be kept meanwhile.
     blank = hidden
@@ -225,34 +304,16 @@ def _render(
     widest = tl.maximum(width - 2, 0).to(tl.int32)
     lowest = tl.maximum(height - 2, 0)
     below = tl.where(height > 1, width * CHANNELS, 0)
-    red, green, blue = _tap(
-        face, store_x, store_y, xx, xy, yx, yy, last_x, last_y, widest, lowest, width, below,
-        CHANNELS, RIGHT, SUPERSAMPLE,
-    )  # fmt: skip
     if BLUR:
-        sigma = tl.load(blur + each * blur_view + sample)
-        edge = tl.exp(-0.5 / (sigma * sigma))
-        # Most samples of a batch are sharp: their programs skip eight taps of weight 0.
-        if edge != 0.0:
-            mid = 1.0 / (1.0 + 2.0 * edge)
-            side = edge * mid
-            red *= mid * mid
-            green *= mid * mid
-            blue *= mid * mid
-            for neighbour in range(8):
-                tap = neighbour + neighbour // 4  # 0..8 without the centre
-                dx = tap % 3 - 1.0
-                dy = tap // 3 - 1.0
-                weight = tl.where(dx * dy == 0.0, mid, side) * side
-                tap_x = store_x + (xx * dx + xy * dy)
-                tap_y = store_y + (yx * dx + yy * dy)
-                r, g, b = _tap(
-                    face, tap_x, tap_y, xx, xy, yx, yy, last_x, last_y, widest, lowest, width, below,
-                    CHANNELS, RIGHT, SUPERSAMPLE,
-                )  # fmt: skip
-                red = tl.fma(r, weight, red)
-                green = tl.fma(g, weight, green)
-                blue = tl.fma(b, weight, blue)
+        red, green, blue = _blurred(
+            tl.load(blur + each * blur_view + sample), face, store_x, store_y, xx, xy, yx, yy,
+            last_x, last_y, widest, lowest, width, below, CHANNELS, RIGHT, SUPERSAMPLE,
+        )  # fmt: skip
+    else:
+        red, green, blue = _tap(
+            face, store_x, store_y, xx, xy, yx, yy, last_x, last_y, widest, lowest, width, below,
+            CHANNELS, RIGHT, SUPERSAMPLE,
+        )  # fmt: skip
 
     # Colour, noise, normalisation.
     colour += each * colour_view + sample.to(tl.int64) * 12
@@ -264,33 +325,14 @@ def _render(
     if NOISE:
         counter = divide(down, by_unit, 0) * size + divide(across, by_unit, 0) if CELLS else pixel
         amount = tl.load(noise + each * noise_view + sample)
-        word0, word1, word2, word3 = tl.philox(tl.load(key + each * key_view + sample), counter, 0, 0, 0)
-        cosine0, sine0 = cos_sin_turn(word1)
-        cosine1, _ = cos_sin_turn(word3)
-        radius0 = _radius(word0) * amount
-        radius1 = _radius(word2) * amount
-        red = _full_scale(tl.fma(radius0, cosine0, red))
-        green = _full_scale(tl.fma(radius0, sine0, green))
-        blue = _full_scale(tl.fma(radius1, cosine1, blue))
+        red, green, blue = _noisy(red, green, blue, amount, tl.load(key + each * key_view + sample), counter)
     kind = out.dtype.element_ty
     red = tl.where(blank, 0.0, tl.fma(red, red_scale, red_offset)).to(kind)
     green = tl.where(blank, 0.0, tl.fma(green, green_scale, green_offset)).to(kind)
     blue = tl.where(blank, 0.0, tl.fma(blue, blue_scale, blue_offset)).to(kind)
 
     out += ((each * batch + sample) * (size * size) + block * BLOCK) * 3
-    place = offset * 3
-    if INTERLEAVE:
-        # One value a lane, four lanes a pixel of which the last is idle: each store of a warp writes 48, or 96, bytes
-        # in one piece. The compiler swaps the values between lanes for it, which costs some instructions.
-        pixels = tl.reshape(tl.join(tl.join(red, blue), tl.join(green, blue)), (BLOCK, 4))
-        channel = tl.arange(0, 4)
-        tl.store(out + place[:, None] + channel[None, :], pixels, mask=inside[:, None] & (channel[None, :] < 3))
-    else:
-        # Three stores that each write a third of every 32-byte sector: the L2 cache puts them together, so memory
-        # sees every byte once, at three times the number of requests to that cache.
-        tl.store(out + place, red, mask=inside)
-        tl.store(out + place + 1, green, mask=inside)
-        tl.store(out + place + 2, blue, mask=inside)
+    _write(out, offset, inside, red, green, blue, INTERLEAVE, BLOCK)
 
 
 @dataclass(frozen=True, slots=True)
