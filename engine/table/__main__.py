@@ -94,10 +94,12 @@ class _Progress:
     plan: Plan
     total: int
     begun: int = 0
+    seen: set[str] = field(default_factory=set)
     failed: dict[str, Ended] = field(default_factory=dict)
 
     def started(self, job: Job, elsewhere: bool) -> None:
-        self.begun += 1
+        self.begun += job.key not in self.seen  # a run that another process had may have to be started after all
+        self.seen.add(job.key)
         what = "another process has" if elsewhere else "going on with" if job.folder.is_dir() else "starting"
         typer.echo(f"[{self.begun}/{self.total}] {what} {job.name} (log: {log_of(job)})", err=True)
 

@@ -1,7 +1,8 @@
 """Runs that are missing, several at once, each a process of its own.
 
 A run's process holds a lock on a file beside its folder as long as it lives. So runs that outlive a killed table, or
-belong to another table over the same folder, are waited for and not started a second time.
+belong to another table over the same folder, are waited for and not started a second time; one that goes without having
+ended is then gone on with.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def run_all(
             while waiting or running:
                 for one in [one for one in running if _has_ended(one)]:
                     running.remove(one)
-                    result = _end(one)
+                    if (result := _end(one)) is None:
+                        waiting.insert(0, one.job)
+                        continue
                     if result.code != 0:
                         failed.add(one.job.key)
                     ended(result)
@@ -136,14 +139,17 @@ def _has_ended(one: _Running) -> bool:
     return _locked(one.lock)
 
 
-def _end(one: _Running) -> Ended:
-    seconds = time.monotonic() - one.started
+def _end(one: _Running) -> Ended | None:
+    """How a run ended; None if another process had it and went without ending it, so that it is still to be done."""
+    code = 0
     if one.process is not None:
-        return Ended(one.job, one.process.returncode, tail(log_of(one.job)), seconds)
-    assert one.lock is not None
-    os.close(one.lock)
-    code = 0 if (one.job.folder / "result.json").is_file() else 1  # whoever had it is gone, and so is its status
-    return Ended(one.job, code, tail(log_of(one.job)), seconds)
+        code = one.process.returncode
+    else:
+        assert one.lock is not None
+        os.close(one.lock)
+        if not (one.job.folder / "result.json").is_file():
+            return None
+    return Ended(one.job, code, tail(log_of(one.job)), time.monotonic() - one.started)
 
 
 def _stop(running: Sequence[_Running]) -> None:

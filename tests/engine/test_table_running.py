@@ -123,6 +123,24 @@ def test_a_run_that_outlived_its_table_is_waited_for_and_not_started_again(jobs:
     assert counter.read_text() == "x"
 
 
+def test_a_run_whose_process_was_killed_is_gone_on_with_once_it_is_dead(jobs: list[Job]) -> None:
+    job = python(jobs[0], "print('mine')")
+    job.folder.parent.mkdir(exist_ok=True)
+    code = "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, 2); print('locked', flush=True)"
+    lock = job.folder.with_name(f".{job.folder.name}.lock")
+    dying = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; time.sleep(0.5)", str(lock)], stdout=subprocess.PIPE, text=True
+    )
+    assert dying.stdout is not None
+    assert dying.stdout.readline() == "locked\n"
+    order, ends = run([job])
+    dying.wait()
+    dying.stdout.close()
+    assert order == [job.key, job.key]  # first the other process has it
+    assert ends[job.key].code == 0
+    assert log_of(job).read_text() == "mine\n"
+
+
 def test_sigterm_stops_the_runs_too(jobs: list[Job]) -> None:
     code = (
         "import signal, sys, time\n"
@@ -206,7 +224,8 @@ def test_a_table_killed_half_way_goes_on_and_ends_in_the_same_table(tmp_path: Pa
 
     again = call(path, "--seeds", "1")
     assert again.exit_code == 0, again.stderr
-    assert "[1/1] going on with" in again.stderr  # the other run was done
+    assert "going on with tiny-experiment-puzzling-seed0" in again.stderr
+    assert "one-view" not in again.stderr  # it was done
     one, other = ((folder / "runs" / "table.md").read_text() for folder in (whole, killed))
     assert without_times(other) == without_times(one)
     assert "not run: no data: nowhere is not there" in one
