@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import nn
 
 from engine import checkpoint
-from engine.model import Backbone
-
-_FILES = (".safetensors", ".pth", ".pt", ".bin")
-_WRAPPED = ("state_dict_ema", "model_ema", "state_dict", "model")  # where training scripts of timm's kind put weights
+from engine.backbone import Backbone
+from engine.encoder_weights import FILES, fill_encoder, read_encoder
 
 
 class MissingWeightsError(ValueError):
@@ -48,7 +43,7 @@ class Origin:
 
 def is_file(init: str) -> bool:
     """Whether `init` names a file of weights by its ending; else it names the folder of a run or of a checkpoint."""
-    return Path(init).suffix in _FILES
+    return Path(init).suffix in FILES
 
 
 def locate(init: str, architecture: str) -> Path:
@@ -100,52 +95,14 @@ def take_over(encoder: nn.Module, backbone: Backbone, init: str) -> Origin:
         ValueError: It is not there, damaged, or of another architecture.
     """
     path = locate(init, backbone.name)
-    tensors, about = _read(path)
-    if about is not None:
-        _refuse_other_backbone(about["backbone"], backbone, path)
-        taken = {key.removeprefix("encoder."): value for key, value in tensors.items() if key.startswith("encoder.")}
-        dropped = sorted({".".join(key.split(".")[:2]) for key in tensors if not key.startswith("encoder.")})
-    else:
-        classifier = _classifier(encoder)
-        dropped = sorted(key for key in tensors if key.startswith(classifier))
-        taken = {key: value for key, value in tensors.items() if key not in dropped}
-    _fill(encoder, taken, backbone, path)
+    where = f"Recipe: init (={path})"
+    weights = read_encoder(path, where, encoder)
+    if weights.about is not None:
+        _refuse_other_backbone(weights.about["backbone"], backbone, path)
+    fill_encoder(encoder, weights, where, f"the backbone {backbone.name}")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Origin(str(path), digest, len(taken), tuple(dropped))
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """A file's tensors and, where it is a checkpoint of ours, what it says of itself."""
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt", device="cpu") as opened:
-                metadata = opened.metadata() or {}
-                tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no mapping
-        except SafetensorError as error:
-            raise ValueError(f"Recipe: init (={path}) is cut or damaged ({error}); take another copy") from error
-        return tensors, json.loads(metadata[checkpoint.ABOUT]) if checkpoint.ABOUT in metadata else None
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"Recipe: init (={path}) holds more than weights, or is damaged ({str(error).splitlines()[0]}); "
-            "take the .safetensors file of the same weights"
-        ) from error
-    for key in _WRAPPED:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ValueError(f"Recipe: init (={path}) holds no table of weights; take a file of timm's weights")
-    return {str(key).removeprefix("module."): value for key, value in loaded.items()}, None
-
-
-def _classifier(encoder: nn.Module) -> tuple[str, ...]:
-    """How the names of a timm model's classifier begin."""
-    config: Any = getattr(encoder, "pretrained_cfg", None) or {}
-    named = config.get("classifier") or ()
-    return tuple(f"{name}." for name in ((named,) if isinstance(named, str) else named))
+    return Origin(str(path), digest, len(weights.tensors), weights.dropped)
 
 
 def _refuse_other_backbone(saved: Mapping[str, Any], backbone: Backbone, path: Path) -> None:
@@ -161,22 +118,3 @@ def _refuse_other_backbone(saved: Mapping[str, Any], backbone: Backbone, path: P
 def _words(backbone: Mapping[str, Any]) -> str:
     extra = [f"{key}={value}" for key, value in backbone.items() if key != "name" and value]
     return str(backbone["name"]) + (f" ({', '.join(extra)})" if extra else "")
-
-
-def _fill(encoder: nn.Module, taken: Mapping[str, Tensor], backbone: Backbone, path: Path) -> None:
-    own = encoder.state_dict()
-    # Files older than PyTorch 0.4.1 do not count batches; nothing here reads the count.
-    missing = [name for name in own if name not in taken and not name.endswith("num_batches_tracked")]
-    wrong = [f"{name} is missing there" for name in missing]
-    wrong += [f"{name} is not in the encoder" for name in taken if name not in own]
-    wrong += [
-        f"{name} has shape {tuple(taken[name].shape)}, here {tuple(tensor.shape)}"
-        for name, tensor in own.items()
-        if name in taken and taken[name].shape != tensor.shape
-    ]
-    if wrong:
-        raise ValueError(
-            f"Recipe: init (={path}) does not fit the backbone {backbone.name} "
-            f"({'; '.join(wrong[:3])}{'; ...' if len(wrong) > 3 else ''}); take a file of timm's weights of this name"
-        )
-    encoder.load_state_dict(dict(taken), strict=False)

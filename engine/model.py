@@ -5,68 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-import engine.torchvision_ops  # noqa: F401 - before timm, which imports torchvision
+from engine.backbone import Backbone
 from engine.batchnorm import BatchStatistics, Parts, normalise_per_view
 from engine.tasks.base import Features, Shape, Task
 from engine.views import Plain, View
-
-import timm  # isort: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Backbone:
-    """A timm architecture by its name, with fresh weights.
-
-    Args:
-        name: Any name of `timm.list_models()` that gives a feature map; the paper uses efficientnet_b0 and _b2.
-        small_pictures: Stem with stride 1 and no first pooling, for pictures of about 32 to 64 px (ours).
-        drop_path: Stochastic depth.
-        options: Further keyword arguments of the architecture, e.g. {"channels": (32, 64, 128, 256)}.
-    """
-
-    name: str
-    small_pictures: bool = False
-    drop_path: float = 0.0
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def build(self) -> nn.Module:
-        """The encoder, without a classifier.
-
-        Raises:
-            ValueError: timm has no such architecture, or does not take the options.
-        """
-        if not timm.is_model(self.name):
-            near = ", ".join(timm.list_models(f"*{self.name[:6]}*")[:6])
-            raise ValueError(f"Backbone: name (={self.name!r}) must be one of timm's; near it: {near or 'none'}")
-        options: dict[str, Any] = dict(self.options)
-        if self.drop_path:
-            options["drop_path_rate"] = self.drop_path
-        try:
-            encoder: nn.Module = timm.create_model(self.name, pretrained=False, num_classes=0, **options)
-        except TypeError as error:
-            raise ValueError(f"Backbone: options (={options}) do not fit {self.name}: {error}") from error
-        if self.small_pictures:
-            _full_resolution_stem(encoder, self.name)
-        return encoder
-
-
-def _full_resolution_stem(encoder: nn.Module, name: str) -> None:
-    """The first convolution at stride 1, the first pooling gone."""
-    first = next((module for module in encoder.modules() if isinstance(module, nn.Conv2d)), None)
-    if first is None or first.stride != (2, 2):
-        raise ValueError(
-            f"Backbone: small_pictures needs a first convolution of stride 2, {name} has none; leave it False"
-        )
-    first.stride = (1, 1)
-    if isinstance(getattr(encoder, "maxpool", None), nn.Module):
-        encoder.maxpool = nn.Identity()
 
 
 class Model(nn.Module):

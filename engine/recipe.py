@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.averaging import Averaging, averaged_tasks
+from engine.backbone import Backbone
 from engine.batchnorm import BatchStatistics
 from engine.hints import check_fields
 from engine.losses import Geometric, Total, WeightedSum
-from engine.model import Backbone
 from engine.optim import Optim
 from engine.tasks.base import LimitsAugment, Task
 from engine.views import Plain, View, check_views

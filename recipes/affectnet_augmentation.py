@@ -14,7 +14,7 @@ Try:     --set image_size=224     --set seed=1     --set init=weights/another_fi
 from dataclasses import replace
 
 import kernels
-from engine.model import Backbone
+from engine.backbone import Backbone
 from engine.optim import AdaBelief
 from engine.recipe import Recipe
 from engine.tasks import AFFECTNET_8, Expression

@@ -10,9 +10,9 @@ Run:     python -m loaders.prepare affectnet2021 AffectNet --out data/affectnet8
 Try:     --set views.puzzle.grid=2  --set tasks.expression.join=geometric  --set batch_statistics=per_view
 """
 
+from engine.backbone import Backbone
 from engine.baselines import supervised as one_view
 from engine.baselines import supervised_equal_cost as equal_cost
-from engine.model import Backbone
 from engine.optim import AdaBelief
 from engine.recipe import Recipe
 from engine.tasks import AFFECTNET_8, Expression, SolvePuzzle

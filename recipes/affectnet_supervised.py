@@ -9,7 +9,7 @@ Run:     python -m loaders.prepare affectnet2021 AffectNet --out data/affectnet8
 Try:     --set backbone.name=efficientnet_b2  --set "augment=strong()"  --set image_size=224
 """
 
-from engine.model import Backbone
+from engine.backbone import Backbone
 from engine.optim import AdaBelief
 from engine.recipe import Recipe
 from engine.tasks import AFFECTNET_8, Expression

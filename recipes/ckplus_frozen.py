@@ -13,7 +13,7 @@ Try:     recipes/ckplus_frozen.py:linear     --set init=runs/affectnet_hmtl --se
 
 from dataclasses import replace
 
-from engine.model import Backbone
+from engine.backbone import Backbone
 from engine.optim import AdamW
 from engine.recipe import Recipe
 from engine.tasks import CKPLUS48_7, Expression

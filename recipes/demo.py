@@ -7,9 +7,9 @@ Run:     python -m engine.run recipes/demo.py
 Try:     --set views.puzzle.grid=3  --set tasks.puzzle.weight=0.1  --set seed=1
 """
 
+from engine.backbone import Backbone
 from engine.baselines import supervised as one_view
 from engine.baselines import supervised_equal_cost as equal_cost
-from engine.model import Backbone
 from engine.optim import AdamW
 from engine.recipe import Recipe
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle

@@ -10,9 +10,9 @@ Try:     --set sampler="Fraction(0.2, label='gender')" --set epochs=60     (20 %
          recipes/fairface_hmtl.py:supervised     recipes/fairface_hmtl.py:supervised_equal_cost
 """
 
+from engine.backbone import Backbone
 from engine.baselines import supervised as one_view
 from engine.baselines import supervised_equal_cost as equal_cost
-from engine.model import Backbone
 from engine.optim import AdamW
 from engine.recipe import Recipe
 from engine.tasks import FAIRFACE_RACES, GENDERS, Attribute, SolvePuzzle

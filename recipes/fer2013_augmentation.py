@@ -15,7 +15,7 @@ Try:     --set sampler="Fraction(0.2, label='expression')" --set epochs=20     -
 from dataclasses import replace
 
 import kernels
-from engine.model import Backbone
+from engine.backbone import Backbone
 from engine.optim import AdamW
 from engine.recipe import Recipe
 from engine.tasks import FER2013_7, Expression

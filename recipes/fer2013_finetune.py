@@ -11,7 +11,7 @@ Try:     --set optim.lr=1e-3     --set init=runs/fer2013_pretrain/checkpoints/be
          --set sampler="Fraction(0.2, label='expression')" --set epochs=20     (20 % of the labelled data)
 """
 
-from engine.model import Backbone
+from engine.backbone import Backbone
 from engine.optim import AdamW
 from engine.recipe import Recipe
 from engine.tasks import FER2013_7, Expression

@@ -13,7 +13,7 @@ Try:     recipes/fer2013_frozen.py:linear
 
 from dataclasses import replace
 
-from engine.model import Backbone
+from engine.backbone import Backbone
 from engine.optim import AdamW
 from engine.recipe import Recipe
 from engine.tasks import FER2013_7, Expression

@@ -10,9 +10,9 @@ Try:     --set sampler="Fraction(0.2, label='expression')" --set epochs=20     (
          recipes/fer2013_hmtl.py:supervised_equal_cost     (two plain views)
 """
 
+from engine.backbone import Backbone
 from engine.baselines import supervised as one_view
 from engine.baselines import supervised_equal_cost as equal_cost
-from engine.model import Backbone
 from engine.optim import AdamW
 from engine.recipe import Recipe
 from engine.tasks import FER2013_7, Expression, SolvePuzzle

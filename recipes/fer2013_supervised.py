@@ -8,7 +8,7 @@ Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
 Try:     --set sampler="Fraction(0.2, label='expression')" --set epochs=20     (20 % of the training data)
 """
 
-from engine.model import Backbone
+from engine.backbone import Backbone
 from engine.optim import AdamW
 from engine.recipe import Recipe
 from engine.tasks import FER2013_7, Expression

@@ -11,9 +11,9 @@ Try:     --set "tasks.pose=PoseBins(angles=('yaw', 'pitch'), weight=0.02)"
          recipes/pointing04_hmtl.py:supervised     recipes/pointing04_hmtl.py:supervised_equal_cost
 """
 
+from engine.backbone import Backbone
 from engine.baselines import supervised as one_view
 from engine.baselines import supervised_equal_cost as equal_cost
-from engine.model import Backbone
 from engine.optim import AdamW
 from engine.recipe import Recipe
 from engine.tasks import PoseRegression, SolvePuzzle

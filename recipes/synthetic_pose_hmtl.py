@@ -8,9 +8,9 @@ Try:     --set "tasks.pose=PoseRegression(weight=0.1)" --set "augment.rotation=(
          recipes/synthetic_pose_hmtl.py:supervised     recipes/synthetic_pose_hmtl.py:supervised_equal_cost
 """
 
+from engine.backbone import Backbone
 from engine.baselines import supervised as one_view
 from engine.baselines import supervised_equal_cost as equal_cost
-from engine.model import Backbone
 from engine.optim import AdamW
 from engine.recipe import Recipe
 from engine.tasks import PoseRotation, SolvePuzzle

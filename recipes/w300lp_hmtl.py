@@ -12,9 +12,9 @@ Try:     --set "tasks.pose=PoseRotation(weight=3.0)" --set "augment.rotation=(-2
          recipes/w300lp_hmtl.py:supervised     recipes/w300lp_hmtl.py:supervised_equal_cost
 """
 
+from engine.backbone import Backbone
 from engine.baselines import supervised as one_view
 from engine.baselines import supervised_equal_cost as equal_cost
-from engine.model import Backbone
 from engine.optim import AdaBelief
 from engine.recipe import Recipe
 from engine.tasks import PoseBins, SolvePuzzle

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from engine import recipe_file, settings
 from engine.bench import output, report
-from engine.bench.cases import NAMES, find, of_source
+from engine.bench.both_ways import STEP_NAMES, of_recipe
+from engine.bench.cases import NAMES, find
 from engine.bench.stepping import measure_steps
 from engine.bench.throughput import measure
 from engine.run import choose_device
@@ -21,9 +22,9 @@ from engine.watch import NonFiniteLossError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Names = Annotated[
-    list[str] | None, typer.Option("--source", help=f"{', '.join(NAMES)}; may be repeated, left out: all that fit")
-]
+_REPEATED = "may be repeated, left out: all that fit"
+Names = Annotated[list[str] | None, typer.Option("--source", help=f"{', '.join(NAMES)}; {_REPEATED}")]
+StepNames = Annotated[list[str] | None, typer.Option("--source", help=f"{', '.join(STEP_NAMES)}; {_REPEATED}")]
 Out = Annotated[Path | None, typer.Option(help="folder for the table (md), all figures (json) and a chart (png)")]
 Faces = Annotated[int, typer.Option(help="faces of the split, spread evenly; 0: all")]
 Scratch = Annotated[
@@ -79,7 +80,7 @@ def step(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change a field, e.g. batch_size=64")
     ] = None,
-    source: Names = None,
+    source: StepNames = None,
     steps: Annotated[int, typer.Option(min=1, help="optimiser steps of a turn")] = 30,
     rounds: Annotated[int, typer.Option(min=1, help="turns of each source")] = 3,
     faces: Faces = 8192,
@@ -87,26 +88,20 @@ def step(
     out: Out = None,
     scratch: Scratch = None,
 ) -> None:
-    """Measure the training step of RECIPE, fed by one batch repeated and by each source."""
+    """Measure the training step of RECIPE, fed by one batch repeated and by each source.
+
+    DALI and FFCV come twice: with the kernel augmenting in the step, and augmenting by themselves ahead of it.
+    """
     console = Console()
     with _errors(), _scratch(scratch) as folder:
         where = choose_device(device)
         file = recipe_file.read(recipe)
         chosen = settings.apply(file.recipe, set_ or [])
         with console.status("writing the faces in other forms") as status:
-            found = of_source(chosen.data, folder, split=chosen.train, faces=faces, names=_of_ours(source))
+            found = of_recipe(chosen, folder, faces=faces, names=tuple(source or ()))
             rows, compiled = measure_steps(chosen, found, device=where, steps=steps, rounds=rounds, say=status.update)
         facts = {"recipe": recipe, "batch size": chosen.batch_size, "steps a turn": steps, "turns": rounds}
         _show(report.of_steps(found, rows, facts, where, compiled), out, console)
-
-
-def _of_ours(names: list[str] | None) -> tuple[str, ...]:
-    """Sources that carry labels, without which no recipe trains."""
-    ours = tuple(name for name in NAMES if name != "torchvision")
-    for name in names or ():
-        if name == "torchvision":
-            raise ValueError(f"bench: source (={name!r}) must be one of {', '.join(ours)}; the others have no labels")
-    return tuple(names or ())
 
 
 @contextmanager

@@ -18,10 +18,10 @@ from loaders.pictures import as_channels, mean_colour
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far faces are from what is stored, in gray levels."""
+    """How far pictures are from what they must be, in gray levels."""
 
     mean: float
-    most: int
+    most: float
 
 
 class Truth:
@@ -65,7 +65,7 @@ class Truth:
         if found.most > case.bound:
             raise ValueError(
                 f"bench: {case.name} must give the stored faces within {case.bound} gray levels; "
-                f"it is {found.most} off ({found.mean:.2f} on average)"
+                f"it is {found.most:g} off ({found.mean:.2f} on average)"
             )
         return found
 

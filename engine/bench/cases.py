@@ -99,7 +99,7 @@ def find(
         form = Form(size)
         found = of_importer(_importer(path, importer), form, split, faces, scratch, names)
     found.name = str(path)
-    return _chosen(found, names)
+    return chosen(found, names)
 
 
 def of_source(source: Source, scratch: Path, *, split: str, faces: int, names: Collection[str] = ()) -> Data:
@@ -115,17 +115,22 @@ def of_source(source: Source, scratch: Path, *, split: str, faces: int, names: C
     if isinstance(source, Folder | DALI):
         importer = pictures_in(source.source) if isinstance(source.source, str | Path) else source.source
         form = Form(source.size, source.fit, source.colour)
-        return _chosen(of_importer(importer, form, split, faces, scratch, names), names)
+        return chosen(of_importer(importer, form, split, faces, scratch, names), names)
     if isinstance(source, Synthetic):
         found = Data("drawn faces", source, split, [Case("synthetic", OfSource(source, split))])
         found.left_out = dict.fromkeys(NAMES, "the recipe's faces are drawn; prepare data and measure that")
-        return _chosen(found, names)
+        return chosen(found, names)
     raise ValueError(
         f"bench: data (={source!r}) must be Packed, Folder, DALI, FFCV or Synthetic; other sources are not known here"
     )
 
 
-def _chosen(found: Data, names: Collection[str]) -> Data:
+def chosen(found: Data, names: Collection[str]) -> Data:
+    """The cases with these names; all where none is named.
+
+    Raises:
+        ValueError: One of them was left out.
+    """
     known = {case.name for case in found.cases}
     for name in names:
         if name not in known:

@@ -6,19 +6,21 @@ import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from engine.bench.agreement import Truth
+from engine.bench.agreement import Difference, Truth
+from engine.bench.both_ways import compare
 from engine.bench.cases import Data
 from engine.bench.feeds import OfSource
 from engine.loop import Position, Trainer
 from engine.recipe import Recipe
 from engine.speed import Clock, summarise
-from loaders.base import Batch, Loader
+from engine.train import open_split
+from loaders.base import Batch, Loader, augments
 
 CEILING = "one batch repeated"
 SETTLING = 3
@@ -34,6 +36,8 @@ class StepRow:
     """All counted steps."""
     turns: list[Clock] = field(default_factory=list)
     """The counted steps of each turn."""
+    off: Difference | None = None
+    """Where the source augments by itself: how far its views are from those of the kernel."""
 
 
 def measure_steps(
@@ -49,7 +53,7 @@ def measure_steps(
 
     Args:
         recipe: What is trained; its own sampler, batch size and accumulation.
-        data: The cases, labels included; only those of our sources.
+        data: The cases, of the recipe's training split, labels included; only those of our sources.
         device: Where it trains.
         steps: Optimiser steps of a turn.
         rounds: Turns of each feed.
@@ -59,38 +63,33 @@ def measure_steps(
         The rows, the ceiling first; and whether the step was compiled.
 
     Raises:
-        ValueError: `steps` or `rounds` is below 1, or a case delivers something else than it must.
+        ValueError: `steps` or `rounds` is below 1, a case delivers something else than it must, or the recipe's views
+            need more than one draw and a case augments by itself.
         NonFiniteLossError: The loss was not finite.
     """
     if min(steps, rounds) < 1:
         raise ValueError(f"bench: steps (={steps}) and rounds (={rounds}) must be 1 or more")
+    assert data.split == recipe.train
     truth = Truth(data, recipe.batch_size)
     with ExitStack() as stack:
-        feeds: dict[str, Iterator[Batch]] = {}
+        with closing(open_split(replace(recipe, data=data.truth), data.split, device)) as loader:
+            feeds: dict[str, Iterator[Batch]] = {CEILING: itertools.repeat(next(loader.epoch(0)))}
+        off: dict[str, Difference] = {}
         for case in data.cases:
             assert isinstance(case.feed, OfSource)
             say(f"{case.name}: first batch, compared with what is stored")
-            opened = case.feed.open(recipe.batch_size, str(device))
-            with closing(opened):
+            with closing(case.feed.open(recipe.batch_size, str(device))) as opened:
                 sample, faces = opened.show(next(opened.epoch(0)))
                 truth.check(case, sample, faces[:64])
-            loader = stack.enter_context(
-                closing(
-                    case.feed.source.open(
-                        data.split,
-                        batch_size=recipe.batch_size,
-                        seed=recipe.seed,
-                        device=device,
-                        sampler=recipe.sampler,
-                    )
-                )
-            )
+            if augments(case.feed.source):
+                say(f"{case.name}: views, compared with those of the kernel")
+                off[case.name] = compare(case, recipe, data.split, device)
+            own = replace(recipe, data=case.feed.source)
+            loader = stack.enter_context(closing(open_split(own, data.split, device)))
             feeds[case.name] = stack.enter_context(closing(_endless(loader)))
         recipe.check_labels(loader.split)
         trainer = Trainer(recipe, loader, loader, device)
-        one = next(iter(feeds.values()))
-        feeds = {CEILING: itertools.repeat(next(one)), **feeds}
-        rows = [StepRow(name) for name in feeds]
+        rows = [StepRow(name, off=off.get(name)) for name in feeds]
         say("first step" + (" (compilation)" if trainer.compiled else ""))
         _turn(trainer, feeds[CEILING], Clock(), SETTLING)
         for turn in range(rounds):
@@ -140,5 +139,6 @@ def summary(row: StepRow, ceiling: StepRow, device: torch.device, compiled: bool
         "images_per_second_p20": float(np.percentile(speeds, 20)),
         "images_per_second_p80": float(np.percentile(speeds, 80)),
         "of_ceiling": float(np.median(against)),
+        "views_off": None if row.off is None else asdict(row.off),
         **{f"step_p{share}_ms": 1000 * float(np.percentile(each, share)) for share in (20, 50, 80)},
     }

@@ -42,7 +42,7 @@ class Row:
     base: Memory = field(default_factory=Memory)
     """Before anything was opened."""
     off_mean: float = 0.0
-    off_most: int = 0
+    off_most: float = 0.0
     """Difference to the stored faces, in gray levels."""
     order: str = ""
 

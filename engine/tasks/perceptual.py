@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Float32
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import engine.torchvision_ops  # noqa: F401 - before timm, which imports torchvision
 from engine import checkpoint
+from engine.backbone import Backbone
+from engine.encoder_weights import FILES, encoder_of, fill_encoder, read_encoder
 from engine.hints import check_fields
 
 import timm  # isort: skip
@@ -72,13 +72,10 @@ class CheckpointTeacher:
         """The file is looked for when training begins: recipes are read where their files may be missing."""
 
     def build(self, encoder: nn.Module, mean: Colours, std: Colours) -> Teacher:
-        from engine.model import Backbone  # here, because engine.model imports the tasks
-
         weights = checkpoint.load_weights(Path(self.path))
         backbone = Backbone(**weights.about["backbone"])
         network, where = backbone.build(), f"CheckpointTeacher: path (={self.path})"
-        own = {key.removeprefix("encoder."): v for key, v in weights.tensors.items() if key.startswith("encoder.")}
-        _fill(network, own, where, backbone.name)
+        fill_encoder(network, encoder_of(weights), where, backbone.name)
         known = weights.about["preprocessing"]
         return Teacher(network, where, (mean, std), (tuple(known["mean"]), tuple(known["std"])))
 
@@ -89,7 +86,7 @@ class TimmTeacher:
 
     Args:
         name: A timm architecture, with its tag where colours are normalised by it: "efficientnet_b0.ra_in1k".
-        weights: A .safetensors file with that model's weights. Nothing is ever fetched.
+        weights: A local file with that model's weights (.safetensors, or .pth). Nothing is ever fetched.
     """
 
     name: str
@@ -104,10 +101,13 @@ class TimmTeacher:
     def build(self, encoder: nn.Module, mean: Colours, std: Colours) -> Teacher:
         network: Any = timm.create_model(self.name, pretrained=False, num_classes=0)
         where = f"TimmTeacher: weights (={self.weights})"
-        classifier = network.pretrained_cfg.get("classifier") or ()
-        prefixes = tuple(f"{name}." for name in ((classifier,) if isinstance(classifier, str) else classifier))
-        found = {key: value for key, value in _read(Path(self.weights), where).items() if not key.startswith(prefixes)}
-        _fill(network, found, where, self.name)
+        path = Path(self.weights)
+        if path.suffix not in FILES or not path.is_file():
+            raise ValueError(
+                f"{where} must be a file of weights ({', '.join(FILES)}) that is there; nothing is fetched, put it "
+                "there first"
+            )
+        fill_encoder(network, read_encoder(path, where, network), where, self.name)
         known = resolve_model_data_config(network)
         return Teacher(network, where, (mean, std), (tuple(known["mean"]), tuple(known["std"])))
 
@@ -247,30 +247,3 @@ def distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Float32[Tensor
 def _channel_normalised(features: Tensor) -> Tensor:
     features = features.float()
     return features * (features.square().mean(dim=1, keepdim=True) + EPS).rsqrt()
-
-
-def _read(path: Path, where: str) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise ValueError(f"{where} must be a .safetensors file that is there; nothing is fetched, put it there first")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{where} is cut or damaged ({error}); take another copy") from error
-
-
-def _fill(network: nn.Module, tensors: dict[str, Tensor], where: str, name: str) -> None:
-    """Weights into a network that must be the very one they are of."""
-    own = network.state_dict()
-    wrong = [f"{key} is missing there" for key in own if key not in tensors]
-    wrong += [f"{key} is not in the model" for key in tensors if key not in own]
-    wrong += [
-        f"{key} has shape {tuple(tensors[key].shape)}, not {tuple(value.shape)}"
-        for key, value in own.items()
-        if key in tensors and tensors[key].shape != value.shape
-    ]
-    if wrong:
-        raise ValueError(
-            f"{where} holds other weights than those of {name} ({'; '.join(wrong[:3])}"
-            f"{'; ...' if len(wrong) > 3 else ''}); name the model they are of"
-        )
-    network.load_state_dict(tensors)

@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine import checkpoint
+from engine.backbone import Backbone
 from engine.initial import MissingWeightsError, locate, take_over
 from engine.loop import Trainer, build_model
-from engine.model import Backbone, InferenceModel
+from engine.model import InferenceModel
 from engine.recipe import Recipe
 from engine.recipe_file import RecipeFile
 from engine.smoke import smoke

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from engine.backbone import Backbone
 from engine.loop import build_model
-from engine.model import Backbone, measure_shape
+from engine.model import measure_shape
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle
 from engine.views import Holes, Plain, Puzzle
 from tests.engine import tiny

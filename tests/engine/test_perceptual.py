@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine import checkpoint, settings
+from engine.backbone import Backbone
 from engine.baselines import pictures_a_face, supervised_equal_cost
 from engine.batchnorm import normalise_per_view
 from engine.loop import Trainer
-from engine.model import Backbone
 from engine.objective import Objective
 from engine.recipe import Recipe
 from engine.recipe_file import RecipeFile
@@ -355,9 +355,12 @@ def test_a_timm_model_with_a_local_file_sees_colours_as_its_own_training_did(tmp
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layer1.0.conv1.weight": None}, r"of test_resnet \(layer1\.0\.conv1\.weight is missing there\)"),
-        ({"other.weight": torch.zeros(1)}, r"\(other\.weight is not in the model\); name the model they are of"),
-        ({"bn1.weight": torch.zeros(3)}, r"bn1\.weight has shape \(3,\), not \(\d+,\)"),
+        ({"layer1.0.conv1.weight": None}, r"does not fit test_resnet \(layer1\.0\.conv1\.weight is missing there\)"),
+        (
+            {"other.weight": torch.zeros(1)},
+            r"\(other\.weight is not in the encoder\); name weights of this architecture",
+        ),
+        ({"bn1.weight": torch.zeros(3)}, r"bn1\.weight has shape \(3,\), here \(\d+,\)"),
     ],
 )
 def test_a_file_of_another_model_is_refused(tmp_path: Path, change: dict[str, Tensor | None], message: str) -> None:
@@ -367,7 +370,7 @@ def test_a_file_of_another_model_is_refused(tmp_path: Path, change: dict[str, Te
 
 
 def test_teachers_that_are_not_there_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"must be a \.safetensors file that is there; nothing is fetched"):
+    with pytest.raises(ValueError, match=r"must be a file of weights .* that is there; nothing is fetched"):
         criterion(Perceptual(teacher=TimmTeacher("test_resnet", str(tmp_path / "none.safetensors"))))
     (tmp_path / "cut.safetensors").write_bytes(b"cut")
     with pytest.raises(ValueError, match=r"is cut or damaged \(.*\); take another copy"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from engine.model import Backbone
+from engine.backbone import Backbone
 from engine.optim import AdamW
 from engine.recipe import Recipe
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
