@@ -92,6 +92,7 @@ def test_a_run_waits_for_the_one_it_starts_from(jobs: list[Job]) -> None:
     assert ends[second.key].code == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_outlived_its_table_is_waited_for_and_not_started_again(jobs: list[Job]) -> None:
     counter = jobs[0].folder.parent / "count"
     slow = python(
