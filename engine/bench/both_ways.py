@@ -29,7 +29,7 @@ STEP_NAMES = tuple(
     for way in ((name, name + AHEAD) if name in ("dali", "ffcv", "ffcv-jpeg") else (name,))
 )
 BOUND, BOUND_ON_GPU = 0.51, 0.6
-"""Gray levels by which views may differ: half of one, to which a source rounds its faces, and what fp32 leaves; on a GPU
+"""Gray levels by which views may differ: half of one, since a source rounds its faces, and what fp32 leaves; on a GPU
 also what two backends leave, where the source augments on the CPU."""
 
 

@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 from engine.bench import output, page_cache, report, usage
 from engine.bench.__main__ import app
 from engine.bench.agreement import Truth
+from engine.bench.both_ways import of_recipe
 from engine.bench.cases import Case, find, kind_of, of_source
 from engine.bench.excerpt import Excerpt, StoreFaces
 from engine.bench.feeds import Opened
@@ -198,7 +199,7 @@ def test_the_training_step_is_measured_from_one_batch_and_from_each_source(store
     labelled = tiny.recipe(data=Packed(store), batch_size=8)
     task = dataclasses.replace(labelled.tasks[0], names=CLASSES)  # type: ignore[type-var]
     recipe = dataclasses.replace(labelled, tasks=(task, *labelled.tasks[1:]))
-    data = of_source(recipe.data, tmp_path, split="train", faces=0, names=("packed", "folder"))
+    data = of_recipe(recipe, tmp_path, faces=0, names=("packed", "folder"))
     rows, compiled = measure_steps(recipe, data, device=CPU, steps=2, rounds=2)
     assert [row.name for row in rows] == [CEILING, "packed", "folder"]
     found = report.of_steps(data, rows, {"recipe": "tiny"}, CPU, compiled)
@@ -209,13 +210,14 @@ def test_the_training_step_is_measured_from_one_batch_and_from_each_source(store
         assert row.clock.images == 32
         assert 0 <= one["wait_share"] < 1
         assert one["step_p20_ms"] <= one["step_p50_ms"] <= one["step_p80_ms"]
+        assert one["views_off"] is None
     assert summary(rows[0], rows[0], CPU, compiled)["of_ceiling"] == 1.0
     assert found.heads[3] == "waiting"
 
 
 def test_a_recipe_of_drawn_faces_is_measured_as_it_is(tmp_path: Path) -> None:
     recipe = tiny.recipe()
-    data = of_source(recipe.data, tmp_path, split="train", faces=0)
+    data = of_recipe(recipe, tmp_path, faces=0)
     assert [case.name for case in data.cases] == ["synthetic"]
     rows, _ = measure_steps(recipe, data, device=CPU, steps=1, rounds=1)
     assert len(rows) == 2
@@ -233,7 +235,14 @@ def test_ratios_compare_the_same_round() -> None:
         (["loaders", ".", "--faces", "-1"], r"bench: faces \(=-1\) must be 1 or more, or 0 for all"),
         (["loaders", ".", "--importer", "fer"], r"bench: importer \(='fer'\) must be one of"),
         (["loaders", ".", "--scratch", "nowhere"], r"bench: scratch \(=nowhere\) must be a folder"),
-        (["step", "recipes/demo.py", "--source", "torchvision"], r"bench: source \(='torchvision'\) must be one of"),
+        (
+            ["step", "recipes/demo.py", "--source", "torchvision"],
+            r"bench: source \(='torchvision'\) must be one of .*; o",
+        ),
+        (
+            ["loaders", ".", "--source", "dali augment=loader"],
+            r"bench: source \(='dali augment=loader'\) must be one of",
+        ),
         (["step", "recipes/demo.py", "--source", "dali"], r"bench: source \(='dali'\) must be there to be measured"),
         (["step", "recipes/nothing.py"], r"recipe: recipes/nothing.py is not there"),
     ],
