@@ -30,10 +30,13 @@ def read(where: str) -> RecipeFile:
     """
     text, _, name = where.partition(":")
     path = Path(text)
-    found = {key: value for key, value in run_file(path).items() if isinstance(value, Recipe)}
+    defined = run_file(path)
+    found = {key: value for key, value in defined.items() if isinstance(value, Recipe)}
     wanted = name or "recipe"
     if wanted not in found:
         has = f"it has {', '.join(f'{path}:{key}' for key in found)}" if found else "it defines no Recipe at all"
+        if "experiment" in defined:
+            has += f"; the whole experiment is run by python -m engine.table {path}"
         raise ValueError(f"recipe: {path} has no Recipe called {wanted!r}; {has}")
     return RecipeFile(f"{path.stem}-{name}" if name else path.stem, found[wanted], path.read_text())
 

@@ -67,7 +67,7 @@ def test_data_without_the_tasks_label_or_with_other_classes_is_refused() -> None
 def test_a_recipe_is_written_down_whole_and_compared_field_by_field() -> None:
     recipe = tiny.recipe()
     written = json.loads(json.dumps(describe(recipe)))
-    assert written["views"]["puzzle"] == {"kind": "Puzzle", "grid": 2, "fresh": False, "size": None}
+    assert written["views"]["puzzle"] == {"kind": "Puzzle", "grid": 2, "turn": False, "fresh": False, "size": None}
     assert differences(written, json.loads(json.dumps(describe(recipe)))) == []
     other = replace(recipe, epochs=3, views={"plain": Plain(), "puzzle": Puzzle(grid=3)})
     assert differences(written, json.loads(json.dumps(describe(other)))) == [

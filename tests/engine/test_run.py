@@ -9,8 +9,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from engine.run import app, choose_device
+from engine.table.experiment import read
+from engine.table.plan import make_plan
 
-RECIPES = sorted(p for p in Path(__file__).parents[2].joinpath("recipes").glob("*.py") if p.stem != "__init__")
+FILES = sorted(p for p in Path(__file__).parents[2].joinpath("recipes").glob("*.py") if p.stem != "__init__")
+RECIPES = [path for path in FILES if "\nrecipe = " in path.read_text()]
+EXPERIMENTS = [path for path in FILES if "\nexperiment = " in path.read_text()]
 
 
 def call(*words: str) -> Result:
@@ -25,6 +29,16 @@ def test_every_recipe_smokes(recipe: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "report.md").is_file()
     assert json.loads((tmp_path / "run" / "result.json").read_text())["finished"]
     assert "report:" in result.output
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_row_of_an_experiment_is_a_recipe_that_can_be_made(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(experiment.parents[1])  # rows name recipes from here
+    plan = make_plan(read(experiment), seeds=2, out=Path("none"), results=Path("none"))
+    assert len(plan.jobs) >= 4
+    assert {file for file in FILES if file not in RECIPES} <= set(EXPERIMENTS), "every file is one or the other"
 
 
 def test_a_second_smoke_run_in_its_default_place_takes_the_place_of_the_first(
@@ -43,6 +57,7 @@ def test_a_second_smoke_run_in_its_default_place_takes_the_place_of_the_first(
     [
         (["recipes/none.py"], "recipe: recipes/none.py is not there"),
         (["README.md"], "README.md must be a Python file that defines `recipe`"),
+        (["recipes/e1_fer2013.py"], "is run by python -m engine.table recipes/e1_fer2013.py"),
         (["engine/run.py"], "engine/run.py has no Recipe called 'recipe'; it defines no Recipe at all"),
         (["recipes/demo.py:hybrid"], "has no Recipe called 'hybrid'; it has recipes/demo.py:recipe"),
         (["recipes/demo.py", "--set", "epoch=3"], "epoch is not a field of Recipe; did you mean epochs"),
