@@ -177,15 +177,15 @@ def test_a_case_that_fails_is_named_and_leaves_no_process(store: Path) -> None:
 
 @pytest.mark.slow
 def test_the_table_of_loaders_is_measured_and_written(pictures: Path, tmp_path: Path) -> None:
-    names = [word for name in ("packed", "folder", "torchvision") for word in ("--source", name)]
+    names = [word for name in ("packed", "torchvision") for word in ("--source", name)]
     options = ["--faces", "48", "--batch-size", "8", "--rounds", "2", "--seconds", "0", "--device", "cpu"]
     done = CliRunner().invoke(app, ["loaders", str(pictures), *names, *options, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     text = (tmp_path / "loaders.md").read_text()
-    for word in ("| packed", "| folder", "| torchvision", "exact", "commit", "torch: 2", "date", "batch size: 8"):
+    for word in ("| packed", "| torchvision", "exact", "commit", "torch: 2", "date", "batch size: 8"):
         assert word in text
     found = json.loads((tmp_path / "loaders.json").read_text())
-    assert [row["name"] for row in found["rows"]] == ["packed", "folder", "torchvision"]
+    assert [row["name"] for row in found["rows"]] == ["packed", "torchvision"]
     for row in found["rows"]:
         assert len(row["turns"]) == len(row["cpu"]) == 2
         assert row["warm"] > 0
