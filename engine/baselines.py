@@ -1,4 +1,4 @@
-"""The two supervised baselines that a hybrid recipe stands beside (METHOD section 5, Budget).
+"""The two supervised baselines that a hybrid recipe stands beside.
 
 Budget means pictures through the encoder in training: the first baseline has the hybrid's epochs and one view, the
 second as many independently augmented plain views as the hybrid encodes pictures, which is the same cost.

@@ -17,7 +17,7 @@ TaskWeights = Mapping[str, float]
 
 
 def geometric_mean(losses: Sequence[Float32[Tensor, ""]]) -> Float32[Tensor, ""]:
-    """exp(mean(log(max(loss, 1e-6)))) in fp32, of batch means (METHOD section 1, from the authors' code)."""
+    """exp(mean(log(max(loss, 1e-6)))) in fp32, of batch means (authors' code)."""
     return torch.stack([loss.float() for loss in losses]).clamp(min=1e-6).log().mean().exp()
 
 
@@ -56,7 +56,7 @@ class Total(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WeightedSum:
-    """L = sum over tasks of weight * L_task (METHOD section 1, the default)."""
+    """L = sum over tasks of weight * L_task (the default)."""
 
     def build(self, weights: TaskWeights, supervised: frozenset[str]) -> TotalLoss:
         return _WeightedSum(weights, supervised)
@@ -64,7 +64,7 @@ class WeightedSum:
 
 @dataclass(frozen=True, slots=True)
 class Geometric:
-    """L = geometric mean of the supervised tasks' losses + sum over pretext tasks of weight * L (METHOD section 1).
+    """L = geometric mean of the supervised tasks' losses + sum over pretext tasks of weight * L.
 
     With one supervised task that joins its views by `geometric`, this is the authors' multi-view total; the mean over
     several supervised tasks is ours.

@@ -98,7 +98,7 @@ class Plain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Puzzle:
-    """grid x grid tiles in an order drawn uniformly from all (grid * grid)! (paper, puzzling; METHOD: 2 or 3).
+    """grid x grid tiles in an order drawn uniformly from all (grid * grid)! (paper, puzzling: grid 2 and 3).
 
     Args:
         grid: Tiles on a side.
@@ -124,7 +124,7 @@ class Puzzle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turned:
-    """grid x grid tiles in their places, each turned by 0 to 3 quarters, equally likely (METHOD: tile rotation).
+    """grid x grid tiles in their places, each turned by 0 to 3 quarters, equally likely (tile rotation).
 
     With grid 1 the whole face is turned.
     """

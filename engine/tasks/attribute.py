@@ -23,7 +23,7 @@ from loaders.base import Classes, Label, Split
 
 @dataclass(frozen=True, slots=True)
 class Attribute(SoftmaxTask):
-    """Softmax over the classes of one attribute, cross-entropy; judged by its error rate (METHOD section 6, gender).
+    """Softmax over the classes of one attribute, cross-entropy; judged by its error rate, as the paper judges gender.
 
     Several attributes of one data set are several tasks. Fields as in `SoftmaxTask`, and:
 

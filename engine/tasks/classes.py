@@ -1,4 +1,4 @@
-"""Class names of the data sets the recipes name, in the order of the source (METHOD section 6)."""
+"""Class names of the data sets the recipes name, in the order of the source."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from loaders.base import Label, Split
 
 @dataclass(frozen=True, slots=True)
 class Inpaint:
-    """A light decoder on the last feature map; one mean absolute error over all hidden pixels (METHOD section 2).
+    """A light decoder on the last feature map; one mean absolute error over all hidden pixels (ours).
 
     Args:
         on: Views with hidden cells.

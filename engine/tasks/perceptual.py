@@ -1,8 +1,9 @@
 """A perceptual distance: how far two pictures are apart in the features of a network that is not being trained.
 
-It follows METHOD section 2, in-painting with perceptual loss, and is ours where that says so. The network, called the
-teacher, is by default a moving average of the encoder being trained, which needs no additional data; a checkpoint of an
-earlier run or a timm model with a local weights file can be named instead.
+The paper compares the completed picture with the original in the features of a frozen network (in-painting-pl); which
+network, which features and which distance is ours. The network, called the teacher, is by default a moving average of
+the encoder being trained, which needs no additional data; a checkpoint of an earlier run or a timm model with a local
+weights file can be named instead.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ UNIT = 45.0
 class PoseTask(ABC):
     """Fields and figures of a head pose task; a subclass gives head and loss.
 
-    The target is the pose as the view shows it (METHOD section 6): a mirror negates yaw and roll, a turn of the picture
+    The target is the pose as the view shows it: a mirror negates yaw and roll, a turn of the picture
     composes rotations. The figures are the mean absolute error of each angle in degrees, and their mean.
 
     Args:
@@ -235,7 +235,7 @@ class PoseHead(nn.Module):
 
 
 def _refuse_turns(task: PoseTask, augment: Augment) -> None:
-    """Angles jump where a turned face passes a yaw of 90 degrees, so heads that give angles see none (METHOD 6)."""
+    """Angles jump where a turned face passes a yaw of 90 degrees, so heads that give angles see none (ours)."""
     if augment.rotation != (0.0, 0.0):
         raise ValueError(
             f"{type(task).__name__} {task.name!r}: augment.rotation (={augment.rotation}) must be (0, 0): angles jump "

@@ -17,7 +17,7 @@ from loaders.base import Label, Split
 
 @dataclass(frozen=True, slots=True)
 class SolvePuzzle:
-    """One softmax a position over the source tiles, all on the pooled representation (METHOD section 2).
+    """One softmax a position over the source tiles, all on the pooled representation (authors' code).
 
     The loss of a view is the *sum* over its grid * grid positions of the cross-entropies, so `weight` is the authors'
     weight per tile: 1.0 with a single view, 0.3 with several. Flat logits cost ln(grid * grid) a tile.

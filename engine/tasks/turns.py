@@ -18,7 +18,7 @@ QUARTERS = 4
 
 @dataclass(frozen=True, slots=True)
 class SolveTurns:
-    """One softmax a position over 0, 90, 180 and 270 degrees, all on the pooled representation (METHOD section 2).
+    """One softmax a position over 0, 90, 180 and 270 degrees, all on the pooled representation.
 
     It looks at tiles turned in their places, `Turned(grid=2)`, or at a puzzle of turned tiles, `Puzzle(grid=2,
     turn=True)`, which `SolvePuzzle` may look at too (puzzling + rotation): position i is asked of the tile that stands

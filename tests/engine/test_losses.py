@@ -1,4 +1,4 @@
-"""How losses are joined over views and tasks (METHOD section 1)."""
+"""How losses are joined over views and tasks."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def test_an_unknown_split_and_a_draw_are_refused() -> None:
         SMALL.open("val", batch_size=2, seed=0, device="cpu", draw=lambda epoch, sample: None)
 
 
-# Pose: METHOD's signs, on the matrix and on the pixels.
+# Pose: the signs of 300W-LP, on the matrix and on the pixels.
 
 
 def test_rotation_has_the_signs_of_300w_lp() -> None:
