@@ -2,6 +2,7 @@
 
     python -m benchmarks.loader_goals DATA                      # all parts
     python -m benchmarks.loader_goals DATA --part fairface
+    python -m benchmarks.loader_goals DATA --quick              # few faces, one turn: whether it works
 
 DATA is what HMTL_DATA names: fer2013/fer2013.csv.xz and fairface/fairface_train_5000_96px.zip (CONTRIBUTING.md). Things
 that are compared take turns, and a ratio is the median over rounds of the ratios of each round.
@@ -9,13 +10,14 @@ that are compared take turns, and a ratio is the median over rounds of the ratio
 - prepare: rows/s of FER2013 from csv; time from .xz over decompression alone; JPEG folders over decoding them alone
   on all cores; peak memory of the command at 1 x and 4 x the rows.
 - fer2013, fairface: `engine.bench loaders`, with bare loops in DALI's and FFCV's own API beside our sources.
-- step: `engine.bench step`, fed by packed.
+- step: `engine.bench step`, fed by packed, folder, and DALI and FFCV with augmentation in the kernel and in the loader.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import lzma
 import os
 import shutil
@@ -36,9 +38,10 @@ from PIL import Image
 from benchmarks.bare_loops import BARE, add_bare_loops
 from engine import recipe_file
 from engine.bench import report
-from engine.bench.cases import Data, find, of_source
+from engine.bench.both_ways import of_recipe
+from engine.bench.cases import Data, find
 from engine.bench.output import Measurement, to_markdown
-from engine.bench.stepping import measure_steps, summary
+from engine.bench.stepping import CEILING, measure_steps, summary
 from engine.bench.throughput import by_name, measure, ratio
 from engine.environment import describe_environment
 from engine.files import write_text
@@ -51,6 +54,10 @@ from loaders.reading import cores
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("prepare", "fer2013", "fairface", "step")
+FEEDS = ("packed", "folder", "dali", "dali augment=loader", "ffcv", "ffcv augment=loader")
+FEW_ROWS = 2_000
+QUICK = ("packed", "folder", "dali")
+"""Loaders that are measured where it is only asked whether all works."""
 BLOCK = 1 << 20
 CPU = torch.device("cpu")
 
@@ -113,8 +120,14 @@ def packer(importer: Importer, out: Path) -> Callable[[], object]:
     return lambda: prepare(importer, out, Form(), force=True)
 
 
-def of_prepare(data: Path, fairface: Path, scratch: Path, rounds: int) -> list[Goal]:
-    packed = data / "fer2013" / "fer2013.csv.xz"
+def first_rows(packed: Path, out: Path, rows: int) -> Path:
+    """The head of an .xz table and its first rows, as another."""
+    with lzma.open(packed) as table, lzma.open(out, "wb", preset=0) as short:
+        short.writelines(itertools.islice(table, 1 + rows))
+    return out
+
+
+def of_prepare(packed: Path, fairface: Path, scratch: Path, rounds: int) -> list[Goal]:
     plain = scratch / "fer2013.csv"
     decompress(packed, plain)
     with plain.open("rb") as lines:
@@ -203,12 +216,12 @@ def of_loaders(name: str, data: Data, options: argparse.Namespace) -> tuple[list
     return goals, report.of_loaders(data, found, settings, "cpu")
 
 
-def of_step(data: Path, scratch: Path, options: argparse.Namespace) -> tuple[list[Goal], Measurement]:
-    prepare(Fer2013(data / "fer2013" / "fer2013.csv.xz"), scratch / "fer2013", Form())
+def of_step(packed: Path, scratch: Path, options: argparse.Namespace) -> tuple[list[Goal], Measurement]:
+    prepare(Fer2013(packed), scratch / "fer2013", Form())
     recipe = replace(recipe_file.read(options.recipe).recipe, data=Packed(scratch / "fer2013"))
     names = () if options.sources == "all" else tuple(options.sources.split(","))
     folder = scratch / "step"
-    found = of_source(recipe.data, folder, split=recipe.train, faces=options.faces, names=names)
+    found = of_recipe(recipe, folder, faces=options.faces, names=names)
     rows, compiled = measure_steps(
         recipe, found, device=CPU, steps=options.steps, rounds=options.rounds, say=lambda t: print(t, flush=True)
     )
@@ -218,7 +231,7 @@ def of_step(data: Path, scratch: Path, options: argparse.Namespace) -> tuple[lis
     goals += [
         Goal(f"step: waiting for data with {name}", "stated", f"{100 * share:.2f} %", None)
         for name, share in waited.items()
-        if name in ("dali", "ffcv", "folder")
+        if name not in (CEILING, "packed")
     ]
     return goals, report.of_steps(found, rows, settings, CPU, compiled)
 
@@ -233,9 +246,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--recipe", default="recipes/fer2013_hmtl.py")
     parser.add_argument("--steps", type=int, default=10, help="training steps of a turn")
-    parser.add_argument("--sources", default="packed,folder,dali,ffcv", help="what feeds the step; or all")
+    parser.add_argument("--sources", default=",".join(FEEDS), help="what feeds the step; or all")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--quick", action="store_true", help="few faces, one turn, few sources: whether it works")
     options = parser.parse_args(arguments)
+    if options.quick:
+        options.rounds, options.seconds, options.faces, options.steps = 1, 0.0, 512, 1
+        options.sources = ",".join((*QUICK, "dali augment=loader"))
     parts = options.part or PARTS
     goals: list[Goal] = []
     tables: list[Measurement] = []
@@ -244,21 +261,26 @@ def main(arguments: list[str] | None = None) -> None:
         scratch = Path(folder)
         fairface = scratch / "jpeg"
         with zipfile.ZipFile(options.data / "fairface" / "fairface_train_5000_96px.zip") as pictures:
-            pictures.extractall(fairface)
+            names = [name for name in pictures.namelist() if name.endswith(".jpg")]
+            pictures.extractall(fairface, names[: options.faces] if options.quick else names)
+        packed = options.data / "fer2013" / "fer2013.csv.xz"
+        if options.quick:
+            packed = first_rows(packed, scratch / "fer2013.csv.xz", FEW_ROWS)
         for part in parts:
             start = time.perf_counter()
             place = scratch / part
             place.mkdir(exist_ok=True)
             if part == "prepare":
-                goals += of_prepare(options.data, fairface, place, max(2, options.rounds // 2))
+                goals += of_prepare(packed, fairface, place, max(1, options.rounds // 2))
             elif part == "step":
-                found, shown = of_step(options.data, place, options)
+                found, shown = of_step(packed, place, options)
                 goals, tables = [*goals, *found], [*tables, shown]
             else:
                 if part == "fer2013":
-                    prepare(Fer2013(options.data / "fer2013" / "fer2013.csv.xz"), place / "store", Form())
+                    prepare(Fer2013(packed), place / "store", Form())
                 source = place / "store" if part == "fer2013" else fairface
-                data = find(source, place / "forms", faces=options.faces)
+                chosen = QUICK if options.quick else ()
+                data = find(source, place / "forms", faces=options.faces, names=chosen)
                 data.name = {"fer2013": "FER2013, 48 px", "fairface": "FairFace, JPEG of 96 px"}[part]
                 found, shown = of_loaders(part, data, options)
                 goals, tables = [*goals, *found], [*tables, shown]
