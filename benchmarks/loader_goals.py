@@ -285,16 +285,17 @@ def main(arguments: list[str] | None = None) -> None:
                 found, shown = of_loaders(part, data, options)
                 goals, tables = [*goals, *found], [*tables, shown]
             seconds[part] = time.perf_counter() - start
-    write(goals, tables, seconds, options.out)
+    write(goals, tables, seconds, options.out, quick=options.quick)
 
 
-def write(goals: list[Goal], tables: list[Measurement], seconds: dict[str, float], out: Path) -> None:
+def write(goals: list[Goal], tables: list[Measurement], seconds: dict[str, float], out: Path, *, quick: bool) -> None:
     took = ", ".join(f"{part} {value:.0f} s" for part, value in seconds.items())
     facts = {key: value for key, value in describe_environment(CPU).items() if value is not None}
     facts["load at the end"] = f"{os.getloadavg()[0]:.1f}"
     lines = [
         "# Speed goals of the loaders, on the CPU",
         "",
+        *(("With --quick: few faces and one turn. These figures say nothing of speed.", "") if quick else ()),
         table(("what", "goal", "figure", ""), [goal.row() for goal in goals], left=1),
         "",
         "\n".join(f"- {key}: {value}" for key, value in facts.items()),
