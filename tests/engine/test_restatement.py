@@ -1,4 +1,4 @@
-"""Puzzling with one view as the authors train it, said again in plain torch: the engine's losses are these, step by step."""
+"""Puzzling with one view as its authors train it, said again in plain torch: the engine's losses, step by step."""
 
 from __future__ import annotations
 
