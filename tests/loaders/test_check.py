@@ -300,23 +300,6 @@ def test_options_reach_the_importer(tmp_path: Path) -> None:
     assert origin["options"] == {"crop": "box", "margin": 0.5}
 
 
-@pytest.mark.slow
-def test_what_is_wrong_with_fer2013(hmtl_data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "fer2013"
-    assert run("fer2013", hmtl_data / "fer2013", "--out", out)[0] == 0
-    found = check(out)
-    assert {name: split.copies for name, split in found.splits.items()} == {"train": 1234, "val": 26, "test": 17}
-    assert len(found.blank) == 13
-    assert found.shared == {("train", "val"): 270, ("train", "test"): 278, ("val", "test"): 43}
-    assert sum(conflict.label == "expression" for conflict in found.conflicts) == 57
-    without = open_store(drop_duplicates(out, tmp_path / "without", found))
-    assert {name: counts["total"] for name, counts in without.source["counts"].items()} == {
-        "train": 26944,
-        "val": 3520,
-        "test": 3572,
-    }
-
-
 def test_numbers_are_described(findings: Findings) -> None:
     of = {name: split.numbers["age.years"] for name, split in findings.splits.items()}
     assert (of["train"].missing, of["train"].lowest, of["train"].highest) == (4, 1.5, 3.0)

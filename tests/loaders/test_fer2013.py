@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from loaders import Classes, Numbers
+from loaders.check import check as check_store
+from loaders.check import drop_duplicates
 from loaders.importers import Fer2013, Record, Skipped
 from loaders.importers.fer2013 import parse_pixels
 from loaders.pictures import Form
@@ -130,6 +132,17 @@ def test_parsing_many_rows_equals_parsing_one_by_one() -> None:
     parsed = parse_pixels(same)
     assert parsed is not None
     assert [np.unique(face).tolist() for face in parsed] == [[7], [255], [0]]
+
+
+def test_a_row_is_read_with_its_pixels_row_by_row() -> None:
+    # Row-major: the second number is the second pixel of the first line.
+    pixels = np.arange(2304).reshape(48, 48) % 251
+    text = "emotion,pixels,Usage\n3," + " ".join(map(str, pixels.ravel())) + ",PrivateTest\n"
+    file = io.StringIO(text)
+    assert file.readline().startswith("emotion")
+    parsed = parse_pixels([text.splitlines()[1].split(",")[1].encode()])
+    assert parsed is not None
+    np.testing.assert_array_equal(parsed[0], pixels)
 
 
 @pytest.mark.parametrize(
@@ -360,28 +373,41 @@ def test_missing_votes_and_votes_for_folders_are_refused(tmp_path: Path) -> None
 # --- the real file -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_the_real_file_has_the_official_counts(hmtl_data: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def real(hmtl_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The store of the published file with its votes. Do not change it."""
     source = hmtl_data / "fer2013"
     if not source.is_dir():
         pytest.skip("needs fer2013/ under HMTL_DATA")
-    store = store_of(source, tmp_path / "out")
-    counts = store.source["counts"]
+    return store_of(source, tmp_path_factory.mktemp("real") / "out")
+
+
+@pytest.mark.slow
+def test_the_real_file_has_the_official_counts(real: Store) -> None:
+    counts = real.source["counts"]
     assert {split: of["total"] for split, of in counts.items()} == {"train": 28709, "val": 3589, "test": 3589}
     totals = [sum(of["expression"][name] for of in counts.values()) for name in NAMES]
     assert totals == [4953, 547, 5121, 8989, 6077, 4002, 6198]
-    assert store.images.shape == (35887, 48, 48, 1)
+    assert real.images.shape == (35887, 48, 48, 1)
     # The first row of the published file, and its ten votes.
-    assert store.images[0, 0, :5, 0].tolist() == [70, 80, 82, 72, 58]
-    np.testing.assert_allclose(store.manifest.target["ferplus_votes"][0], [0.4, 0, 0, 0.1, 0.3, 0.2, 0, 0], rtol=1e-6)
+    assert real.images[0, 0, :5, 0].tolist() == [70, 80, 82, 72, 58]
+    np.testing.assert_allclose(real.manifest.target["ferplus_votes"][0], [0.4, 0, 0, 0.1, 0.3, 0.2, 0, 0], rtol=1e-6)
 
 
-def test_a_row_is_read_with_its_pixels_row_by_row() -> None:
-    # Row-major: the second number is the second pixel of the first line.
-    pixels = np.arange(2304).reshape(48, 48) % 251
-    text = "emotion,pixels,Usage\n3," + " ".join(map(str, pixels.ravel())) + ",PrivateTest\n"
-    file = io.StringIO(text)
-    assert file.readline().startswith("emotion")
-    parsed = parse_pixels([text.splitlines()[1].split(",")[1].encode()])
-    assert parsed is not None
-    np.testing.assert_array_equal(parsed[0], pixels)
+@pytest.mark.slow
+def test_what_is_wrong_with_the_real_file_is_found(real: Store, tmp_path: Path) -> None:
+    found = check_store(real.path)
+    assert {name: split.copies for name, split in found.splits.items()} == {"train": 1234, "val": 26, "test": 17}
+    assert len(found.blank) == 13
+    assert found.shared == {("train", "val"): 270, ("train", "test"): 278, ("val", "test"): 43}
+    assert sum(conflict.label == "expression" for conflict in found.conflicts) == 57
+    # Not black and not turned round: the levels that these faces had when they were looked at.
+    for split in found.splits.values():
+        assert split.mean == pytest.approx((129,), abs=2)
+        assert split.std == pytest.approx((65,), abs=2)
+    without = open_store(drop_duplicates(real.path, tmp_path / "without", found))
+    assert {name: counts["total"] for name, counts in without.source["counts"].items()} == {
+        "train": 26944,
+        "val": 3520,
+        "test": 3572,
+    }

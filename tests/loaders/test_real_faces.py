@@ -18,7 +18,7 @@ from PIL import Image
 from loaders import DALI, FFCV, Folder, Packed
 from loaders.base import Source
 from loaders.check import check, write_report
-from loaders.importers import Aflw2000, FairFace, Fer2013, Importer, Pointing04, W300Lp
+from loaders.importers import Aflw2000, FairFace, Importer, Pointing04, W300Lp
 from loaders.pictures import Form
 from loaders.prepare import prepare
 
@@ -50,17 +50,13 @@ def w300lp(data: Path, folder: Path) -> Importer:
     return W300Lp(unpack(data / "samples" / "aflw2000_16_and_300wlp_17.zip", folder) / "300W_LP_samples")
 
 
-def fer(data: Path, folder: Path) -> Importer:
-    return Fer2013(data / "fer2013", ferplus=False)
-
-
 # Importer, side, faces, and the mean and standard deviation of their pixels in whole gray levels.
+# FER2013, whose file takes long to unpack, is read once: in test_fer2013.py.
 SOURCES: dict[str, tuple[Callable[[Path, Path], Importer], int, int, float, float]] = {
     "fairface": (fairface, 64, FACES, 97.0, 58.0),
     "pointing04": (pointing, 64, 2790, 126.0, 50.0),
     "aflw2000": (aflw, 64, 16, 96.0, 74.0),
     "300wlp": (w300lp, 64, 9, 109.0, 74.0),
-    "fer2013": (fer, 48, 35887, 129.0, 65.0),
 }
 
 
