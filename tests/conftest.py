@@ -6,6 +6,7 @@ environment variable HMTL_DATA names a folder of real faces; elsewhere both skip
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=NO_GPU))
         if item.get_closest_marker("data") and not os.environ.get("HMTL_DATA"):
             item.add_marker(pytest.mark.skip(reason=NO_FACES))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: a test that collects garbage then walks through its own objects, not a million."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
