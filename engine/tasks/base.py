@@ -150,6 +150,27 @@ class Task(Protocol):
         ...
 
 
+class Pretext:
+    """What pretext tasks have in common: they make their own target, so they have no label."""
+
+    __slots__ = ()
+
+    @property
+    def label(self) -> None:
+        return None
+
+    @property
+    def needs_whole(self) -> bool:
+        return False
+
+    @property
+    def teacher_passes(self) -> int:
+        return 0
+
+    def check_labels(self, labels: Mapping[str, Label]) -> None:
+        raise AssertionError("a pretext task has no label")
+
+
 @runtime_checkable
 class Supervised(Protocol):
     """What a task with a label can say beside; without it a recipe neither smokes nor stands beside a guess."""
@@ -178,7 +199,7 @@ def as_names(on: object) -> object:
 
 
 def check_on(task: Task, views: Mapping[str, View]) -> None:
-    """Refuses a task that looks at nothing, or at a view the recipe does not have."""
+    """Refuses a task that looks at nothing or at a view the recipe does not have, and a negative weight."""
     where = f"{type(task).__name__} {task.name!r}"
     if not task.on:
         raise ValueError(f"{where}: on (=()) must name at least one view; the recipe has {', '.join(views)}")

@@ -14,15 +14,15 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 import kernels
-from engine.tasks.base import Criterion, Features, Headline, Look, Rows, Shape, as_names, check_on
+from engine.tasks.base import Criterion, Features, Headline, Look, Pretext, Rows, Shape, as_names, check_on
 from engine.tasks.perceptual import Colours, Perceptual, Teacher, distance
 from engine.views import HiddenParts, Holes, View
 from kernels.grid import over_pixels
-from loaders.base import Label, Split
+from loaders.base import Split
 
 
 @dataclass(frozen=True, slots=True)
-class Inpaint:
+class Inpaint(Pretext):
     """A light decoder on the last feature map; one mean absolute error over all hidden pixels (ours).
 
     Args:
@@ -41,10 +41,6 @@ class Inpaint:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "on", as_names(self.on))
-
-    @property
-    def label(self) -> None:
-        return None
 
     @property
     def needs_whole(self) -> bool:
@@ -70,9 +66,6 @@ class Inpaint:
             raise ValueError(f"Inpaint {self.name!r}: width (={self.width}) must be 16 or more")
         if self.perceptual is not None:
             self.perceptual.check(f"Inpaint {self.name!r}")
-
-    def check_labels(self, labels: Mapping[str, Label]) -> None:
-        raise AssertionError("a pretext task has no label")
 
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return Decoder(shape, self.width)

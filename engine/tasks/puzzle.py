@@ -10,13 +10,25 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from engine.tasks.base import Criterion, Features, Headline, Look, Rows, Shape, as_names, check_dropout, check_on
+from engine.tasks.base import (
+    Criterion,
+    Features,
+    Headline,
+    Look,
+    Pretext,
+    Rows,
+    Shape,
+    Task,
+    as_names,
+    check_dropout,
+    check_on,
+)
 from engine.views import Puzzle, View
-from loaders.base import Label, Split
+from loaders.base import Split
 
 
 @dataclass(frozen=True, slots=True)
-class SolvePuzzle:
+class SolvePuzzle(Pretext):
     """One softmax a position over the source tiles, all on the pooled representation (authors' code).
 
     The loss of a view is the *sum* over its grid * grid positions of the cross-entropies, so `weight` is the authors'
@@ -33,18 +45,6 @@ class SolvePuzzle:
         object.__setattr__(self, "on", as_names(self.on))
 
     @property
-    def label(self) -> None:
-        return None
-
-    @property
-    def needs_whole(self) -> bool:
-        return False
-
-    @property
-    def teacher_passes(self) -> int:
-        return 0
-
-    @property
     def headline(self) -> Headline:
         return Headline("tile_accuracy", greater_is_better=True)
 
@@ -57,14 +57,7 @@ class SolvePuzzle:
                     f"SolvePuzzle {self.name!r}: on names {name!r} (={views[name]}), which is no puzzle; "
                     f"give the recipe a view Puzzle(grid=3) and name that"
                 )
-        if len({views[name].grid for name in self.on}) > 1:
-            raise ValueError(
-                f"SolvePuzzle {self.name!r}: on (={self.on}) names puzzles of different grids; "
-                "use one SolvePuzzle, with a name of its own, for each grid"
-            )
-
-    def check_labels(self, labels: Mapping[str, Label]) -> None:
-        raise AssertionError("a pretext task has no label")
+        check_one_grid(self, views)
 
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         cells = views[self.on[0]].grid ** 2
@@ -79,6 +72,16 @@ class SolvePuzzle:
             "tile_accuracy": float(right.mean()),
             "puzzle_accuracy": float(right.all(axis=1).mean()),
         }
+
+
+def check_one_grid(task: Task, views: Mapping[str, View]) -> None:
+    """Refuses views of different grids: a task has one head, which has one answer a tile."""
+    if len({views[name].grid for name in task.on}) > 1:
+        kind = type(task).__name__
+        raise ValueError(
+            f"{kind} {task.name!r}: on (={task.on}) names views of different grids; "
+            f"use one {kind}, with a name of its own, for each grid"
+        )
 
 
 class TileHead(nn.Module):

@@ -8,16 +8,16 @@ from typing import Literal
 
 from torch import nn
 
-from engine.tasks.base import Criterion, Headline, Rows, Shape, as_names, check_dropout, check_on
-from engine.tasks.puzzle import TileCrossEntropy, TileHead
+from engine.tasks.base import Criterion, Headline, Pretext, Rows, Shape, as_names, check_dropout, check_on
+from engine.tasks.puzzle import TileCrossEntropy, TileHead, check_one_grid
 from engine.views import Puzzle, Turned, View
-from loaders.base import Label, Split
+from loaders.base import Split
 
 QUARTERS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class SolveTurns:
+class SolveTurns(Pretext):
     """One softmax a position over 0, 90, 180 and 270 degrees, all on the pooled representation.
 
     It looks at tiles turned in their places, `Turned(grid=2)`, or at a puzzle of turned tiles, `Puzzle(grid=2,
@@ -36,18 +36,6 @@ class SolveTurns:
         object.__setattr__(self, "on", as_names(self.on))
 
     @property
-    def label(self) -> None:
-        return None
-
-    @property
-    def needs_whole(self) -> bool:
-        return False
-
-    @property
-    def teacher_passes(self) -> int:
-        return 0
-
-    @property
     def headline(self) -> Headline:
         return Headline("tile_accuracy", greater_is_better=True)
 
@@ -61,14 +49,7 @@ class SolveTurns:
                     f"SolveTurns {self.name!r}: on names {name!r} (={view}), which turns nothing; "
                     "give the recipe a view Turned(grid=2) or Puzzle(grid=2, turn=True) and name that"
                 )
-        if len({views[name].grid for name in self.on}) > 1:
-            raise ValueError(
-                f"SolveTurns {self.name!r}: on (={self.on}) names views of different grids; "
-                "use one SolveTurns, with a name of its own, for each grid"
-            )
-
-    def check_labels(self, labels: Mapping[str, Label]) -> None:
-        raise AssertionError("a pretext task has no label")
+        check_one_grid(self, views)
 
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return TileHead(shape.width, views[self.on[0]].grid ** 2, QUARTERS, self.dropout)
