@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 
 from engine import recipe_file, settings
+from engine.device import choose_device
 from engine.loop import StoppedError
 from engine.smoke import smoke
 from engine.summary import print_summary
@@ -74,25 +74,6 @@ def main(
         raise typer.Exit(130) from stopped
     print_summary(folder)
     console.print(f"report: {report}", highlight=False)
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device that is asked for, else the GPU if there is one.
-
-    Raises:
-        ValueError: There is no such device.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"--device: {name} is no device; use cpu, cuda or cuda:1") from error
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"--device: {name} is not supported; use cpu or cuda")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"--device: {name} is not there, torch sees {torch.cuda.device_count()} GPUs; use cpu")
-    return device
 
 
 def _clear_smoke(folder: Path, *, keep: bool) -> None:

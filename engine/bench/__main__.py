@@ -17,7 +17,7 @@ from engine.bench.both_ways import STEP_NAMES, of_recipe
 from engine.bench.cases import NAMES, find
 from engine.bench.stepping import measure_steps
 from engine.bench.throughput import measure
-from engine.run import choose_device
+from engine.device import choose_device
 from engine.watch import NonFiniteLossError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

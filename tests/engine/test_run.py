@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine.run import app, choose_device
+from engine.device import choose_device
+from engine.run import app
 from engine.table.experiment import read
 from engine.table.plan import make_plan
 
