@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 
 import engine.torchvision_ops  # noqa: F401 - before torchmetrics, which imports torchvision
 
@@ -62,12 +62,18 @@ def group_error_rates(
     return {"spread_of_error_rate": max(known) - min(known) if len(known) > 1 else float("nan")} | found
 
 
+def angle_errors(guess: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:
+    """How many degrees, 0..180, two angles are apart, the short way round: 179 and -179 are 2 apart. NaN stays NaN."""
+    error: Float64[np.ndarray, "n k"] = np.abs(np.remainder(guess.astype(np.float64) - truth + 180, 360) - 180)
+    return error
+
+
 def angle_figures(
     angles: Sequence[str], guess: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]
 ) -> dict[str, float]:
     """Mean absolute error of each angle in degrees, and their mean, whose name says over which angles it is.
 
-    Errors go the short way round the circle: 179 and -179 are 2 degrees apart. Samples that lack an angle (NaN) do not
+    Errors are those of `angle_errors`. Samples that lack an angle (NaN) do not
     count for it; an angle that no sample has is NaN, and so is the mean.
 
     Args:
@@ -75,7 +81,7 @@ def angle_figures(
         guess: Degrees.
         truth: Degrees, NaN where missing.
     """
-    error = np.abs(np.remainder(guess.astype(np.float64) - truth + 180, 360) - 180)
+    error = angle_errors(guess, truth)
     known = ~np.isnan(truth)
     each = [float(error[known[:, i], i].mean()) if known[:, i].any() else float("nan") for i in range(len(angles))]
     mean = {f"mae_{'_'.join(angles)}": float(np.mean(each))}

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
+from engine.metrics import angle_errors
+
 Weights = Float[np.ndarray, "r n"]
 """How often each of n pictures counts, in each of r weightings."""
 
@@ -119,8 +121,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], task: str, angles: Sequence[st
         return ClassAnswers(target.astype(np.int64), probability.argmax(axis=1), probability.shape[1])
     guess = arrays.get(f"{task}.angles")
     if guess is not None and angles and guess.shape == target.shape == (len(guess), len(angles)):
-        error = np.abs(np.remainder(guess.astype(np.float64) - target + 180, 360) - 180)  # the short way round
-        return AngleErrors(dict(zip(angles, error.T, strict=True)))
+        return AngleErrors(dict(zip(angles, angle_errors(guess, target).T, strict=True)))
     return None
 
 
