@@ -233,14 +233,7 @@ class _Sheet:
                 corners.append((x, y))
             self.corner.append(corners)
 
-        # Half a pixel more, as Agg takes the floor and a quotient may fall short by rounding.
-        self.figure: Figure = new_figure((total_width + 0.5) / DPI, (total_height + 0.5) / DPI, constrained=False)
-        self.figure.figimage(canvas, 0, 0, origin="upper")
-        # Above the canvas, which would hide what the axes hold.
-        across, up = total_width / (total_width + 0.5), total_height / (total_height + 0.5)
-        self.axes: Axes = self.figure.add_axes((0.0, 0.0, across, up), zorder=1)
-        self.axes.set(xlim=(0, total_width), ylim=(total_height, 0))
-        self.axes.set_axis_off()
+        self.figure, self.axes = _in_pixels(canvas)
         for left, width, lines in zip(lefts, widths, heads, strict=True):
             for i, line in enumerate(lines):
                 # Titles stand on the pictures: short ones leave their room above.
@@ -251,6 +244,19 @@ class _Sheet:
 
     def _write(self, x: float, y: float, text: str, font: FontProperties, colour: str, align: str) -> None:
         self.axes.text(x, y, text, fontproperties=font, color=colour, ha=align, va="center", parse_math=False)
+
+
+def _in_pixels(canvas: UInt8[np.ndarray, "h w 3"]) -> tuple[Figure, Axes]:
+    """A figure that shows a picture pixel by pixel, and axes over all of it in its pixels."""
+    height, width = canvas.shape[:2]
+    # Half a pixel more, as Agg takes the floor and a quotient may fall short by rounding.
+    figure = new_figure((width + 0.5) / DPI, (height + 0.5) / DPI, constrained=False)
+    figure.figimage(canvas, 0, 0, origin="upper")
+    # Above the canvas, which would hide what the axes hold.
+    axes = figure.add_axes((0.0, 0.0, width / (width + 0.5), height / (height + 0.5)), zorder=1)
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    return figure, axes
 
 
 class _TextMeasure:
