@@ -91,11 +91,11 @@ def agree(name: str, inputs: Inputs, opponent: Opponent, dtype: torch.dtype) -> 
 
 def _unpuzzled(shown: Tensor, plain: Tensor) -> Tensor:
     """Each tile of `plain` (b c y x) as the tile of `shown` that is nearest to it, no tile twice."""
-    tiles, sources = cases._tiles(shown), cases._tiles(plain)
+    tiles, sources = cases.tiles_of(shown), cases.tiles_of(plain)
     distance = (tiles[:, None] - sources[:, :, None]).abs().mean((3, 4, 5))  # b, source, tile
     place = distance.argmin(2)
     assert (place.sort(1).values == torch.arange(place.shape[1])).all()
-    return cases._whole(tiles.gather(1, place[:, :, None, None, None].expand_as(tiles)))[None]
+    return cases.whole_of(tiles.gather(1, place[:, :, None, None, None].expand_as(tiles)))[None]
 
 
 def opponents(case: str, compiled: cases.Compiled, kornia: cases.Kornia) -> dict[str, Opponent]:

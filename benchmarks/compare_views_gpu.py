@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import platform
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -30,7 +28,8 @@ from benchmarks.compare_views import Opponent
 from benchmarks.device_timer import FEWEST, DeviceTimer, Timer, measure
 from benchmarks.triton_augment_opponent import TritonAugment
 from benchmarks.view_cases import CASES, MEAN, STD, Inputs
-from benchmarks.views_table import CLONE, COPY, DRAWN, OURS, ROOT, Row, Rows, commit, moved, processor, table, write
+from benchmarks.views_table import CLONE, COPY, DRAWN, OURS, ROOT, Row, Rows, dated, moved, table, write
+from engine.environment import describe_environment
 
 RIVAL = "triton-augment"
 REFERENCE = ("reference, eager", "reference, compiled")
@@ -172,14 +171,13 @@ def sweep(timer: Timer, device: torch.device, dtype: torch.dtype, size: int, bat
 
 def machine(dtype: torch.dtype) -> list[str]:
     device = torch.cuda.get_device_properties(torch.cuda.current_device())
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    driver = subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition("\n")[0]
+    facts = describe_environment(torch.device("cuda"))
     packages = ("torch", "triton", "torchvision", "kornia", RIVAL)
     return [
         f"- {device.name}, {device.multi_processor_count} multiprocessors, {device.L2_cache_size >> 20} MB of L2, "
-        f"driver {driver}, CUDA {torch.version.cuda}; {processor()}",
-        f"- Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages),
-        f"- commit {commit()}, {datetime.date.today()}, output {str(dtype).removeprefix('torch.')}",
+        f"driver {facts['driver']}, CUDA {facts['cuda']}; {facts['cpu']}",
+        f"- Python {facts['python']}, " + ", ".join(f"{name} {version(name)}" for name in packages),
+        dated(facts["commit"], dtype),
     ]
 
 

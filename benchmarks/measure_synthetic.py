@@ -1,7 +1,7 @@
 """How hard the drawn faces are, and what they look like.
 
-    python benchmarks/measure_synthetic.py                             # the table in loaders/synthetic.py, minutes
-    python benchmarks/measure_synthetic.py --sheet docs/synthetic.png  # the picture in the README, seconds
+    python -m benchmarks.measure_synthetic                             # the table in loaders/synthetic.py, minutes
+    python -m benchmarks.measure_synthetic --sheet docs/synthetic.png  # the picture in the README, seconds
 
 Trained on the train split and tested on the unseen faces of the test split: a linear classifier on pixels, and a small
 network trained for about a minute. Both say how much is left between them for a better method.
@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import platform
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ import engine.torchvision_ops  # noqa: F401  (before timm)
 
 import timm  # isort: skip
 
+from engine.environment import describe_environment
 from loaders.drawing import EXPRESSIONS, draw_faces
 
 BACKBONE = "test_resnet"
@@ -166,19 +165,6 @@ def small_network(train: Faces, test: Faces, *, epochs: int, seed: int) -> Resul
     )
 
 
-def commit() -> str:
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "no git"
-
-
-def machine() -> str:
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        "",
-    )
-    return f"{cpu or platform.processor()}, {torch.get_num_threads()} threads"
-
-
 def measure(args: argparse.Namespace) -> None:
     begin = time.perf_counter()
     faces("val", 1, args.size, args.seed)
@@ -186,9 +172,10 @@ def measure(args: argparse.Namespace) -> None:
     begin = time.perf_counter()
     train, test = faces("train", args.train, args.size, args.seed), faces("test", args.test, args.size, args.seed)
     drawn = time.perf_counter() - begin
+    facts = describe_environment(torch.device("cpu"))
     print(
-        f"{time.strftime('%Y-%m-%d')}, {machine()}, torch {torch.__version__}, "
-        f"timm {timm.__version__}, commit {commit()}"
+        f"{time.strftime('%Y-%m-%d')}, {facts['cpu']}, {facts['threads']} threads, torch {facts['torch']}, "
+        f"timm {facts['timm']}, commit {facts['commit'] or 'unknown'}"
     )
     print(f"{args.train} train, {args.test} test faces of {args.size} px, seed {args.seed}")
     print(f"drawing: {compiled:.1f} s until the first face (compiling, or its cache), then {drawn:.1f} s for all\n")

@@ -269,8 +269,8 @@ def batched(inputs: Inputs, dtype: torch.dtype) -> Tensor:
     for v, shows in enumerate(inputs.shows):
         y = x
         if inputs.puzzled and v == len(inputs.shows) - 1:
-            tiles = _tiles(x)
-            y = _whole(tiles.gather(1, shows.long()[:, :, None, None, None].expand_as(tiles)))
+            tiles = tiles_of(x)
+            y = whole_of(tiles.gather(1, shows.long()[:, :, None, None, None].expand_as(tiles)))
         elif inputs.case == "weak + holes":
             known = (shows >= 0).view(b, 1, HOLES, HOLES).float()
             y = x * F.interpolate(known, (size, size), mode="nearest")
@@ -283,14 +283,15 @@ def batched(inputs: Inputs, dtype: torch.dtype) -> Tensor:
     return torch.stack(out).to(dtype)
 
 
-def _tiles(x: Tensor) -> Tensor:
+def tiles_of(x: Tensor) -> Tensor:
     """b c h w as b n c h/g w/g."""
     b, c, size, _ = x.shape
     side = size // PUZZLE
     return x.view(b, c, PUZZLE, side, PUZZLE, side).permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c, side, side)
 
 
-def _whole(tiles: Tensor) -> Tensor:
+def whole_of(tiles: Tensor) -> Tensor:
+    """`tiles_of`, put together again."""
     b, _, c, side, _ = tiles.shape
     together = tiles.view(b, PUZZLE, PUZZLE, c, side, side).permute(0, 3, 1, 4, 2, 5)
     return together.reshape(b, c, PUZZLE * side, PUZZLE * side)
@@ -316,7 +317,7 @@ def torchvision(inputs: Inputs, dtype: torch.dtype) -> Tensor:
         for v, shows in enumerate(inputs.shows):
             y = x
             if inputs.puzzled and v == len(inputs.shows) - 1:
-                y = _whole(_tiles(x[None])[:, shows[k].long()])[0]
+                y = whole_of(tiles_of(x[None])[:, shows[k].long()])[0]
             elif inputs.case == "weak + holes":
                 known = (shows[k] >= 0).view(1, 1, HOLES, HOLES).float()
                 y = x * F.interpolate(known, (inputs.size, inputs.size), mode="nearest")[0]

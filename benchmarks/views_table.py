@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime
 import os
-import platform
-import subprocess
 from pathlib import Path
 
 import torch
 
 from benchmarks.view_cases import Inputs
+from engine.environment import describe_environment
+from engine.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 Times = tuple[float, float, float]
@@ -67,35 +67,22 @@ def table(rows: Rows, counts: dict[tuple[str, int], int]) -> str:
     return text
 
 
-def commit() -> str:
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + (
-        " + changes" if git("status", "--porcelain", "kernels") else ""
-    )
-
-
-def processor() -> str:
-    information = Path("/proc/cpuinfo")
-    for line in information.read_text().splitlines() if information.exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def setting(dtype: torch.dtype) -> list[str]:
     """Where and when the run took place."""
+    facts = describe_environment(torch.device("cpu"))
     return [
-        f"- {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        f"- {facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads",
         f"- load {os.getloadavg()[0]:.1f} at the end of the run",
-        f"- commit {commit()}, {datetime.date.today()}, output {str(dtype).removeprefix('torch.')}",
+        dated(facts["commit"], dtype),
     ]
 
 
+def dated(commit: object, dtype: torch.dtype) -> str:
+    """The line that names commit, day and output."""
+    return f"- commit {commit or 'unknown'}, {datetime.date.today()}, output {str(dtype).removeprefix('torch.')}"
+
+
 def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all, and its folder where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text)
-    partial.replace(path)
+    write_text(path, text)

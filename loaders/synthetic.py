@@ -4,7 +4,7 @@ A head of ellipsoids is turned and projected; brows, eyes, mouth and folds follo
 is, hair, hats, beard, light, background, blur, noise and things in the way vary (`loaders.drawing`).
 
 How hard it is, on 1,000 unseen faces of the test split after 6,000 of the train split, 48 px, seed 0 (one run,
-2026-11-23, one core of an AMD EPYC, torch 2.13.0, `python benchmarks/measure_synthetic.py`):
+2026-11-23, one core of an AMD EPYC, torch 2.13.0, `python -m benchmarks.measure_synthetic`):
 
 | | test | train |
 |---|---|---|

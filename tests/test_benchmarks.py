@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,16 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import compare_views
+
 ROOT = Path(__file__).resolve().parents[1]
 
 pytest.importorskip("kornia", reason="the opponents are not installed: pip install -e '.[bench]'")
-
-
-@pytest.fixture
-def compare_views(monkeypatch):
-    """Nobody imports benchmarks, but for this test of them."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    return importlib.import_module("benchmarks.compare_views")
 
 
 @pytest.mark.slow
@@ -37,7 +31,7 @@ def test_the_table_of_views_on_the_cpu_is_written(tmp_path):
     assert (tmp_path / "docs" / "chart.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_opponent_that_shows_something_else_stops_the_run(compare_views):
+def test_an_opponent_that_shows_something_else_stops_the_run():
     inputs = compare_views.cases.make("weak", 2, 16)
     for name in ("ours", "batched", "torchvision"):
         with pytest.raises(SystemExit, match=f"{name} differs from the reference by"):

@@ -78,14 +78,6 @@ def _cos_sin(degrees):
     return tl.where(turns >= 2, -x, x), tl.where(turns >= 2, -y, y)
 
 
-_RANGES = (
-    "resize", "resize_span", "rotation", "rotation_span", "crop", "crop_span", "scale", "scale_span",
-    "shift", "shift_span", "aspect", "aspect_span", "contrast", "contrast_span", "brightness", "brightness_span",
-    "brightness_factor", "brightness_factor_span", "saturation", "saturation_span", "hue", "hue_span",
-    "noise_low", "noise_span",
-)  # fmt: skip
-
-
 @triton.jit(
     do_not_specialize=[*_ADDRESS, "batch", "flips", "jitters", "grays", "blurs", "resizes", "cuts", "side", "places"],
     do_not_specialize_on_alignment=["sample", "mean"],

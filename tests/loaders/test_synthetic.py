@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from benchmarks import measure_synthetic
 from loaders.base import Classes, Loader, Numbers
 from loaders.drawing import EXPRESSIONS, FaceSpec, draw_face, draw_faces
 from loaders.drawing.appearance import MAX_PITCH, MAX_ROLL, MAX_YAW
@@ -369,25 +368,13 @@ def test_neutral_tables_have_no_variation_and_rows_are_kept() -> None:
 # The command that says how hard it is.
 
 
-def _measure_synthetic() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "measure_synthetic.py"
-    spec = importlib.util.spec_from_file_location("measure_synthetic", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["measure_synthetic"] = module  # its dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.slow
 def test_the_measuring_command_measures_and_saves_its_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = _measure_synthetic()
-    command.main(["--train", "128", "--test", "32", "--size", "32", "--epochs", "1", "--decay", "1"])
+    measure_synthetic.main(["--train", "128", "--test", "32", "--size", "32", "--epochs", "1", "--decay", "1"])
     table = capsys.readouterr().out
     for row in ("expression, commonest class", "glasses, logistic regression", "expression, test_resnet", "roll, mean"):
         assert f"| {row}" in table
-    command.main(["--sheet", str(tmp_path / "sheet.png")])
+    measure_synthetic.main(["--sheet", str(tmp_path / "sheet.png")])
     with Image.open(tmp_path / "sheet.png") as picture:
         assert picture.size == (76 + 9 * 100, 7 * 100 + 4)
     assert (tmp_path / "sheet.png").stat().st_size < 400_000
