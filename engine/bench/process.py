@@ -147,17 +147,7 @@ def _serve(pipe: Connection, case: Case, batch_size: int, device: str) -> None:
                 if question == "first":
                     start = time.perf_counter()
                     opened = case.feed.open(batch_size, device)
-                    batches = opened.epoch(0)
-                    batch = next(batches)
-                    _settle(device)
-                    seconds = time.perf_counter() - start
-                    sample, faces = opened.show(batch)
-                    pipe.send(First(seconds, sample, faces[:SHOWN].copy()))
-                    del batch, faces
-                    close = getattr(batches, "close", None)
-                    if close is not None:
-                        close()
-                    del batches
+                    pipe.send(_first(opened, start, device))
                 elif question == "open":
                     opened.close()
                     opened = None
@@ -173,6 +163,19 @@ def _serve(pipe: Connection, case: Case, batch_size: int, device: str) -> None:
     finally:
         if opened is not None:
             opened.close()
+
+
+def _first(opened: Any, start: float, device: str) -> First:
+    batches = opened.epoch(0)
+    batch = next(batches)
+    _settle(device)
+    seconds = time.perf_counter() - start
+    sample, faces = opened.show(batch)
+    close = getattr(batches, "close", None)
+    found = First(seconds, sample, faces[:SHOWN].copy())
+    if close is not None:
+        close()
+    return found
 
 
 def _turn(opened: Any, epochs: Iterator[int], seconds: float, device: str) -> Turn:

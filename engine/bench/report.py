@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,8 +29,8 @@ def of_loaders(data: Data, rows: Sequence[Row], settings: Mapping[str, Any], dev
             f"{row.warm:,.0f}",
             f"{row.percentile(20):,.0f}–{row.percentile(80):,.0f}",
             "–" if row.cold is None else f"{row.cold:,.0f}",
-            f"{100 * _middle(row.cpu):.0f} %",
-            f"{_middle(row.us):,.1f}",
+            f"{100 * statistics.median(row.cpu):.0f} %",
+            f"{statistics.median(row.us):,.1f}",
             f"{row.peak.resident / MIB:,.0f}",
             f"{row.peak.own / MIB:,.0f}",
             f"{row.first_batch_seconds:.2f}",
@@ -135,7 +136,3 @@ def _machine(device: str) -> dict[str, Any]:
     load = os.getloadavg()[0]
     facts = describe_environment(torch.device(device)) | {"load at the end": f"{load:.1f}"}
     return {key: value for key, value in facts.items() if value is not None}
-
-
-def _middle(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
