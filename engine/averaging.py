@@ -16,7 +16,8 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 import kernels
-from engine.model import Model, encode
+from engine.evaluate import RowParts, joined_rows, keep_rows
+from engine.model import Model, encode, evaluating
 from engine.render import Renderer
 from engine.tasks.base import Criterion, Look, Rows, Task
 from engine.views import Cells
@@ -46,7 +47,9 @@ class Averaging:
         if not 0 < self.shift < 0.5:
             raise ValueError(f"Averaging: shift (={self.shift}) must be above 0 and below 0.5 of the side; e.g. 0.05")
         if self.crops == 1 and not self.flip:
-            raise ValueError("Averaging: crops (=1) without flip shows one picture, there is nothing to average")
+            raise ValueError(
+                "Averaging: crops (=1) without flip shows one picture, nothing to average; set flip=True, or crops=5"
+            )
 
     @property
     def pictures(self) -> int:
@@ -105,7 +108,6 @@ def averaged_name(task: str) -> str:
     return f"{task}_tta"
 
 
-@torch.no_grad()
 def predict(
     averaging: Averaging,
     model: Model,
@@ -120,21 +122,17 @@ def predict(
     Samples come in the order of `engine.evaluate.predict`. The pictures pass through the encoder one after another, so
     that this needs no more memory than evaluation, but for the pictures.
     """
-    kept: dict[str, dict[str, list[Tensor]]] = {task.name: {} for task in tasks}
-    training = model.training
-    model.eval()
-    for batch in loader.epoch(0):
-        real = batch.sample >= 0
-        pictures, where = render(averaging, renderer, batch)
-        cells = Cells(kernels.identity_cells(1, len(batch.row), batch.row.device))
-        with autocast:
-            features = [encode(model.encoder, picture) for picture in pictures]
-            outputs = {task.name: [model.heads[task.name](feature) for feature in features] for task in tasks}
-        looks = [Look(picture, cells, where[i], None, batch.target) for i, picture in enumerate(pictures)]
-        for name, shown in outputs.items():
-            rows = [criteria[name].rows(output, look) for output, look in zip(shown, looks, strict=True)]
-            probability = torch.stack([row["probability"] for row in rows]).mean(dim=0)
-            for key, value in {**rows[0], "probability": probability}.items():
-                kept[name].setdefault(key, []).append(value[real].cpu())
-    model.train(training)
-    return {name: {key: torch.cat(parts).numpy() for key, parts in rows.items()} for name, rows in kept.items()}
+    kept: dict[str, RowParts] = {task.name: {} for task in tasks}
+    with evaluating(model):
+        for batch in loader.epoch(0):
+            pictures, where = render(averaging, renderer, batch)
+            cells = Cells(kernels.identity_cells(1, len(batch.row), batch.row.device))
+            with autocast:
+                features = [encode(model.encoder, picture) for picture in pictures]
+                outputs = {task.name: [model.heads[task.name](feature) for feature in features] for task in tasks}
+            looks = [Look(picture, cells, where[i], None, batch.target) for i, picture in enumerate(pictures)]
+            for name, shown in outputs.items():
+                rows = [criteria[name].rows(output, look) for output, look in zip(shown, looks, strict=True)]
+                probability = torch.stack([row["probability"] for row in rows]).mean(dim=0)
+                keep_rows(kept[name], {**rows[0], "probability": probability}, batch.sample >= 0)
+    return joined_rows(kept)

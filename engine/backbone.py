@@ -35,19 +35,26 @@ class Backbone:
         Raises:
             ValueError: timm has no such architecture, or does not take the options.
         """
-        if not timm.is_model(self.name):
-            near = ", ".join(timm.list_models(f"*{self.name[:6]}*")[:6])
-            raise ValueError(f"Backbone: name (={self.name!r}) must be one of timm's; near it: {near or 'none'}")
+        check_architecture("Backbone", self.name)
         options: dict[str, Any] = dict(self.options)
         if self.drop_path:
             options["drop_path_rate"] = self.drop_path
         try:
             encoder: nn.Module = timm.create_model(self.name, pretrained=False, num_classes=0, **options)
         except TypeError as error:
-            raise ValueError(f"Backbone: options (={options}) do not fit {self.name}: {error}") from error
+            raise ValueError(
+                f"Backbone: options (={options}) must fit {self.name} ({error}); name arguments that timm has for it"
+            ) from error
         if self.small_pictures:
             _full_resolution_stem(encoder, self.name)
         return encoder
+
+
+def check_architecture(where: str, name: str) -> None:
+    """Refuses a name that is none of timm's architectures, with a ValueError that names some near it."""
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"*{name[:6]}*")[:6])
+        raise ValueError(f"{where}: name (={name!r}) must be one of timm's; near it: {near or 'none'}")
 
 
 def _full_resolution_stem(encoder: nn.Module, name: str) -> None:

@@ -33,7 +33,8 @@ def pictures_a_face(recipe: Recipe) -> int:
 def _on_plain_views(hybrid: Recipe, views: dict[str, Plain]) -> Recipe:
     tasks = [task for task in hybrid.tasks if task.label is not None]
     if not tasks:
-        raise ValueError("baselines: the recipe has no supervised task, so it has no supervised baseline")
+        names = ", ".join(task.name for task in hybrid.tasks)
+        raise ValueError(f"baselines: tasks (={names}) must hold a supervised one; only a hybrid recipe has baselines")
     statistics: BatchStatistics = "joint" if hybrid.batch_statistics == "joint" else "per_view"
     return replace(
         hybrid,

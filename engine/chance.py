@@ -10,9 +10,9 @@ from typing import Any
 def chance_of(quantity: str, classes: Mapping[str, Sequence[str]], recipe: Mapping[str, Any]) -> float | None:
     """The figure that guessing reaches.
 
-    Of k classes one is guessed at random: accuracy and mean recall 1 / k. A puzzle of n tiles is guessed as any one
-    order of them: of its tiles 1 / n are right on average, and all of them in 1 of n! puzzles. A turned tile has one of
-    four turns.
+    Of k classes one is guessed at random: accuracy and mean recall are 1 / k, the error rate 1 - 1 / k. A puzzle of n
+    tiles is guessed as any one order of them: of its tiles 1 / n are right on average, and all of them in 1 of n!
+    puzzles. A turned tile has one of four turns.
 
     Args:
         quantity: "task/metric".
@@ -23,8 +23,9 @@ def chance_of(quantity: str, classes: Mapping[str, Sequence[str]], recipe: Mappi
         The share, 0..1; None where guessing has no figure, or the recipe does not say enough.
     """
     task, _, metric = quantity.rpartition("/")
-    if metric in ("accuracy", "mean_recall") and classes.get(task):
-        return 1 / len(classes[task])
+    if metric in ("accuracy", "mean_recall", "error_rate") and classes.get(task):
+        share = 1 / len(classes[task])
+        return 1 - share if metric == "error_rate" else share
     if metric in ("tile_accuracy", "puzzle_accuracy") and (answers := _answers(task, recipe)):
         return 1 / answers if metric == "tile_accuracy" else 1 / math.factorial(answers)
     return None

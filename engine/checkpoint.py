@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine.files import whole, write_json
+from engine.files import replacing, write_json
 
 LAST, BEFORE, BEST = "last", "before", "best"
 
@@ -65,10 +65,10 @@ def save(folder: Path, name: str, model: nn.Module, about: Mapping[str, Any], st
 
 def _write(folder: Path, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    with whole(folder / "weights.safetensors") as path:
+    with replacing(folder / "weights.safetensors") as path:
         # One entry: safetensors writes several in no fixed order, and equal runs would differ in their hash.
         _save_tensors(tensors, path, {ABOUT: json.dumps(dict(about))})
-    with whole(folder / "state.pt") as path:
+    with replacing(folder / "state.pt") as path:
         torch.save(dict(state), path)
     hashes = {name: _hash(folder / name) for name in ("weights.safetensors", "state.pt")}
     write_json(folder / "files.json", hashes)
@@ -146,15 +146,30 @@ def load_weights(path: Path) -> Weights:
     file = path / "weights.safetensors" if path.is_dir() else path
     if not file.is_file():
         raise ValueError(f"checkpoint: {file} is not there; give a run's checkpoints/last or checkpoints/best")
+    tensors, about = read_safetensors(file, f"checkpoint: {file}")
+    if about is None:
+        raise ValueError(
+            f"checkpoint: {file} has no class names, it was not written by this engine; give one of a run's checkpoints"
+        )
+    return Weights(tensors, about)
+
+
+def read_safetensors(file: Path, where: str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """A file's tensors, on the CPU, and what it says of itself where it is a checkpoint of ours.
+
+    Args:
+        where: How the file is named in errors.
+
+    Raises:
+        ValueError: It is cut or damaged.
+    """
     try:
         with safe_open(file, framework="pt", device="cpu") as opened:
             metadata = opened.metadata() or {}
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
-        raise ValueError(f"checkpoint: {file} is cut or damaged ({error}); take another one") from error
-    if ABOUT not in metadata:
-        raise ValueError(f"checkpoint: {file} has no class names, it was not written by this engine")
-    return Weights(tensors, json.loads(metadata[ABOUT]))
+        raise ValueError(f"{where} is cut or damaged ({error}); take another copy") from error
+    return tensors, json.loads(metadata[ABOUT]) if ABOUT in metadata else None
 
 
 def fill(model: nn.Module, weights: Weights, classes: Mapping[str, Any], where: Path) -> None:
@@ -168,20 +183,27 @@ def fill(model: nn.Module, weights: Weights, classes: Mapping[str, Any], where: 
             f"checkpoint: {where} was trained on the classes {weights.about['classes']}, "
             f"this model has {dict(classes)}; use the recipe it was trained with"
         )
-    own = model.state_dict()
-    wrong = [f"{name} is missing there" for name in own if name not in weights.tensors]
-    wrong += [f"{name} is not in this model" for name in weights.tensors if name not in own]
-    wrong += [
-        f"{name} has shape {tuple(weights.tensors[name].shape)}, here {tuple(tensor.shape)}"
-        for name, tensor in own.items()
-        if name in weights.tensors and weights.tensors[name].shape != tensor.shape
-    ]
-    if wrong:
-        raise ValueError(
-            f"checkpoint: {where} is of another model ({'; '.join(wrong[:3])}{'; ...' if len(wrong) > 3 else ''}); "
-            "use the recipe it was trained with"
-        )
+    if wrong := misfits(model.state_dict(), weights.tensors, "this model"):
+        raise ValueError(f"checkpoint: {where} is of another model ({wrong}); use the recipe it was trained with")
     model.load_state_dict(dict(weights.tensors))
+
+
+def misfits(own: Mapping[str, Tensor], read: Mapping[str, Tensor], here: str) -> str:
+    """Why tensors that were read are not those of a module: the first three reasons; empty where they are.
+
+    Args:
+        own: The module's, by name.
+        read: Those of a file.
+        here: What the module is called.
+    """
+    wrong = [f"{name} is missing there" for name in own if name not in read]
+    wrong += [f"{name} is not in {here}" for name in read if name not in own]
+    wrong += [
+        f"{name} has shape {tuple(read[name].shape)}, here {tuple(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in read and read[name].shape != tensor.shape
+    ]
+    return "; ".join([*wrong[:3], *(["..."] if len(wrong) > 3 else [])])
 
 
 def _hash(path: Path) -> str:

@@ -23,8 +23,8 @@ from rich.table import Table
 from engine import markdown
 from engine.class_changes import ClassChanges, class_changes
 from engine.curves import curves
-from engine.files import whole
-from engine.quantities import format_count, format_value, label_of, unit_of
+from engine.files import write_text
+from engine.quantities import format_count, format_value, in_brackets, label_of
 from engine.recipe import differences
 from engine.results import Run, as_mapping, as_number, read_run
 
@@ -81,13 +81,14 @@ def compare(paths: Sequence[Path]) -> Comparison:
         for split in dict.fromkeys(split for run in runs for split in run.splits)
         if any(_pair(run, split=split, quantity=quantity) != "–" for run in runs)
     ]
-    rows = tuple((label, *(text(run) for _, text in columns)) for label, run in zip(_labels(runs), runs, strict=True))
+    names = _names(runs)
+    labels = _marked(names, runs)
+    rows = tuple((label, *(text(run) for _, text in columns)) for label, run in zip(labels, runs, strict=True))
     notes = ["Figures are last | best epoch; a best epoch is chosen on val, where it is optimistic."]
-    unfinished = [label.removesuffix(" *") for label, run in zip(_labels(runs), runs, strict=True) if not run.finished]
+    unfinished = [name for name, run in zip(names, runs, strict=True) if not run.finished]
     if unfinished:
         notes.append(f"* unfinished, figures so far: {', '.join(unfinished)}.")
     changes, left_out = class_changes(runs)
-    names = [label.removesuffix(" *") for label in _labels(runs)]
     recipes = [
         (name, tuple(differences(runs[0].recipe, run.recipe))) for name, run in zip(names[1:], runs[1:], strict=True)
     ]
@@ -129,7 +130,8 @@ def overlay(paths: Sequence[Path], image: Path) -> Path:
         ValueError: A path is not the folder of a run, or no epoch has ended.
     """
     runs = [read_run(path, where="compare") for path in paths]
-    return curves(dict(zip(_labels(runs), (run.metrics for run in runs), strict=True)), image)
+    labels = _marked(_names(runs), runs)
+    return curves(dict(zip(labels, (run.metrics for run in runs), strict=True)), image)
 
 
 def _headlines(runs: Sequence[Run]) -> list[str]:
@@ -145,8 +147,7 @@ def _headlines(runs: Sequence[Run]) -> list[str]:
 
 def _head(quantity: str, split: str, with_task: bool) -> str:
     task = quantity.rpartition("/")[0]
-    unit = f" ({sign})" if (sign := unit_of(quantity)) else ""
-    return "\n".join([*([task] if with_task else []), label_of(quantity), split + unit])
+    return "\n".join([*([task] if with_task else []), label_of(quantity), split + in_brackets(quantity)])
 
 
 def _pair(run: Run, *, split: str, quantity: str) -> str:
@@ -173,12 +174,17 @@ def _parameters(run: Run) -> float | None:
     return as_number(as_mapping(run.result.get("parameters")).get("inference"))
 
 
-def _labels(runs: Sequence[Run]) -> list[str]:
+def _names(runs: Sequence[Run]) -> list[str]:
     """Names of the runs: the recipe's where they differ, else the folders', else the paths."""
     for label in (lambda run: run.name, lambda run: run.path.resolve().name, lambda run: str(run.path)):
         names = [label(run) for run in runs]
         if len(set(names)) == len(names):
             break
+    return names
+
+
+def _marked(names: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """Names with a star behind those of unfinished runs."""
     return [name if run.finished else f"{name} *" for name, run in zip(names, runs, strict=True)]
 
 
@@ -273,8 +279,7 @@ def main(
         except ValueError as error:
             image = None
             typer.echo(f"no curves: {error}", err=True)
-        with whole(out) as temporary:
-            temporary.write_text(to_markdown(table, None if image is None else image.name), encoding="utf-8")
+        write_text(out, to_markdown(table, None if image is None else image.name))
         typer.echo(f"wrote {out}" + ("" if image is None else f" and {image}"))
 
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from engine.plotting import BLUE, GREEN, INK, MUTED, PURPLE, VERMILION, new_figure, quiet_axes, save_figure
-from engine.quantities import is_percent, label_of
+from engine.quantities import in_brackets, label_of, scale_of
 
 # Okabe and Ito's other hues follow those of the reports; more runs than colours begin again, broken.
 _COLOURS = (BLUE, VERMILION, GREEN, PURPLE, "#E69F00", "#56B4E9", INK)
@@ -37,7 +37,7 @@ def curves(runs: Mapping[str, Metrics], path: Path, *, select: str = "val") -> P
     figure = new_figure(max(4.8, 3.6 * across), 2.3 * down + 0.35 + 0.2 * len(runs))
     panels = figure.subplots(down, across, squeeze=False).reshape(-1)
     for axes, column in zip(panels, columns, strict=False):
-        scale = 100.0 if is_percent(column) else 1.0
+        scale = scale_of(column)
         for index, metrics in enumerate(runs.values()):
             if column in metrics:
                 known = np.isfinite(metrics[column])
@@ -71,8 +71,7 @@ def _drawn(metrics: Metrics, select: str) -> list[str]:
 def _title(column: str) -> str:
     split, _, quantity = column.partition("/")
     task, _, metric = quantity.rpartition("/")
-    unit = " (%)" if is_percent(metric) else ""
-    return f"{task + ' · ' if task else ''}{label_of(metric)}, {split}{unit}"
+    return f"{task + ' · ' if task else ''}{label_of(metric)}, {split}{in_brackets(metric)}"
 
 
 def _look(index: int) -> dict[str, Any]:

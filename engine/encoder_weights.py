@@ -5,7 +5,6 @@ Nothing is fetched, and reading executes no code.
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from engine import checkpoint
 
-FILES = (".safetensors", ".pth", ".pt", ".bin")
+WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin")
+"""Endings of files that weights are read from."""
 _WRAPPED = ("state_dict_ema", "model_ema", "state_dict", "model")  # where training scripts of timm's kind put weights
 
 
@@ -65,34 +64,22 @@ def fill_encoder(network: nn.Module, weights: EncoderWeights, where: str, archit
     Raises:
         ValueError: A tensor is missing, is one too many, or has another shape.
     """
-    own, taken = network.state_dict(), weights.tensors
+    taken = weights.tensors
     # Files older than PyTorch 0.4.1 do not count batches; nothing here reads the count.
-    missing = [name for name in own if name not in taken and not name.endswith("num_batches_tracked")]
-    wrong = [f"{name} is missing there" for name in missing]
-    wrong += [f"{name} is not in the encoder" for name in taken if name not in own]
-    wrong += [
-        f"{name} has shape {tuple(taken[name].shape)}, here {tuple(tensor.shape)}"
-        for name, tensor in own.items()
-        if name in taken and taken[name].shape != tensor.shape
-    ]
-    if wrong:
-        raise ValueError(
-            f"{where} does not fit {architecture} ({'; '.join(wrong[:3])}{'; ...' if len(wrong) > 3 else ''}); "
-            "name weights of this architecture"
-        )
+    own = {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if name in taken or not name.endswith("num_batches_tracked")
+    }
+    if wrong := checkpoint.misfits(own, taken, "the encoder"):
+        raise ValueError(f"{where} does not fit {architecture} ({wrong}); name weights of this architecture")
     network.load_state_dict(dict(taken), strict=False)
 
 
 def _read(path: Path, where: str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """A file's tensors and, where it is a checkpoint of ours, what it says of itself."""
     if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt", device="cpu") as opened:
-                metadata = opened.metadata() or {}
-                tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no mapping
-        except SafetensorError as error:
-            raise ValueError(f"{where} is cut or damaged ({error}); take another copy") from error
-        return tensors, json.loads(metadata[checkpoint.ABOUT]) if checkpoint.ABOUT in metadata else None
+        return checkpoint.read_safetensors(path, where)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:

@@ -17,7 +17,7 @@ from torch import nn
 
 from engine import checkpoint
 from engine.backbone import Backbone
-from engine.encoder_weights import FILES, fill_encoder, read_encoder
+from engine.encoder_weights import WEIGHT_FILES, fill_encoder, read_encoder
 
 
 class MissingWeightsError(ValueError):
@@ -43,7 +43,7 @@ class Origin:
 
 def is_file(init: str) -> bool:
     """Whether `init` names a file of weights by its ending; else it names the folder of a run or of a checkpoint."""
-    return Path(init).suffix in FILES
+    return Path(init).suffix in WEIGHT_FILES
 
 
 def locate(init: str, architecture: str) -> Path:

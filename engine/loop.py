@@ -21,7 +21,8 @@ from torch.nn.utils import clip_grad_norm_
 import engine.torchvision_ops  # noqa: F401 - before timm, which imports torchvision
 from engine import averaging, checkpoint
 from engine.alignment import Alignment
-from engine.evaluate import figures, predict
+from engine.evaluate import figures, predict, prediction_arrays
+from engine.from_recipe import build_model, classes, describe_weights, headline, renderer
 from engine.initial import take_over
 from engine.model import Model
 from engine.objective import Objective, compile_objective
@@ -29,12 +30,11 @@ from engine.optim import set_rate
 from engine.precision import autocast, resolve
 from engine.progress import Bars
 from engine.recipe import Recipe
-from engine.render import Renderer
 from engine.rundir import RunDir
 from engine.speed import Clock, summarise
 from engine.tasks.base import Rows, Task
 from engine.watch import NonFiniteLossError, Watch
-from loaders.base import Batch, Classes, Loader
+from loaders.base import Batch, Loader
 
 from timm.utils import ModelEmaV3  # isort: skip
 
@@ -94,7 +94,7 @@ class Trainer:
         self.criteria = {task.name: task.criterion(train.split).to(device) for task in recipe.tasks}
         for criterion in self.criteria.values():
             criterion.attach(self.model.encoder, recipe.mean, recipe.std)
-        self.total = recipe.total.build(
+        self.total_loss = recipe.total.build(
             {task.name: task.weight for task in recipe.tasks},
             frozenset(task.name for task in recipe.tasks if task.label is not None),
         ).to(device)
@@ -103,12 +103,9 @@ class Trainer:
         self.objective: nn.Module = (
             compile_objective(objective, recipe.views, recipe.image_size) if self.compiled else objective
         )
-        self.alignment = (
-            None
-            if recipe.gradient_cosine_every is None
-            else Alignment(objective, self.total.weights, self.total.supervised, recipe.gradient_cosine_every, device)
-        )
-        self.optimiser = recipe.optim.build([self.model, self.total])
+        total, every = self.total_loss, recipe.gradient_cosine_every
+        self.alignment = None if every is None else Alignment(objective, total.weights, total.supervised, every, device)
+        self.optimiser = recipe.optim.build([self.model, self.total_loss])
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.ema = None if recipe.ema is None else ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True)
         self.watch = Watch([task.name for task in recipe.tasks], device)
@@ -119,10 +116,11 @@ class Trainer:
         self.last_figures: dict[str, float] = {}
         self.seconds = 0.0
         self.steps = math.ceil(len(train) / recipe.accumulate)
+        """Optimiser steps of an epoch."""
         self.stop = False
         self.after_step: Callable[[], None] = lambda: None
         """Called after each step of `fit`; a profiler hangs here."""
-        self._rng_seed()
+        torch.manual_seed(recipe.seed)  # dropout and stochastic depth use torch's own generators
 
     @property
     def evaluated(self) -> Model:
@@ -143,7 +141,7 @@ class Trainer:
                     self.alignment.measure(rendered, batch.target, self.scaler.scale)
             with self.autocast():
                 losses = self.objective(rendered, batch.target)
-            total = self.total(losses)
+            total = self.total_loss(losses)
             self.scaler.scale(total / len(batches)).backward()
             self.watch.add(total, losses, self.at.total)
         if recipe.optim.clip is not None:
@@ -277,24 +275,29 @@ class Trainer:
             "init": self.origin,
         }
 
+    def _stateful(self) -> dict[str, Any]:
+        """What has a state of its own, by its name in a checkpoint."""
+        parts = {
+            "optimiser": self.optimiser,
+            "scaler": self.scaler,
+            "total": self.total_loss,
+            "watch": self.watch,
+            "clock": self.clock,
+        }
+        return parts if self.alignment is None else parts | {"alignment": self.alignment}
+
     def save(self, run: RunDir) -> None:
         """Writes the checkpoint that training goes on from, unless the loss has not been finite."""
         self.watch.check()
-        state = {
+        state = {name: part.state_dict() for name, part in self._stateful().items()} | {
             "position": [self.at.epoch, self.at.step, self.at.total],
             "model": None if self.ema is None else self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "total": self.total.state_dict(),
             "criteria": {name: criterion.state_dict() for name, criterion in self.criteria.items()},
-            "watch": self.watch.state_dict(),
-            "alignment": None if self.alignment is None else self.alignment.state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "best": None if self.best is None else [self.best.epoch, self.best.value, self.best.figures],
             "last_figures": self.last_figures,
             "seconds": self.seconds,
-            "clock": self.clock.state_dict(),
             "origin": self.origin,
             "marks": run.marks(),
         }
@@ -306,14 +309,10 @@ class Trainer:
         checkpoint.fill(self.evaluated, checkpoint.load_weights(path), classes(self.recipe, self.train), path)
         if state["model"] is not None:
             self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.total.load_state_dict(state["total"])
+        for name, part in self._stateful().items():
+            part.load_state_dict(state[name])
         for name, criterion in self.criteria.items():
             criterion.load_state_dict(state["criteria"][name])
-        self.watch.load_state_dict(state["watch"])
-        if self.alignment is not None:
-            self.alignment.load_state_dict(state["alignment"])
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
@@ -322,78 +321,9 @@ class Trainer:
         self.last_figures = state["last_figures"]
         self.seconds = state["seconds"]
         self.origin = state["origin"]
-        self.clock.load_state_dict(state["clock"])
         if self.best is not None and checkpoint.epoch_of(path.parent / checkpoint.BEST) != self.best.epoch:
             self.best = None  # killed between `best` and `last`: the epoch that was better is trained again
         run.cut(state["marks"])
-
-    def _rng_seed(self) -> None:
-        """Dropout and stochastic depth use torch's own generators, which start from the recipe's seed."""
-        torch.manual_seed(self.recipe.seed)
-
-
-def build_model(recipe: Recipe) -> Model:
-    """A recipe's model at its start, on the CPU."""
-    return Model(
-        recipe.backbone,
-        recipe.views,
-        recipe.tasks,
-        recipe.batch_statistics,
-        seed=recipe.seed,
-        image_size=recipe.image_size,
-        frozen_encoder=recipe.frozen_encoder,
-    )
-
-
-def renderer(recipe: Recipe, dtype: torch.dtype) -> Renderer:
-    """What renders a recipe's views."""
-    return Renderer(
-        views=recipe.views,
-        augment=recipe.augment,
-        image_size=recipe.image_size,
-        evaluation_crop=recipe.evaluation_crop,
-        mean=recipe.mean,
-        std=recipe.std,
-        seed=recipe.seed,
-        dtype=dtype,
-        hiding=frozenset(view for task in recipe.tasks if task.needs_whole for view in task.on),
-    )
-
-
-def headline(recipe: Recipe) -> tuple[str, bool]:
-    """The figure epochs are chosen by, of the first supervised task (else the first), and whether more is better."""
-    task = next((task for task in recipe.tasks if task.label is not None), recipe.tasks[0])
-    return f"{task.name}/{task.headline.metric}", task.headline.greater_is_better
-
-
-def classes(recipe: Recipe, loader: Loader) -> dict[str, list[str]]:
-    """Task name to class names, for the tasks that learn classes."""
-    labels = {task.name: loader.split.labels[task.label] for task in recipe.tasks if task.label is not None}
-    return {name: list(label.names) for name, label in labels.items() if isinstance(label, Classes)}
-
-
-def describe_weights(recipe: Recipe, loader: Loader) -> dict[str, Any]:
-    """What must be known to use a recipe's weights: class names, architecture, preprocessing."""
-    return {
-        "classes": classes(recipe, loader),
-        "backbone": {
-            "name": recipe.backbone.name,
-            "small_pictures": recipe.backbone.small_pictures,
-            "options": dict(recipe.backbone.options),
-        },
-        "preprocessing": {
-            "image_size": recipe.image_size,
-            "evaluation_crop": recipe.evaluation_crop,
-            "mean": recipe.mean,
-            "std": recipe.std,
-        },
-        "supervised": [task.name for task in recipe.tasks if task.label is not None],
-    }
-
-
-def prediction_arrays(samples: Any, rows: Mapping[str, Rows]) -> dict[str, Any]:
-    """Rows of all tasks as flat arrays, `<task>.<what>`."""
-    return {"sample": samples} | {f"{task}.{key}": value for task, r in rows.items() for key, value in r.items()}
 
 
 def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -115,17 +115,26 @@ def measure_shape(encoder: nn.Module, name: str, image_size: int) -> Shape:
     Raises:
         ValueError: Its features are no map of channels, height and width.
     """
-    training = encoder.training
-    encoder.eval()
-    with torch.no_grad():
+    with evaluating(encoder):
         features = encode(encoder, torch.zeros(1, 3, image_size, image_size))
-    encoder.train(training)
     if features.map.ndim != 4 or features.pooled.ndim != 2 or features.map.shape[2] != features.map.shape[3]:
         raise ValueError(
             f"Backbone: {name} gives features of shape {tuple(features.map.shape)}, not (1, channels, y, x); "
             "choose a convolutional backbone"
         )
     return Shape(features.map.shape[1], features.pooled.shape[1], round(image_size / features.map.shape[-1]))
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Inside, a module is in evaluation mode and nothing has a gradient; afterwards it is in the mode it was in."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(training)
 
 
 @contextmanager

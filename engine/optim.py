@@ -77,7 +77,7 @@ class Optim:
     def __post_init__(self) -> None:
         where = type(self).__name__
         if not self.lr > 0:
-            raise ValueError(f"{where}: lr (={self.lr}) must be above 0")
+            raise ValueError(f"{where}: lr (={self.lr}) must be above 0; e.g. 1e-3")
         if self.weight_decay < 0:
             raise ValueError(f"{where}: weight_decay (={self.weight_decay}) must be 0 or more")
         if self.warmup_epochs < 0:

@@ -1,4 +1,4 @@
-"""The look of every figure: palette, canvas and saving, with matplotlib's object API (no pyplot, no global state)."""
+"""The look of charts and sheets: palette, canvas and saving, by matplotlib's object API (no pyplot)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
-from engine.files import whole
+from engine.files import replacing
 
 DPI = 120
 LARGEST_FILE = 300_000
-"""Bytes above which a figure is saved in 256 colours, so that a folder of runs stays small."""
+"""Bytes above which a chart or sheet is saved in 256 colours, so that a folder of runs stays small."""
 
 # Okabe and Ito's palette, distinguishable with every common colour blindness.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -59,6 +59,6 @@ def save_figure(figure: Figure, path: Path) -> Path:
     if len(buffer.getvalue()) > LARGEST_FILE:
         full, buffer = Image.open(buffer).convert("RGB"), io.BytesIO()
         full.quantize(256, method=Image.Quantize.MEDIANCUT).save(buffer, format="png", optimize=True)
-    with whole(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
     return path

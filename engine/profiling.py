@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from engine.files import whole
+from engine.files import replacing
 from engine.loop import Trainer
 
 SKIPPED = 3
@@ -47,7 +47,7 @@ def profiled(trainer: Trainer, steps: int, path: Path) -> Iterator[None]:
     """
 
     def write(done: Any) -> None:
-        with whole(path) as temporary:
+        with replacing(path) as temporary:
             done.export_chrome_trace(str(temporary))
 
     activities = [ProfilerActivity.CPU]

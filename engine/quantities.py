@@ -32,9 +32,24 @@ def is_degrees(metric: str) -> bool:
     return metric.rpartition("/")[2].startswith("mae_")
 
 
+def greater_is_better(metric: str) -> bool:
+    """Whether more of a metric is better: so with accuracies, recalls and F1; less of errors and losses."""
+    return metric.endswith(("accuracy", "recall", "f1"))
+
+
 def unit_of(metric: str) -> str:
     """The unit a value is read in, "%" of a share, "°" of an angle, and "" where there is none."""
     return "%" if is_percent(metric) else "°" if is_degrees(metric) else ""
+
+
+def scale_of(metric: str) -> float:
+    """What a value is multiplied by to be read in its unit."""
+    return 100.0 if is_percent(metric) else 1.0
+
+
+def in_brackets(metric: str) -> str:
+    """ " (%)" or " (°)" to follow the name of a metric; "" where there is no unit."""
+    return f" ({unit})" if (unit := unit_of(metric)) else ""
 
 
 def format_value(metric: str, value: float | None, *, decimals: int = 2, unit: bool = True) -> str:

@@ -117,7 +117,8 @@ class Recipe:
             raise ValueError(f"Recipe: std (={self.std}) must be above 0 in every channel")
         if self.optim.warmup_epochs > self.epochs:
             raise ValueError(
-                f"Recipe: optim.warmup_epochs (={self.optim.warmup_epochs}) must be at most epochs (={self.epochs})"
+                f"Recipe: optim.warmup_epochs (={self.optim.warmup_epochs}) must be at most epochs (={self.epochs}); "
+                "shorten it, or train longer"
             )
         check_views(self.views, self.image_size)
         self._check_tasks()

@@ -1,4 +1,4 @@
-"""The report of a run: `report.md` and its figures, made from the files of the run folder alone.
+"""The report of a run: `report.md` and its charts, made from the files of the run folder alone.
 
     python -m engine.report RUN ...
 
@@ -20,25 +20,13 @@ import numpy as np
 import typer
 
 from engine import markdown
+from engine.charts import confusion, learning_curves, recall_bars
 from engine.classwise import confusion_counts, recall
-from engine.figures import confusion, learning_curves, recall_bars
-from engine.files import whole
+from engine.files import write_text
 from engine.quantities import format_value, is_degrees, label_of
 from engine.report_data import describe_data, drawn_note, is_smoke
+from engine.report_machine import describe_speed, describe_starts
 from engine.results import ClassPredictions, Run, as_mapping, as_number, read_predictions, read_run
-
-_ENCODED = "encoded_per_second"
-_SPEED: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("images_per_second", "faces per second, overall", lambda x: f"{x:,.1f}"),
-    ("compute_images_per_second", "faces per second, compute only", lambda x: f"{x:,.1f}"),
-    (_ENCODED, "pictures through the encoder per second, overall", lambda x: f"{x:,.1f}"),
-    ("wait_share", "share of time waiting for data", lambda x: f"{100 * x:.2f} %"),
-    ("step_p50_ms", "step, median", lambda x: f"{x:,.2f} ms"),
-    ("step_p99_ms", "step, 99th percentile", lambda x: f"{x:,.2f} ms"),
-    ("compile_seconds", "compiling, not in the above", lambda x: f"{x:,.1f} s"),
-    ("peak_memory_mib", "peak memory", lambda x: f"{x:,.0f} MiB"),
-)
-
 
 _COST: tuple[tuple[tuple[str, ...], Callable[[float], str]], ...] = (
     (("epochs",), lambda x: f"{x:g} epochs"),
@@ -51,7 +39,7 @@ _COST: tuple[tuple[tuple[str, ...], Callable[[float], str]], ...] = (
 
 
 def write_report(run: Path, *, result: Mapping[str, Any] | None = None) -> Path:
-    """Make the figures of a run and its `report.md`; each file is replaced as a whole.
+    """Make the charts of a run and its `report.md`; each file is replaced as a whole.
 
     Args:
         run: Its folder.
@@ -74,8 +62,8 @@ def write_report(run: Path, *, result: Mapping[str, Any] | None = None) -> Path:
         *(_task_pictures(found, task, items) for task, items in predictions.items()),
         _views(found),
         _inpainting(found),
-        _speed(found),
-        _environment(found),
+        describe_speed(found),
+        describe_starts(found),
         _other_figures(found, predictions),
         _left_out(found, left_out),
         _files(found),
@@ -83,8 +71,7 @@ def write_report(run: Path, *, result: Mapping[str, Any] | None = None) -> Path:
     ]
     text = "\n\n".join(section.strip() for section in sections if section) + "\n"
     path = found.path / "report.md"
-    with whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 
@@ -110,7 +97,7 @@ def _summary(run: Run) -> str:
             constant = "median of the training data" if is_degrees(quantity) else "majority class"
             guesses = [
                 f"{name} {format_value(quantity, value)}"
-                for name, value in (("chance", run.chance(quantity)), (constant, run.majority(split, quantity)))
+                for name, value in (("chance", run.chance(quantity)), (constant, run.constant_guess(split, quantity)))
                 if value is not None
             ]
             text = f"**{markdown.plain(task)} on {split}: {', '.join(filter(None, figures))}**"
@@ -135,11 +122,6 @@ def _headlines(run: Run) -> dict[str, tuple[str, ...]]:
         if metric in known or is_degrees(metric):
             found.setdefault(task, known.get(metric, (metric,)))
     return found
-
-
-def _constant_guess(run: Run) -> str:
-    """What a constant guess is called where a run has only classes, or angles too."""
-    return "constant guess" if any(map(is_degrees, run.quantities)) else "majority class"
 
 
 def _last_and_best(run: Run, split: str, quantity: str) -> str:
@@ -183,11 +165,11 @@ def _results(run: Run, predictions: Mapping[str, Sequence[ClassPredictions]]) ->
             for split in run.splits
             for scores in (run.last, run.best)
         ]
-        majority = [format_value(quantity, run.majority(split, quantity)) for split in run.splits]
-        together = majority[0] if len(set(majority)) == 1 else " / ".join(majority)
+        guesses = [format_value(quantity, run.constant_guess(split, quantity)) for split in run.splits]
+        together = guesses[0] if len(set(guesses)) == 1 else " / ".join(guesses)
         rows.append([task, label_of(quantity), *cells, format_value(quantity, run.chance(quantity)), together])
     table = markdown.table(
-        ["task", "metric", *heads, "chance", f"{_constant_guess(run)} ({' / '.join(run.splits)})"],
+        ["task", "metric", *heads, "chance", f"{run.constant_guess_name} ({' / '.join(run.splits)})"],
         rows,
         left=2,
     )
@@ -250,10 +232,10 @@ def _curves(run: Run) -> str:
     if not any(len(values) for values in run.metrics.values()):
         return ""
     chance = {q: value for q in run.quantities if (value := run.chance(q)) is not None}
-    majority = {q: value for q in run.quantities if (value := run.majority(_judge(run), q)) is not None}
+    constant = {q: value for q in run.quantities if (value := run.constant_guess(_judge(run), q)) is not None}
     levels = {
         name: heights
-        for name, heights in (("chance", chance), (f"{_constant_guess(run)} on {_judge(run)}", majority))
+        for name, heights in (("chance", chance), (f"{run.constant_guess_name} on {_judge(run)}", constant))
         if heights
     }
     try:
@@ -331,57 +313,6 @@ def _inpainting(run: Run) -> str:
     if not path.is_file():
         return ""
     return f"## In-painting\n\n{_image(run, path, 'Before, hidden, completed and their difference')}"
-
-
-def _speed(run: Run) -> str:
-    speed = dict(as_mapping(run.result.get("speed")))
-    if not speed:
-        return ""
-    wait = speed.pop("wait_label", None)
-    overall, a_face = as_number(speed.get("images_per_second")), as_number(run.result.get("pictures_a_face"))
-    if overall is not None and a_face is not None:
-        speed[_ENCODED] = overall * a_face
-    rows = []
-    for key, label, form in _SPEED:
-        if key == _ENCODED and key not in speed:
-            continue
-        value = speed.pop(key, None)
-        if key == "wait_share" and wait:
-            label = f"{label} ({wait})"
-        number = as_number(value)
-        rows.append([label, "–" if number is None else form(number)])
-    rows += [[label_of(key), str(value)] for key, value in speed.items()]
-    return f"## Speed\n\n{markdown.table(['', 'value'], rows, left=1)}"
-
-
-def _environment(run: Run) -> str:
-    if not run.starts:
-        return ""
-    facts = {key: value for key, value in run.starts[-1].items() if key != "command"}
-    parts = [
-        "## Environment",
-        markdown.table(["", "value"], [[key, _fact(value)] for key, value in facts.items()], left=2),
-    ]
-    if "from_step" in facts:
-        parts.append("`from_step` is the optimiser step at which this start began: 0, or where a resume went on.")
-    if len(run.starts) > 1:
-        parts += [f"Of the last of {len(run.starts)} starts. What differs between them:", _differences(run.starts)]
-    if commands := dict.fromkeys(str(start["command"]) for start in run.starts if start.get("command")):
-        parts += ["Command:" if len(commands) == 1 else "Commands:", markdown.fence("\n".join(commands), "sh")]
-    return "\n\n".join(parts)
-
-
-def _differences(starts: Sequence[Mapping[str, object]]) -> str:
-    keys = dict.fromkeys(key for start in starts for key in start if key != "command")
-    different = [key for key in keys if len({_fact(start.get(key)) for start in starts}) > 1]
-    rows = [[str(i), *(_fact(start.get(key)) for key in different)] for i, start in enumerate(starts, 1)]
-    return markdown.table(["start", *different], rows, left=1 + len(different))
-
-
-def _fact(value: object) -> str:
-    if value is None:
-        return "–"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _other_figures(run: Run, predictions: Mapping[str, object]) -> str:

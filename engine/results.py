@@ -20,12 +20,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from engine.chance import chance_of
+from engine.quantities import is_degrees
 
 Json = TypeVar("Json", dict[str, Any], list[Any])
 
 _SPLIT_ORDER = ("val", "test")
-# The metrics that guessing has a figure for: the share of samples (or tiles) that are right.
-_GUESSED = ("accuracy", "tile_accuracy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +90,18 @@ class Run:
         return {task: [str(name) for name in names] for task, names in found.items() if isinstance(names, list)}
 
     def chance(self, quantity: str) -> float | None:
-        """The figure that guessing reaches: the run's own by "task/metric", else what classes and recipe tell."""
-        named = as_mapping(self.result.get("chance"))
-        if quantity in named:
-            return as_number(named[quantity])
-        told = chance_of(quantity, self.classes, self.recipe)
-        return _guess(named, quantity) if told is None else told
+        """The figure that guessing at random reaches: what the run says, else what classes and recipe tell."""
+        said = as_number(as_mapping(self.result.get("chance")).get(quantity))
+        return chance_of(quantity, self.classes, self.recipe) if said is None else said
 
-    def majority(self, split: str, quantity: str) -> float | None:
-        """The figure on `split` of always answering the most frequent class of the training data."""
-        return _guess(as_mapping(as_mapping(self.result.get("majority")).get(split)), quantity)
+    def constant_guess(self, split: str, quantity: str) -> float | None:
+        """The figure on `split` of always answering the training data's largest class, or its median of each angle."""
+        return as_number(as_mapping(as_mapping(self.result.get("majority")).get(split)).get(quantity))
+
+    @property
+    def constant_guess_name(self) -> str:
+        """What `constant_guess` is called where a run has only classes, or angles too."""
+        return "constant guess" if any(map(is_degrees, self.quantities)) else "majority class"
 
 
 def as_mapping(value: object) -> Mapping[str, Any]:
@@ -113,13 +114,6 @@ def as_number(value: object) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     return None
-
-
-def _guess(table: Mapping[str, Any], quantity: str) -> float | None:
-    task, _, metric = quantity.rpartition("/")
-    if quantity in table:
-        return as_number(table[quantity])
-    return as_number(table.get(task)) if metric in _GUESSED else None
 
 
 def read_run(path: Path, *, where: str = "read_run", result: Mapping[str, Any] | None = None) -> Run:
@@ -256,6 +250,19 @@ class ClassPredictions:
     """Scores, float32 [n, k]."""
 
 
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file of predictions; see `engine.evaluate.prediction_arrays`.
+
+    Raises:
+        ValueError: It is not there, cut or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"predictions/{path.name} cannot be read ({error})") from error
+
+
 def read_predictions(run: Run) -> tuple[dict[str, list[ClassPredictions]], list[str]]:
     """Predictions of every task with classes, and sentences on what was left out.
 
@@ -268,10 +275,9 @@ def read_predictions(run: Run) -> tuple[dict[str, list[ClassPredictions]], list[
     for path in _in_order(run.path.joinpath("predictions").glob("[!.]*.npz")):
         split, _, checkpoint = path.stem.rpartition("-")
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            unread.append(f"predictions/{path.name} cannot be read ({error})")
+            arrays = read_arrays(path)
+        except ValueError as error:
+            unread.append(str(error))
             continue
         for task in dict.fromkeys(name.rpartition(".")[0] for name in arrays if "." in name):
             if reason := _why_not(arrays, task, run.classes.get(task)):

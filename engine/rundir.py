@@ -29,7 +29,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from engine.files import whole, write_json, write_text
+from engine.files import replacing, write_json, write_text
 
 _APPENDED = {"log": "log.jsonl", "events": "tensorboard/events.out.tfevents.run"}
 
@@ -84,9 +84,7 @@ class RunDir:
                 f"start a new run with another --out, or undo the change:\n  {lines}"
             )
         for folder in (path, path / "predictions", path / "figures"):
-            for stale in folder.glob(
-                ".*.partial"
-            ):  # what a kill left half-written; checkpoints clean up after themselves
+            for stale in folder.glob(".*.partial"):  # of a kill; checkpoints clean up after themselves
                 stale.unlink()
         return cls(path)
 
@@ -113,7 +111,7 @@ class RunDir:
 
     def predictions(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """predictions/<name>.npz."""
-        with whole(self.path / "predictions" / f"{name}.npz") as temporary, temporary.open("wb") as file:
+        with replacing(self.path / "predictions" / f"{name}.npz") as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     def result(self, values: Mapping[str, Any]) -> None:

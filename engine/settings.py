@@ -10,8 +10,8 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
 import engine.averaging
+import engine.backbone
 import engine.losses
-import engine.model
 import engine.optim
 import engine.tasks
 import engine.views
@@ -22,7 +22,16 @@ from engine.recipe import Recipe
 from engine.tasks import Task
 from engine.views import View
 
-_MODULES = (engine.averaging, engine.losses, engine.model, engine.optim, engine.tasks, engine.views, kernels, loaders)
+_MODULES = (
+    engine.averaging,
+    engine.backbone,
+    engine.losses,
+    engine.optim,
+    engine.tasks,
+    engine.views,
+    kernels,
+    loaders,
+)
 
 
 def apply(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
@@ -147,7 +156,8 @@ def _call(name: str, args: list[Any], keywords: dict[str, Any], where: str) -> A
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         raise ValueError(
-            f"--set: {where}: {name} is unknown; " + (f"did you mean {' or '.join(near)}?" if near else "")
+            f"--set: {where}: {name} is unknown; "
+            + (f"did you mean {' or '.join(near)}?" if near else "use what recipes import, such as Plain(fresh=True)")
         )
     function: Callable[..., Any] = known[name]
     try:

@@ -13,7 +13,7 @@ from engine.initial import is_file
 from engine.recipe import Recipe
 from engine.tasks.base import Supervised
 from loaders import Shuffled, Synthetic
-from loaders.base import Batch, Classes, Label, Loader, Sampler, Source, Split
+from loaders.base import Batch, Classes, Label, Loader, Source, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,12 @@ def smoke(recipe: Recipe) -> Recipe:
     wanted = {
         name: label for task in recipe.tasks if isinstance(task, Supervised) for name, label in task.wants().items()
     }
-    sampler: Sampler = Shuffled()
     return replace(
         recipe,
         views={name: replace(view, size=_small(view.size)) for name, view in recipe.views.items()},  # type: ignore[type-var]
         data=Relabelled(drawn, wanted),
         init=recipe.init if recipe.init is not None and is_file(recipe.init) else None,
-        sampler=sampler,
+        sampler=Shuffled(),
         epochs=2,
         batch_size=batch,
         accumulate=min(recipe.accumulate, 2),

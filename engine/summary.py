@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from engine.quantities import format_value, is_degrees, label_of, unit_of
+from engine.quantities import format_value, in_brackets, label_of
 from engine.results import Run, read_run
 
 
 def print_summary(run: Path, *, console: Console | None = None) -> None:
-    """Print the figures of a run: a row a metric; val and test, last and best epoch, beside chance and majority class.
+    """Print the figures of a run: a row a metric; val and test, last and best epoch, chance, constant guess.
 
     Raises:
         ValueError: `run` is not the folder of a run.
@@ -46,7 +46,7 @@ def _table(run: Run) -> Table:
         table.add_column(f"{escape(split)}\nlast", justify="right", no_wrap=True)
         table.add_column(f"{escape(split)}\nbest", justify="right", no_wrap=True)
     table.add_column("chance", justify="right", no_wrap=True)
-    guess = "constant" if any(map(is_degrees, run.quantities)) else "majority"
+    guess = run.constant_guess_name.split()[0]
     table.add_column(f"{guess}\n" + escape(" / ".join(run.splits)), justify="right", no_wrap=True)
     previous = None
     for quantity in run.quantities:
@@ -56,13 +56,13 @@ def _table(run: Run) -> Table:
             for split in run.splits
             for scores in (run.last, run.best)
         ]
-        majority = [format_value(quantity, run.majority(s, quantity), decimals=1, unit=False) for s in run.splits]
+        guesses = [format_value(quantity, run.constant_guess(s, quantity), decimals=1, unit=False) for s in run.splits]
         table.add_row(
             "" if task == previous else escape(task),
-            escape(label_of(quantity)) + (f" ({unit})" if (unit := unit_of(quantity)) else ""),
+            escape(label_of(quantity)) + in_brackets(quantity),
             *cells,
             format_value(quantity, run.chance(quantity), decimals=1, unit=False),
-            "–" if set(majority) == {"–"} else " / ".join(majority),
+            "–" if set(guesses) == {"–"} else " / ".join(guesses),
         )
         previous = task
     return table

@@ -6,34 +6,36 @@ import copy
 import importlib
 import json
 import signal
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 
 from engine import checkpoint
 from engine.averaging import averaged_name, averaged_tasks
 from engine.baselines import pictures_a_face
+from engine.chance import chance_of
 from engine.environment import describe_environment
-from engine.evaluate import figures
+from engine.evaluate import figures, prediction_arrays
+from engine.from_recipe import classes, headline, renderer
 from engine.initial import Origin
-from engine.loop import Trainer, classes, headline, prediction_arrays, renderer
+from engine.loop import Trainer
 from engine.model import Model
 from engine.profiling import TRACE, check_profile, profiled
 from engine.progress import Bars
 from engine.recipe import Recipe, describe, differences
 from engine.recipe_file import RecipeFile
 from engine.report import write_report
+from engine.results import read_arrays
 from engine.rundir import RunDir
 from engine.show import show_inpainting, show_views
 from engine.speed import summarise
 from engine.tasks.base import Supervised
 from engine.tasks.inpaint import Inpaint
-from loaders.base import Classes, Loader, Split, augments
+from loaders.base import Loader, Split, augments
 
 
 def train(
@@ -141,23 +143,10 @@ def _go_on(trainer: Trainer, run: RunDir, console: Console) -> None:
 
 def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir) -> dict[str, Any]:
     """Evaluates on the test split and writes the last pictures; returns what result.json will hold."""
-    recipe, best = trainer.recipe, trainer.best
-    assert best is not None  # the last epoch is always evaluated
-    best_model = copy.deepcopy(trainer.evaluated)
-    best_path = run.path / "checkpoints" / checkpoint.BEST
-    checkpoint.fill(best_model, checkpoint.load_weights(best_path), classes(recipe, trainer.train), best_path)
-    found: dict[str, dict[str, Any]] = {
-        "best": {"epoch": best.epoch},
-        "last": {"epoch": recipe.epochs},
-    }
-    found["best"][recipe.select] = dict(best.figures)
-    found["last"][recipe.select] = dict(trainer.last_figures)
-    if recipe.test is not None and recipe.test != recipe.select:
-        for which, model in (("best", best_model), ("last", trainer.evaluated)):
-            samples, rows = trainer.predict(model, loaders[recipe.test])
-            run.predictions(f"{recipe.test}-{which}", prediction_arrays(samples, rows))
-            found[which][recipe.test] = figures(recipe.tasks, rows)
-    averaged = _average({"best": best_model, "last": trainer.evaluated}, trainer, loaders, run, found)
+    recipe = trainer.recipe
+    models = {"best": _best_model(trainer, run), "last": trainer.evaluated}
+    found = _test(models, trainer, loaders, run)
+    averaged = _average(models, trainer, loaders, run, found)
     names = classes(recipe, trainer.train)
     for task in recipe.tasks:
         if isinstance(task, Inpaint):
@@ -176,7 +165,7 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
         "select": recipe.select,
         "test": recipe.test,
         "classes": names | {averaged_name(task): names[task] for task in averaged},
-        "chance": _beside(chance(recipe), averaged),
+        "chance": _beside(chance(recipe, names), averaged),
         "majority": {
             split: _beside(constant_guess(recipe, trainer.train.split, loader.split), averaged)
             for split, loader in loaders.items()
@@ -192,6 +181,32 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
         },
         "speed": summarise(trainer.clock, trainer.device, trainer.compiled),
     }
+
+
+def _best_model(trainer: Trainer, run: RunDir) -> Model:
+    """The model of the best epoch."""
+    model = copy.deepcopy(trainer.evaluated)
+    path = run.path / "checkpoints" / checkpoint.BEST
+    checkpoint.fill(model, checkpoint.load_weights(path), classes(trainer.recipe, trainer.train), path)
+    return model
+
+
+def _test(
+    models: Mapping[str, Model], trainer: Trainer, loaders: Mapping[str, Loader], run: RunDir
+) -> dict[str, dict[str, Any]]:
+    """For "best" and "last" the epoch and, by split, the figures on `select`, and on `test`, which is evaluated now."""
+    recipe, best = trainer.recipe, trainer.best
+    assert best is not None  # the last epoch is always evaluated
+    found: dict[str, dict[str, Any]] = {
+        "best": {"epoch": best.epoch, recipe.select: dict(best.figures)},
+        "last": {"epoch": recipe.epochs, recipe.select: dict(trainer.last_figures)},
+    }
+    if recipe.test is not None and recipe.test != recipe.select:
+        for which, model in models.items():
+            samples, rows = trainer.predict(model, loaders[recipe.test])
+            run.predictions(f"{recipe.test}-{which}", prediction_arrays(samples, rows))
+            found[which][recipe.test] = figures(recipe.tasks, rows)
+    return found
 
 
 def _average(
@@ -219,8 +234,7 @@ def _average(
                 for task in tasks
                 for metric, value in task.measure(rows[task.name]).items()
             }
-            with np.load(run.path / "predictions" / f"{split}-{which}.npz", allow_pickle=False) as archive:
-                plain = {name: archive[name] for name in archive.files}
+            plain = read_arrays(run.path / "predictions" / f"{split}-{which}.npz")
             run.predictions(f"{split}-{which}", prediction_arrays(plain.pop("sample"), named) | plain)
     return tuple(task.name for task in tasks)
 
@@ -231,16 +245,11 @@ def _beside(values: Mapping[str, float], averaged: Collection[str]) -> dict[str,
     return {**values} | {f"{averaged_name(task)}/{of}": value for (task, _, of), value in split if task in averaged}
 
 
-def chance(recipe: Recipe) -> dict[str, float]:
-    """The headline figure of each task with classes that uniform guessing reaches, as `<task>/<metric>`."""
-    found = {}
-    for task in recipe.tasks:
-        wanted = task.wants().get(str(task.label)) if isinstance(task, Supervised) else None
-        if isinstance(wanted, Classes):
-            share = 1 / len(wanted.names)
-            headline = task.headline
-            found[f"{task.name}/{headline.metric}"] = share if headline.greater_is_better else 1 - share
-    return found
+def chance(recipe: Recipe, names: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """The headline figure that guessing reaches, of each task with classes (by their `names`), as `<task>/<metric>`."""
+    headlines = [f"{task.name}/{task.headline.metric}" for task in recipe.tasks if task.name in names]
+    found = {quantity: chance_of(quantity, names, {}) for quantity in headlines}
+    return {quantity: share for quantity, share in found.items() if share is not None}
 
 
 def constant_guess(recipe: Recipe, train: Split, split: Split) -> dict[str, float]:

@@ -12,7 +12,7 @@ import torch
 from engine.bench.agreement import Difference
 from engine.bench.cases import NAMES, Case, Data, chosen, of_source
 from engine.bench.feeds import OfSource
-from engine.loop import renderer
+from engine.from_recipe import renderer
 from engine.recipe import Recipe
 from engine.render import Renderer
 from engine.train import open_split

@@ -12,7 +12,8 @@ import typer
 from engine.bootstrap import RESAMPLES
 from engine.files import write_text
 from engine.quantities import label_of
-from engine.table import chart, experiment
+from engine.table import chart
+from engine.table.experiment import read
 from engine.table.figures import make_table
 from engine.table.plan import Job, Plan, collect, command, make_plan
 from engine.table.running import Ended, InterruptedTableError, log_of, run_all
@@ -49,7 +50,7 @@ def main(
         for name, value in (("seeds", seeds), ("jobs", jobs), ("resamples", resamples)):
             if value is not None and value < 1:
                 raise ValueError(f"table: {name} (={value}) must be 1 or more")
-        file = experiment.read(experiment_file).only(only or ())
+        file = read(experiment_file).only(only or ())
         folder = out or Path("runs") / file.name
         plan = make_plan(file, seeds=seeds, out=folder, results=results, set_=set_ or (), device=device)
     except ValueError as error:

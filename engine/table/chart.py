@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from engine.plotting import BLUE, INK, MUTED, RULE, VERMILION, new_figure, quiet_axes, save_figure
-from engine.quantities import is_percent
+from engine.quantities import scale_of
 from engine.table.figures import Table
 from engine.table.text import metric_in_words
 
@@ -29,7 +29,7 @@ def draw(table: Table, path: Path) -> Path:
 
 def _draw_rows(axes: Axes, table: Table) -> None:
     experiment = table.experiment
-    scale = 100.0 if is_percent(experiment.metric) else 1.0
+    scale = scale_of(experiment.metric)
     names = []
     for line, row in enumerate(table.rows):
         sample = row.last if experiment.at == "last" else row.best
@@ -49,7 +49,7 @@ def _draw_rows(axes: Axes, table: Table) -> None:
 
 
 def _draw_differences(axes: Axes, table: Table) -> None:
-    scale = 100.0 if is_percent(table.experiment.metric) else 1.0
+    scale = scale_of(table.experiment.metric)
     axes.axvline(0, color=MUTED, linewidth=1)
     for line, difference in enumerate(table.differences):
         colour = MUTED if difference.verdict == "undecided" else VERMILION if difference.verdict == "worse" else BLUE

@@ -12,12 +12,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from engine.bootstrap import RESAMPLES, Interval, paired_difference, resampled
+from engine.quantities import greater_is_better
 from engine.table.experiment import Experiment, Row, compared_with
 from engine.table.finished import Finished
 from engine.table.plan import Job, Plan
 from engine.table.statistic import Pictures
-
-_GREATER_IS_BETTER = ("accuracy", "recall", "f1")
 
 Verdict = Literal["better", "worse", "undecided"]
 
@@ -98,11 +97,6 @@ class _Drawn:
     samples: str
     """Fingerprint of the pictures' ids."""
     pictures: int
-
-
-def greater_is_better(metric: str) -> bool:
-    """Whether more of a metric is better: so with accuracies, recalls and F1; less of errors and losses."""
-    return metric.endswith(_GREATER_IS_BETTER)
 
 
 def make_table(plan: Plan, failed: Mapping[str, str], *, resamples: int = RESAMPLES) -> Table:

@@ -13,12 +13,12 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.encoder_weights import WEIGHT_FILES
 from engine.recipe import Recipe, describe
 from loaders.store import SOURCE
 
 # Fields of this name hold a file or folder even where they are plain strings.
 _FILE_FIELDS = ("path", "source", "weights", "checkpoint", "init")
-_WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 def fingerprint(value: Any) -> str:
@@ -109,7 +109,7 @@ def _files(value: Any, where: str) -> Iterator[tuple[str, str | Path]]:
     """Every file or folder that a recipe names, with the field that names it."""
     name = where.rpartition(".")[2]
     if isinstance(value, Path) or (
-        isinstance(value, str) and (name in _FILE_FIELDS or value.endswith(_WEIGHT_FILES)) and value
+        isinstance(value, str) and (name in _FILE_FIELDS or value.endswith(WEIGHT_FILES)) and value
     ):
         yield where, value
     elif is_dataclass(value) and not isinstance(value, type):

@@ -14,7 +14,6 @@ pictures             split to checkpoint to task: every answer, packed; and `sam
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.files import whole
-from engine.results import Run, as_mapping, as_number, read_run
+from engine.files import write_text
+from engine.results import Run, as_mapping, as_number, read_arrays, read_run
 from engine.table import statistic
 from engine.table.fingerprint import fingerprint
 
@@ -117,9 +116,8 @@ def _answers(run: Run, split: str) -> dict[str, Any]:
     angles = {str(task["name"]): task.get("angles") or () for task in run.recipe.get("tasks", ())}
     for at in ("last", "best"):
         try:
-            with np.load(run.path / "predictions" / f"{split}-{at}.npz", allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            arrays = read_arrays(run.path / "predictions" / f"{split}-{at}.npz")
+        except ValueError:
             continue
         tasks = dict.fromkeys(name.rpartition(".")[0] for name in arrays if "." in name)
         kept = {task: statistic.from_arrays(arrays, task, angles.get(task, ())) for task in tasks}
@@ -132,8 +130,7 @@ def write(content: Mapping[str, Any], path: Path) -> Finished:
     """Writes a small file, whole or not at all; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items())
-    with whole(path) as temporary:  # a line a key: short files that show in a diff what has changed
-        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")  # a line a key: a diff shows what has changed
     return Finished(path, content)
 
 

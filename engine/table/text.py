@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from engine import markdown
-from engine.quantities import format_count, is_percent, label_of
+from engine.quantities import format_count, in_brackets, is_percent, label_of, scale_of
 from engine.table.figures import Difference, RowFigures, Sample, Table, Verdict
 
 _READING: Mapping[Verdict, str] = {
@@ -53,15 +53,15 @@ def _subtitle(table: Table) -> str:
 def metric_in_words(metric: str) -> str:
     """A "task/metric" with its unit, such as "accuracy of expression (%)"."""
     task, _, _ = metric.rpartition("/")
-    return f"{label_of(metric)} of {task}" + (" (%)" if is_percent(metric) else "")
+    return f"{label_of(metric)} of {task}{in_brackets(metric)}"
 
 
 def number(metric: str, value: float | None, *, sign: bool = False) -> str:
-    """A figure in the unit it is printed in: shares in percent with two digits, others with three; "–" for none."""
+    """A figure in its unit, which stands elsewhere: percent with two digits, others with three; "–" for none."""
     if value is None or not math.isfinite(value):
         return "–"
     plus = "+" if sign else ""
-    return f"{100 * value:{plus}.2f}" if is_percent(metric) else f"{value:{plus}.3f}"
+    return f"{scale_of(metric) * value:{plus}.{2 if is_percent(metric) else 3}f}"
 
 
 def _sample(metric: str, sample: Sample) -> str:
@@ -127,7 +127,7 @@ def _unit_of_time(table: Table) -> str:
 def _differences(table: Table) -> str:
     metric = table.experiment.metric
     grouped = any(difference.group for difference in table.differences)
-    unit = "points" if is_percent(metric) else "difference"
+    unit = "points" if is_percent(metric) else f"difference{in_brackets(metric)}"
     heads = [
         *(["group"] if grouped else []),
         "row",

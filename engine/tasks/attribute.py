@@ -61,7 +61,7 @@ class Attribute(SoftmaxTask):
                 "e.g. group='race', group_names=FAIRFACE_RACES"
             )
         if self.group == self.label:
-            raise ValueError(f"{where}: group (={self.group!r}) must be another label than the one it learns")
+            raise ValueError(f"{where}: group (={self.group!r}) must be another label than the one it learns; or None")
         if len(set(self.group_names)) < len(self.group_names) or any("/" in name for name in self.group_names):
             raise ValueError(
                 f"{where}: group_names (={self.group_names}) must differ and hold no '/', which parts the names of "

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 import engine.torchvision_ops  # noqa: F401 - before timm, which imports torchvision
 from engine import checkpoint
-from engine.backbone import Backbone
-from engine.encoder_weights import FILES, encoder_of, fill_encoder, read_encoder
+from engine.backbone import Backbone, check_architecture
+from engine.encoder_weights import WEIGHT_FILES, encoder_of, fill_encoder, read_encoder
 from engine.hints import check_fields
 
 import timm  # isort: skip
@@ -95,18 +95,16 @@ class TimmTeacher:
 
     def check(self, where: str) -> None:
         """Refuses an architecture that timm does not have."""
-        if not timm.is_model(self.name):
-            near = ", ".join(timm.list_models(f"*{self.name[:6]}*")[:6])
-            raise ValueError(f"{where}: name (={self.name!r}) must be one of timm's; near it: {near or 'none'}")
+        check_architecture(where, self.name)
 
     def build(self, encoder: nn.Module, mean: Colours, std: Colours) -> Teacher:
         network: Any = timm.create_model(self.name, pretrained=False, num_classes=0)
         where = f"TimmTeacher: weights (={self.weights})"
         path = Path(self.weights)
-        if path.suffix not in FILES or not path.is_file():
+        if path.suffix not in WEIGHT_FILES or not path.is_file():
             raise ValueError(
-                f"{where} must be a file of weights ({', '.join(FILES)}) that is there; nothing is fetched, put it "
-                "there first"
+                f"{where} must be a file of weights ({', '.join(WEIGHT_FILES)}) that is there; nothing is fetched, "
+                "put it there first"
             )
         fill_encoder(network, read_encoder(path, where, network), where, self.name)
         known = resolve_model_data_config(network)

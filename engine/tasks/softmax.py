@@ -74,7 +74,7 @@ class SoftmaxTask(ABC):
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"{where}: label_smoothing (={self.label_smoothing}) must be 0 or more and below 1")
         if self.cap is not None and self.cap < 1:
-            raise ValueError(f"{where}: cap (={self.cap}) must be 1 or more: the largest class has weight 1")
+            raise ValueError(f"{where}: cap (={self.cap}) must be 1 or more, which the largest class has; or None")
         if self.hidden < 0:
             raise ValueError(f"{where}: hidden (={self.hidden}) must be 0 or more units; 0 for a linear head")
 

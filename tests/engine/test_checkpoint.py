@@ -136,7 +136,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         load_weights(tmp_path)
     file = tmp_path / "weights.safetensors"
     file.write_bytes(b"nonsense")
-    with pytest.raises(ValueError, match=r"is cut or damaged .*; take another one"):
+    with pytest.raises(ValueError, match=r"is cut or damaged .*; take another copy"):
         load_weights(file)
     checkpoint.save_file({"a": torch.zeros(1)}, file)
     with pytest.raises(ValueError, match=r"has no class names"):
@@ -155,7 +155,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     files.write_json(target, {"a": 1})
 
     def fail_half_way() -> None:
-        with files.whole(target) as temporary:
+        with files.replacing(target) as temporary:
             temporary.write_text("half")
             raise RuntimeError
 

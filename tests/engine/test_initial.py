@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from engine import checkpoint
 from engine.backbone import Backbone
+from engine.from_recipe import build_model
 from engine.initial import MissingWeightsError, locate, take_over
-from engine.loop import Trainer, build_model
+from engine.loop import Trainer
 from engine.model import InferenceModel
 from engine.recipe import Recipe
 from engine.recipe_file import RecipeFile

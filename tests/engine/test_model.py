@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine.backbone import Backbone
-from engine.loop import build_model
+from engine.from_recipe import build_model
 from engine.model import measure_shape
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle
 from engine.views import Holes, Plain, Puzzle
@@ -82,7 +82,7 @@ def test_small_pictures_double_the_resolution_of_the_feature_map(name: str) -> N
     ("backbone", "message"),
     [
         (Backbone("resnet_eighteen"), r"name \(='resnet_eighteen'\) must be one of timm's; near it: "),
-        (Backbone("resnet18", options={"depht": 3}), r"options \(=\{'depht': 3\}\) do not fit resnet18"),
+        (Backbone("resnet18", options={"depht": 3}), r"options \(=\{'depht': 3\}\) must fit resnet18"),
         (Backbone("convnext_atto", small_pictures=True), r"first convolution of stride 2, convnext_atto has none"),
         (Backbone("vit_tiny_patch16_224", options={"img_size": 32}), r"choose a convolutional backbone"),
     ],

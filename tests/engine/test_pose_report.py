@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import engine.report
-from engine.quantities import format_value, is_degrees, is_percent, label_of, unit_of
+from engine.quantities import format_value, in_brackets, is_degrees, is_percent, label_of, scale_of, unit_of
 from engine.report import write_report
+from engine.table.text import metric_in_words
 from tests.engine.fake_run import edit_json, write_fake_run
 
 
@@ -34,6 +35,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_figures_are_written_in_their_unit(metric: str, label: str, unit: str, value: float, text: str) -> None:
     assert (label_of(metric), unit_of(metric), format_value(metric, value)) == (label, unit, text)
     assert (is_degrees(metric), is_percent(metric)) == (unit == "°", unit == "%")
+    assert (in_brackets(metric), scale_of(metric)) == (unit and f" ({unit})", 100 if unit == "%" else 1)
+
+
+def test_a_table_of_head_pose_says_degrees() -> None:
+    assert metric_in_words("pose/mae_yaw_pitch") == "MAE of yaw, pitch of pose (°)"
+    assert metric_in_words("expression/accuracy") == "accuracy of expression (%)"
 
 
 def test_a_report_of_head_pose_has_degrees_beside_the_median(run: Path) -> None:

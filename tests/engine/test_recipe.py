@@ -102,5 +102,5 @@ def test_the_first_baseline_has_one_view_and_the_second_the_hybrids_cost() -> No
 
 
 def test_a_recipe_of_pretext_tasks_alone_has_no_supervised_baseline() -> None:
-    with pytest.raises(ValueError, match=r"has no supervised task"):
+    with pytest.raises(ValueError, match=r"baselines: tasks \(=puzzle\) must hold a supervised one"):
         supervised(tiny.recipe(views={"puzzle": Puzzle(grid=2)}, tasks=(SolvePuzzle(),)))

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from engine import checkpoint
 from engine.evaluate import figures
-from engine.loop import Trainer, headline
+from engine.from_recipe import headline
+from engine.loop import Trainer
 from engine.objective import Objective
 from engine.optim import SGD, AdamW
 from engine.precision import resolve

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-import engine.figures
-from engine.figures import confusion, curve_panels, learning_curves, recall_bars
+import engine.charts
+from engine.charts import confusion, curve_panels, learning_curves, recall_bars
 from tests.engine.fake_run import CLASSES, predictions
 
 EMPTY = float("nan")
@@ -23,13 +23,13 @@ EMPTY = float("nan")
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are saved, to look into."""
     figures: list[Figure] = []
-    save = engine.figures.save_figure
+    save = engine.charts.save_figure
 
     def keep(figure: Figure, path: Path) -> Path:
         figures.append(figure)
         return save(figure, path)
 
-    monkeypatch.setattr(engine.figures, "save_figure", keep)
+    monkeypatch.setattr(engine.charts, "save_figure", keep)
     return figures
 
 
@@ -292,6 +292,6 @@ def test_figures_are_pictures_at_the_resolution_of_the_house(tmp_path: Path) -> 
 
 
 def test_figures_leave_pyplot_alone() -> None:
-    code = "import engine.figures, engine.sheets, engine.report, sys; print('matplotlib.pyplot' in sys.modules)"
+    code = "import engine.charts, engine.sheets, engine.report, sys; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -10,12 +10,14 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from engine.classwise import confusion_counts, recall, wilson_interval
+from engine.classwise import Counts, confusion_counts, recall, wilson_interval
 from engine.plotting import BLUE, GREEN, INK, LIGHT_BLUE, MUTED, PURPLE, VERMILION, new_figure, quiet_axes, save_figure
-from engine.quantities import is_percent, label_of, unit_of
+from engine.quantities import in_brackets, is_percent, label_of, scale_of
 
 _SPLIT_COLOUR = {"train": BLUE, "val": VERMILION, "test": GREEN}
 _ACROSS = 3
@@ -112,7 +114,7 @@ def _draw_panel(
     keys: dict[str, Line2D],
 ) -> None:
     epochs = metrics["epoch"]
-    scale = 100.0 if is_percent(quantity) else 1.0
+    scale = scale_of(quantity)
     for split, column in columns.items():
         drawn = np.isfinite(metrics[column]) & np.isfinite(epochs)
         colour = _SPLIT_COLOUR.get(split, PURPLE if split else MUTED)
@@ -128,7 +130,7 @@ def _draw_panel(
 
 
 def _draw_levels(axes: Axes, quantity: str, levels: Mapping[str, Mapping[str, float]], keys: dict[str, Line2D]) -> None:
-    scale = 100.0 if is_percent(quantity) else 1.0
+    scale = scale_of(quantity)
     for i, (name, heights) in enumerate(levels.items()):
         if quantity in heights:
             style = _LEVEL_STYLE[i % len(_LEVEL_STYLE)]
@@ -152,8 +154,7 @@ def _name_panel(axes: Axes, quantity: str) -> None:
     task, _, metric = quantity.rpartition("/")
     name = "learning rate" if quantity == "lr" else label_of(metric)
     title = f"{task} · {name}" if task else ("total loss" if quantity == "loss" else name)
-    unit = f" ({sign})" if (sign := unit_of(metric)) else ""
-    axes.set_title(title + unit, fontsize=9, color=INK, loc="left", parse_math=False)
+    axes.set_title(title + in_brackets(metric), fontsize=9, color=INK, loc="left", parse_math=False)
     quiet_axes(axes)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     if quantity == "lr":
@@ -215,12 +216,17 @@ def confusion(
     left_out = int((np.asarray(target) < 0).sum())
     subtitle = f"n = {support.sum():,}" + (f", {left_out:,} without a label left out" if left_out else "")
     axes.set_title(f"{title}\n{subtitle}" if title else subtitle, fontsize=9.5, color=INK, loc="left", parse_math=False)
+    _draw_scale(figure, axes, image)
+    return save_figure(figure, path)
+
+
+def _draw_scale(figure: Figure, axes: Axes, image: AxesImage) -> None:
+    """What the colours of a confusion matrix say."""
     bar = figure.colorbar(image, ax=axes, shrink=0.75, aspect=26, pad=0.02)
     bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0 %", "25 %", "50 %", "75 %", "100 %"])
     bar.ax.tick_params(labelsize=8, colors=MUTED, length=0)
     bar.set_label("share of the labelled class", fontsize=8, color=MUTED)
     bar.outline.set_visible(False)
-    return save_figure(figure, path)
 
 
 def _write_cell(axes: Axes, row: int, column: int, share: float, count: int, *, small: bool) -> None:
@@ -275,18 +281,7 @@ def recall_bars(
         text = f"{100 * share[i]:.1f} %" if support[i] else "–"
         axes.text(115, i, text, ha="right", va="center", fontsize=8.5, color=INK)
         axes.text(135, i, f"n = {support[i]:,}", ha="right", va="center", fontsize=8.5, color=MUTED)
-    handles = []
-    if support.sum():
-        accuracy = 100 * counts.diagonal().sum() / support.sum()
-        mean = 100 * float(np.nanmean(share))
-        handles.append(
-            axes.axvline(accuracy, color=VERMILION, linewidth=1.2, zorder=1.5, label=f"accuracy {accuracy:.1f} %")
-        )
-        handles.append(
-            axes.axvline(
-                mean, color=INK, linewidth=1.2, linestyle=(0, (2, 2)), zorder=1.6, label=f"mean recall {mean:.1f} %"
-            )
-        )
+    handles = _draw_means(axes, counts) if support.sum() else []
     axes.set_yticks(range(k), names, parse_math=False)
     axes.set_ylim(k - 0.4, -0.6)
     axes.set_xlim(0, 136)
@@ -299,3 +294,14 @@ def recall_bars(
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8.5, labelcolor=INK)
     return save_figure(figure, path)
+
+
+def _draw_means(axes: Axes, counts: Counts) -> list[Line2D]:
+    """Lines at accuracy and mean recall, for the legend."""
+    accuracy = 100 * counts.diagonal().sum() / counts.sum()
+    mean = 100 * float(np.nanmean(recall(counts)))
+    dashes = (0, (2, 2))
+    return [
+        axes.axvline(accuracy, color=VERMILION, linewidth=1.2, zorder=1.5, label=f"accuracy {accuracy:.1f} %"),
+        axes.axvline(mean, color=INK, linewidth=1.2, linestyle=dashes, zorder=1.6, label=f"mean recall {mean:.1f} %"),
+    ]
