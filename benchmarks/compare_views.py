@@ -81,7 +81,8 @@ def agree(name: str, inputs: Inputs, opponent: Opponent, dtype: torch.dtype) -> 
     found, bound = (middle.max(), 0.05) if exact or name == "batched" else (middle.mean(), 0.5)
     if not found < bound:
         raise SystemExit(
-            f"compare_views: {name} differs from the reference by {found:.3f} gray levels in {inputs.case}"
+            f"compare_views: {name} differs from the reference by {found:.3f} gray levels in {inputs.case}; "
+            "mend it before it is timed"
         )
     if dtype != torch.float32 and exact:
         unit = {torch.bfloat16: 2**-8, torch.float16: 2**-11}[dtype]

@@ -76,7 +76,9 @@ def agree(name: str, inputs: Inputs, opponent: Opponent, dtype: torch.dtype, dev
     if isinstance(opponent, TritonAugment):
         difference = opponent.difference(on_device(cases.part(inputs, min(on_cpu.CHECKED, inputs.batch)), device))
         if not difference < DIFFERENCE:
-            raise SystemExit(f"compare_views_gpu: {name} differs from ours by {difference:.3f} gray levels")
+            raise SystemExit(
+                f"compare_views_gpu: {name} differs from ours by {difference:.3f} gray levels; mend it before it is timed"
+            )
         return
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # a convolution in TF32 is off by 0.1 gray levels
         on_cpu.agree(name, inputs, lambda few, kind: opponent(on_device(few, device), kind).cpu(), dtype)

@@ -83,7 +83,7 @@ class DALI:
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"DALI: threads (={self.threads}) must be at least 1; leave it out for one a core")
         if not 0 <= self.hardware <= 1:
-            raise ValueError(f"DALI: hardware (={self.hardware}) must be a share of 0 to 1")
+            raise ValueError(f"DALI: hardware (={self.hardware}) must be a share of 0 to 1; 0 decodes all on its cores")
         package = require("nvidia.dali", extra="dali", where="DALI")
         form = Form(self.size, self.fit, self.colour)
         source = self.source

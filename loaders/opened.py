@@ -68,7 +68,7 @@ def check_draw(source: str, augment: str, draw: Draw | None, sampler: Sampler | 
         ValueError: `augment` is no choice, or `draw` is given where the kernel augments, or without a sampler.
     """
     if augment not in get_args(By):
-        raise ValueError(f"{source}: augment (={augment!r}) must be 'kernel' or 'loader'")
+        raise ValueError(f"{source}: augment (={augment!r}) must be 'kernel' or 'loader'; choose one")
     if draw is not None and augment == "kernel":
         raise ValueError(f"{source}: draw must be None where augment is 'kernel'; set augment='loader'")
     if draw is not None and sampler is None:

@@ -37,9 +37,11 @@ class Order:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise ValueError(f"loader: batch_size (={self.batch_size}) must be at least 1")
+            raise ValueError(f"loader: batch_size (={self.batch_size}) must be at least 1; give the samples of a batch")
         if self.world < 1 or not 0 <= self.rank < self.world:
-            raise ValueError(f"loader: rank (={self.rank}) must be 0 to world - 1 (world is {self.world})")
+            raise ValueError(
+                f"loader: rank (={self.rank}) must be 0 to world - 1 (world is {self.world}); count from 0"
+            )
         if len(self.split.sample) == 0:
             raise ValueError(f"loader: split (={self.split.name!r}) must hold samples; it is empty")
         together = self.batch_size * self.world
@@ -60,7 +62,7 @@ class Order:
         """
         count = self.count
         if not 0 <= start <= count:
-            raise ValueError(f"loader: start (={start}) must be 0 to {count}, the batches of an epoch")
+            raise ValueError(f"loader: start (={start}) must be 0 to {count}, the batches of an epoch; count from 0")
         order = self._epoch(epoch)
         together = self.batch_size * self.world
         if self.sampler is not None and len(order) // together != count:
@@ -86,6 +88,7 @@ class Order:
             )
         if len(order) and not (int(order.min()) >= 0 and int(order.max()) < n):
             raise ValueError(
-                f"loader: sampler (={self.sampler}) must give positions 0 to {n - 1} of {self.split.name!r}"
+                f"loader: sampler (={self.sampler}) must give positions 0 to {n - 1} of {self.split.name!r}; "
+                "positions are rows of the split, not sample ids"
             )
         return order

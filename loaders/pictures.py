@@ -46,9 +46,11 @@ class Form:
         if self.size is not None and not 1 <= self.size <= 4096:
             raise ValueError(f"pictures: size (={self.size}) must be 1 to 4096 pixels; leave it out to keep them as is")
         if self.fit not in get_args(Fit):
-            raise ValueError(f"pictures: fit (={self.fit!r}) must be one of {', '.join(get_args(Fit))}")
+            raise ValueError(f"pictures: fit (={self.fit!r}) must be one of {', '.join(get_args(Fit))}; choose one")
         if self.colour not in get_args(Colour):
-            raise ValueError(f"pictures: colour (={self.colour!r}) must be one of {', '.join(get_args(Colour))}")
+            raise ValueError(
+                f"pictures: colour (={self.colour!r}) must be one of {', '.join(get_args(Colour))}; choose one"
+            )
 
 
 class UnreadableError(Exception):

@@ -76,7 +76,7 @@ def prepare(
     """
     console = console or Console(quiet=True)
     if format not in get_args(Format):
-        raise ValueError(f"prepare: format (={format!r}) must be one of {', '.join(get_args(Format))}")
+        raise ValueError(f"prepare: format (={format!r}) must be one of {', '.join(get_args(Format))}; choose one")
     if jpeg is not None and format != "ffcv":
         raise ValueError(f"prepare: jpeg (={jpeg}) must be left out for format {format}; it stores exact pixels")
     origin = describe(importer, form)
@@ -365,7 +365,7 @@ def main(
             check_store(checked, report=report, without=without, console=console)
             return
         if name is not None and name not in IMPORTERS:
-            raise ValueError(f"prepare: NAME (={name!r}) must be one of {', '.join(IMPORTERS)}")
+            raise ValueError(f"prepare: NAME (={name!r}) must be one of {', '.join(IMPORTERS)}; choose one")
         if name is None or source is None or out is None:
             takes = "" if name is None else f". {name} takes {_options_of(name)}"
             raise ValueError(

@@ -90,7 +90,7 @@ class Fraction:
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
-            raise ValueError(f"Fraction: share (={self.share}) must be above 0 and at most 1")
+            raise ValueError(f"Fraction: share (={self.share}) must be above 0 and at most 1; 0.2 is a fifth")
 
     def order(self, split: Split, *, seed: int, epoch: int) -> Int64[Tensor, " m"]:
         """Positions of the part, in the inner sampler's order.
@@ -108,7 +108,9 @@ class Fraction:
         n = len(split.sample)
         total = round(self.share * n)
         if total == 0:
-            raise ValueError(f"Fraction: share (={self.share}) must leave a sample of the {n} of {split.name!r}")
+            raise ValueError(
+                f"Fraction: share (={self.share}) must leave a sample of the {n} of {split.name!r}; raise it"
+            )
         keys = _keys(split, seed if self.seed is None else self.seed, 0, "fraction")
         if self.label is None:
             return lowest(keys, total)
@@ -142,7 +144,9 @@ def _weighted(split: Split, label: str, power: float, seed: int, epoch: int) -> 
     group = _classes(split, label)
     labelled = torch.nonzero(group >= 0).flatten()
     if len(labelled) == 0:
-        raise ValueError(f"sampler: label (={label!r}) must not be missing on all samples of {split.name!r}")
+        raise ValueError(
+            f"sampler: label (={label!r}) must not be missing on all samples of {split.name!r}; choose another"
+        )
     group = group[labelled]
     weight = torch.bincount(group).to(torch.float64).pow(power)[group]
     upto = weight.cumsum(0)

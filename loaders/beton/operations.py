@@ -66,7 +66,7 @@ class Drawn(_PIPELINE.Operation):  # type: ignore[misc]
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         if not 0 <= epoch < 2**32:
-            raise ValueError(f"{type(self).__name__}: epoch (={epoch}) must be in 0..2**32-1")
+            raise ValueError(f"{type(self).__name__}: epoch (={epoch}) must be in 0..2**32-1; count epochs from 0")
         self._epoch[0] = epoch
 
     @abstractmethod
@@ -88,7 +88,8 @@ class Drawn(_PIPELINE.Operation):  # type: ignore[misc]
         samples = None if self.metadata is None else len(self.metadata)
         if self._ids is not None and samples is not None and len(self._ids) != samples:
             raise ValueError(
-                f"{name}: sample (={len(self._ids)} ids) must have one for each of the file's {samples} samples"
+                f"{name}: sample (={len(self._ids)} ids) must have one for each of the file's {samples} samples; "
+                "give the ids of this file's split"
             )
         return replace(previous_state, jit_mode=True), _ALLOCATION(tuple(map(int, shape)), np.dtype("<u1"))
 
@@ -206,7 +207,9 @@ class HideCells(Drawn):
             ("aspect", aspect, 1 / 16, 16.0),
         ):
             if not lowest <= span[0] <= span[1] <= highest:
-                raise ValueError(f"HideCells: {name} (={span}) must be (lowest, highest) in {lowest:g}..{highest:g}")
+                raise ValueError(
+                    f"HideCells: {name} (={span}) must be (lowest, highest) in {lowest:g}..{highest:g}; correct it"
+                )
         self._share = round(share[0] * 2**20), round(share[1] * 2**20)
         self._blocks = int(blocks[0]), int(blocks[1])
         self._aspect = round(aspect[0] * 2**24), round(aspect[1] * 2**24)

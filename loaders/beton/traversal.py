@@ -42,7 +42,8 @@ class InOrder(_BASE):  # type: ignore[misc, valid-type]
         super().__init__(loader)
         if loader.batch_size != self._order.batch_size:
             raise ValueError(
-                f"InOrder: batch_size (={loader.batch_size}) must be that of the order ({self._order.batch_size})"
+                f"InOrder: batch_size (={loader.batch_size}) must be that of the order "
+                f"({self._order.batch_size}); give both the same"
             )
         samples = int(loader.reader.num_samples)
         if samples != len(self._order.split.sample):

@@ -95,7 +95,9 @@ class ClassFolders:
         for top in with_classes:
             split = SPLITS.get(top.name.lower(), top.name.lower())
             if split in splits:
-                raise ValueError(f"folder {self.source}: {top.name} must not be a second folder of split {split!r}")
+                raise ValueError(
+                    f"folder {self.source}: {top.name} must not be a second folder of split {split!r}; merge them"
+                )
             if split != top.name:
                 notes.append(f"the folder {top.name} is the split {split}")
             splits[split] = _folders(top)
@@ -120,7 +122,9 @@ class ClassFolders:
         """For each train folder, the split of its places that are held out."""
         for split, share in self._shares().items():
             if not 0 <= share < 1:
-                raise ValueError(f"folder {self.source}: {split}_share (={share}) must be 0 to below 1")
+                raise ValueError(
+                    f"folder {self.source}: {split}_share (={share}) must be 0 to below 1; it is a share of train"
+                )
             if share and (split in splits or "train" not in splits):
                 raise ValueError(
                     f"folder {self.source}: {split}_share (={share}) must be 0 where the source has "

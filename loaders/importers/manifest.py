@@ -66,7 +66,7 @@ class ManifestFile:
         for item in self.classes:
             label, equals, names = item.partition("=")
             if not equals:
-                raise ValueError(f"manifest {self.source}: classes (={item!r}) must read label=a,b,c")
+                raise ValueError(f"manifest {self.source}: classes (={item!r}) must read label=a,b,c; correct it")
             order[label] = tuple(names.split(","))
         return order
 
