@@ -77,7 +77,7 @@ def agree(name: str, inputs: Inputs, opponent: Opponent, dtype: torch.dtype, dev
         difference = opponent.difference(on_device(cases.part(inputs, min(on_cpu.CHECKED, inputs.batch)), device))
         if not difference < DIFFERENCE:
             raise SystemExit(
-                f"compare_views_gpu: {name} differs from ours by {difference:.3f} gray levels; mend it before it is timed"
+                f"compare_views_gpu: {name} differs from ours by {difference:.3f} gray levels; mend it first"
             )
         return
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # a convolution in TF32 is off by 0.1 gray levels
