@@ -13,7 +13,7 @@ from jaxtyping import Float64
 
 from engine.bootstrap import RESAMPLES, Interval, paired_difference, resampled
 from engine.quantities import greater_is_better
-from engine.table.experiment import Experiment, Row, compared_with
+from engine.table.experiment import Experiment, Group, Row, compared_with
 from engine.table.finished import Finished
 from engine.table.plan import Job, Plan
 from engine.table.statistic import Pictures
@@ -111,7 +111,7 @@ def make_table(plan: Plan, failed: Mapping[str, str], *, resamples: int = RESAMP
     comparing = _Comparing(experiment, resamples)
     for group, jobs in zip(experiment.groups, plan.rows, strict=True):
         of = dict(zip((row.name for row in group.rows), jobs, strict=True))
-        rows += [_row(experiment, group.title, row, of[row.name], failed) for row in group.rows if row.shown]
+        rows += [_row(experiment, group, row, of, failed) for row in group.rows if row.shown]
         differences += [
             comparing.difference(group.title, of, row.name, other)
             for row in group.rows
@@ -121,13 +121,39 @@ def make_table(plan: Plan, failed: Mapping[str, str], *, resamples: int = RESAMP
     return Table(experiment, tuple(rows), tuple(differences))
 
 
-def _row(experiment: Experiment, group: str, row: Row, jobs: Sequence[Job], failed: Mapping[str, str]) -> RowFigures:
+def _row(
+    experiment: Experiment, group: Group, row: Row, of: Mapping[str, Sequence[Job]], failed: Mapping[str, str]
+) -> RowFigures:
+    jobs = of[row.name]
     done = tuple(job.done for job in jobs if job.done is not None)
     figures = {at: Sample(tuple(_figures(done, at, experiment))) for at in ("last", "best")}
-    minutes = Sample(tuple(run.seconds / 60 for run in done if run.seconds is not None))
-    pictures = next((run.pictures_through_encoder for run in done), None)
+    costs = [cost for cost in map(_cost, *_with_start(group, row, of)) if cost is not None]
+    minutes = Sample(tuple(seconds / 60 for seconds, _ in costs))
+    pictures = next((pictures for _, pictures in costs), None)
     state = _state(experiment, jobs, failed, len(figures["last"].values))
-    return RowFigures(group, row.name, row.published, figures["last"], figures["best"], minutes, pictures, state, done)
+    return RowFigures(
+        group.title, row.name, row.published, figures["last"], figures["best"], minutes, pictures, state, done
+    )
+
+
+def _with_start(group: Group, row: Row, of: Mapping[str, Sequence[Job]]) -> list[Sequence[Job]]:
+    """The runs of a row, and of the rows it starts from: what its figures cost."""
+    found = [of[row.name]]
+    while row.start is not None:
+        name = row.start.row
+        found.append(of[name])
+        row = next(other for other in group.rows if other.name == name)
+    return found
+
+
+def _cost(*jobs: Job) -> tuple[float, float] | None:
+    """Seconds and pictures through the encoder of runs together; None unless all are done and say so."""
+    seconds, pictures = 0.0, 0.0
+    for job in jobs:
+        if job.done is None or job.done.seconds is None or job.done.pictures_through_encoder is None:
+            return None
+        seconds, pictures = seconds + job.done.seconds, pictures + job.done.pictures_through_encoder
+    return seconds, pictures
 
 
 def _figures(done: Sequence[Finished], at: str, experiment: Experiment) -> list[float]:

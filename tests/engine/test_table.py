@@ -148,6 +148,22 @@ def test_a_run_may_start_from_anothers_weights(tmp_path: Path) -> None:
     assert "was trained elsewhere" in again.missing
 
 
+def test_what_a_run_started_from_is_part_of_its_cost(tmp_path: Path) -> None:
+    groups = """Group(rows=(
+        Row("pre-training", ":recipe", shown=False),
+        Row("fine-tuning", ":supervised", start=Start("pre-training"), baseline=True),
+    )),"""
+    plan = plan_of(write_experiment(tmp_path / "x.py", groups))
+    finish(plan, plan.rows[0][1][0], 100)
+    (row,) = make_table(plan_of(tmp_path / "x.py"), {}).rows
+    assert row.pictures is None, "half of the cost is no cost"
+    assert row.minutes.values == ()
+    finish(plan, plan.rows[0][0][0], 100)
+    (row,) = make_table(plan_of(tmp_path / "x.py"), {}).rows
+    assert row.pictures == 2 * 64
+    assert row.minutes.values == (2 * 1.5,)
+
+
 def test_commands_can_be_pasted_into_a_shell() -> None:
     assert command(["python", "--set", "sampler=Fraction(0.2, label='expression')"]) == (
         """python --set "sampler=Fraction(0.2, label='expression')\""""
