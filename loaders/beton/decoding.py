@@ -14,8 +14,10 @@ import numba
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
+from kernels.numba_jit import whole
 from loaders.beton.layout import Beton
 from loaders.beton.package import ffcv, threads_kept
 
@@ -63,7 +65,18 @@ class Decoder:
             self._decode(position.numpy(), faces.numpy(), self._pictures, self._state)
         finally:
             numba.set_num_threads(before)
-        return faces if channels == 3 else faces[..., :1].contiguous()
+        if channels == 3:
+            return faces
+        gray = torch.empty((len(position), height, width, 1), dtype=torch.uint8)
+        _first_channel(faces.view(-1).numpy(), gray.view(-1).numpy())
+        return gray
+
+
+@whole
+def _first_channel(colours: NDArray[np.uint8], gray: NDArray[np.uint8]) -> None:
+    # As vectors, and on this thread: six times as fast as torch's copy of a stride, which would also wake its threads.
+    for pixel in range(gray.size):
+        gray[pixel] = colours[3 * pixel]
 
 
 def _compiled(reader: Any, parallel: bool) -> Callable[..., Any]:
