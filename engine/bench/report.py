@@ -58,6 +58,11 @@ def of_loaders(data: Data, rows: Sequence[Row], settings: Mapping[str, Any], dev
         )
     if any(row.name == "resident" for row in rows):
         notes.append("resident: a batch is an index; its faces are read by the kernel that renders the views.")
+    if any(row.name == "folder" for row in rows):
+        notes.append(
+            "folder: starts its processes anew each epoch, so that any epoch may follow and none is left behind; "
+            "torchvision's persist, which tells where an epoch takes less than a second."
+        )
     notes += [f"{row.name}, cold: {row.cold_note}." for row in rows if row.cold_note and row.cold is None]
     notes += [f"{name} is left out: {reason}." for name, reason in data.left_out.items()]
     return Measurement(
