@@ -1,7 +1,7 @@
 """Self-supervised pre-training on FER2013 by puzzling alone: the first half of E4 of the paper.
 
 Source:  ours; the paper's statement that HMTL is better than pre-training and fine-tuning (arXiv 2105.06421, abstract).
-Expect:  tile accuracy above the chance of 25 %; what it is worth is told by recipes/fer2013_finetune.py. Not run yet.
+Expect:  tile accuracy above the chance of 25 %; what it is worth is told by recipes/fer2013_finetune.py.
 Differs: The paper does not say how its pre-training was done. Here it is the pretext task of recipes/fer2013_hmtl.py
          with the network, augmentation and optimiser of that recipe; the weight per tile is 1, nothing competes.
          With the fine-tuning as many pictures pass through the encoder as in recipes/fer2013_hmtl.py.
