@@ -1,7 +1,7 @@
 """Gender on FairFace with the pretext task of puzzling, its error by race, beside its two supervised baselines.
 
 Source:  ours; a stand-in for E7 of the paper (gender: error reduced by 1 %; no data set or figure is in the abstract).
-Expect:  with 2,025 pictures, 15 epochs and 48 px an error rate of 24.5 % on test (3 seeds; two views supervised 25.9 %);
+Expect:  with 2,025 pictures, 15 epochs and 48 px an error rate of 24.5 % (test, 3 seeds; two views supervised 25.9 %);
          always answering the larger class errs on about 47 %. Not run at full size yet.
 Differs: FairFace at 64 px, ResNet-10-t for EfficientNet, AdamW, 2 x 2 tiles; val is 5 % of train (ours), test is the
          source's validation set, its only public test.
