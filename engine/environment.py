@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,7 +42,16 @@ def command() -> str:
     """How this process was started: the module that `python -m` was told, or the program, and its arguments."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     module = None if spec is None else spec.name.removesuffix(".__main__")
-    return " ".join([*(["python", "-m", module] if module else [Path(sys.argv[0]).name]), *sys.argv[1:]])
+    return as_shell([*(["python", "-m", module] if module else [Path(sys.argv[0]).name]), *sys.argv[1:]])
+
+
+def as_shell(words: Sequence[str]) -> str:
+    """A command as a shell takes it; words with single quotes alone stay readable inside double ones."""
+
+    def quoted(word: str) -> str:
+        return f'"{word}"' if "'" in word and not re.search(r'["$`\\!]', word) else shlex.quote(word)
+
+    return " ".join(map(quoted, words))
 
 
 def commit() -> str | None:

@@ -6,8 +6,6 @@ cell that holds its centre. Pixel i has its centre at (2 i + 1) / 2, so its cell
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Int32, Shaped
 from torch import Tensor
@@ -26,13 +24,18 @@ def check_grid(where: str, grid: int) -> None:
         raise ValueError(f"{where}: grid (={grid}) must be in 1..{LARGEST_GRID}; cell numbers are int16")
 
 
+def _side(cells: int) -> int:
+    """The whole root of a number of cells; unlike `math.isqrt`, torch.compile follows it where that number varies."""
+    return int(cells**0.5)  # exact for squares far beyond `LARGEST_GRID`
+
+
 def grid_of(where: str, cells: int, size: int) -> int:
     """The side of a square grid of `cells` cells that fits a view of `size` pixels.
 
     Raises:
         ValueError: `cells` is no square, or the grid has more cells a side than the view has pixels.
     """
-    grid = math.isqrt(cells)
+    grid = _side(cells)
     if cells < 1 or grid * grid != cells:
         raise ValueError(f"{where}: cells in `shows` (={cells}) must be a square number; give grid * grid of them")
     check_grid(where, grid)
@@ -49,7 +52,7 @@ def cell_of_pixel(size: int, grid: int, device: torch.device) -> Int32[Tensor, "
 
 def over_pixels(cells: Shaped[Tensor, "*lead n"], size: int) -> Shaped[Tensor, "*lead size size"]:
     """Give every pixel (y, x) of a view the value of its cell; cells are numbered row by row."""
-    grid = math.isqrt(cells.shape[-1])
+    grid = _side(cells.shape[-1])
     cell = cell_of_pixel(size, grid, cells.device)
     table = cells.reshape(*cells.shape[:-1], grid, grid)
     # Columns first: the second step then copies whole rows, which is the cheap one.

@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 
 from engine.bootstrap import RESAMPLES
+from engine.environment import as_shell
 from engine.files import write_text
 from engine.quantities import label_of
 from engine.table import chart
 from engine.table.experiment import read
 from engine.table.figures import make_table
-from engine.table.plan import Job, Plan, collect, command, make_plan
+from engine.table.plan import Job, Plan, collect, make_plan
 from engine.table.running import Ended, InterruptedTableError, log_of, run_all
 from engine.table.text import number, to_csv, to_markdown
 
@@ -85,7 +86,7 @@ def _print_commands(plan: Plan) -> None:
             typer.echo(f"# {job.name}: not run: {job.missing}")
         elif job.done is None:
             after = f"  # after {names[job.needs]}" if job.needs in {each.key for each in plan.missing} else ""
-            typer.echo(command(["python", *job.words]) + after)
+            typer.echo(as_shell(["python", *job.words]) + after)
 
 
 @dataclass(slots=True)
@@ -126,7 +127,7 @@ def _write(progress: _Progress, folder: Path, resamples: int) -> None:
     failures = {ended.job.name: ended.tail for ended in progress.failed.values()}
     tails = {key: ended.tail for key, ended in progress.failed.items()}
     table = make_table(progress.plan, tails, resamples=resamples)
-    called = command(["python", "-m", "engine.table", *sys.argv[1:]])
+    called = as_shell(["python", "-m", "engine.table", *sys.argv[1:]])
     text = to_markdown(table, command=called, failures=failures, notes=progress.plan.notes)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "table.md", text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -169,15 +168,6 @@ class _Maker:
             if same_data and is_recipe({**told["recipe"], "data": describe(recipe.data)}, recipe, names):
                 return run
         return None
-
-
-def command(words: Sequence[str]) -> str:
-    """A command as a shell takes it; words with single quotes alone stay readable inside double ones."""
-
-    def quoted(word: str) -> str:
-        return f'"{word}"' if "'" in word and not re.search(r'["$`\\!]', word) else shlex.quote(word)
-
-    return " ".join(map(quoted, words))
 
 
 def _start_missing(start: Job) -> str | None:

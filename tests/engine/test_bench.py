@@ -294,9 +294,9 @@ def test_what_is_shown_escapes_names_and_keeps_its_columns(tmp_path: Path) -> No
 
 
 def test_the_command_of_a_figure_is_the_one_that_was_typed() -> None:
-    code = "import sys; sys.argv = ['x', 'a', '--b']; from engine.environment import command; print(command())"
+    code = "import sys; sys.argv = ['x', 'a', 'F(1, 2)']; from engine.environment import command; print(command())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "x a --b"
+    assert done.stdout.strip() == "x a 'F(1, 2)'"
 
 
 def test_sources_of_recipes_are_found(store: Path, pictures: Path, tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.environment import as_shell
 from engine.recipe import describe
 from engine.table import Experiment, Group, Row, Start, chart
 from engine.table.experiment import read
 from engine.table.figures import make_table
 from engine.table.fingerprint import data_identity, is_recipe, missing_file
-from engine.table.plan import Plan, command
+from engine.table.plan import Plan
 from engine.table.text import to_csv, to_markdown
 from loaders import Packed
 from tests.engine import tiny
@@ -165,10 +166,10 @@ def test_what_a_run_started_from_is_part_of_its_cost(tmp_path: Path) -> None:
 
 
 def test_commands_can_be_pasted_into_a_shell() -> None:
-    assert command(["python", "--set", "sampler=Fraction(0.2, label='expression')"]) == (
+    assert as_shell(["python", "--set", "sampler=Fraction(0.2, label='expression')"]) == (
         """python --set "sampler=Fraction(0.2, label='expression')\""""
     )
-    assert command(["a b", "it's $x"]) == """'a b' 'it'"'"'s $x'"""
+    assert as_shell(["a b", "it's $x"]) == """'a b' 'it'"'"'s $x'"""
 
 
 # --- what is done ------------------------------------------------------------------------------------------------

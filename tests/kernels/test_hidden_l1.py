@@ -158,3 +158,12 @@ def test_bad_input_is_refused(changed, message):
     guess, truth, shows = pictures(2, 6, 2)
     with pytest.raises(ValueError, match=f"hidden_l1: {message}"):
         hidden_l1(**({"guess": guess, "truth": truth, "shows": shows} | changed))
+
+
+def test_compiled_code_may_meet_many_grids() -> None:
+    """After the second, torch.compile makes the number of cells a symbol."""
+    compiled = torch.compile(hidden_l1, fullgraph=True, backend="aot_eager")
+    guess, truth = torch.randn(2, 3, 28, 28), torch.randn(2, 3, 28, 28)
+    for grid in (2, 3, 4, 7, 14):
+        shows = torch.full((2, grid * grid), -1, dtype=torch.int16)
+        torch.testing.assert_close(compiled(guess, truth, shows), hidden_l1(guess, truth, shows))

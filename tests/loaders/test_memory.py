@@ -22,9 +22,10 @@ SETTLED, LAST = 3, 20
 """Epochs after which memory is compared."""
 GROWTH = 3 * MIB
 """Half of what it would be were one batch (0.4 MiB) of each of the 17 epochs between kept."""
-OF_OTHERS = {"dali": 5 * MIB, "ffcv-jpeg": 12 * MIB}
+OF_OTHERS = {"dali": 5 * MIB, "ffcv": 5 * MIB, "ffcv-jpeg": 12 * MIB}
 """What others' allocators may still grow by: DALI's pools, by 2 to 5 MiB as with a loop in its own API, then
-flat for 400 epochs; what FFCV with JPEG takes and gives back, 7 MiB here and 20 up and down over 300 epochs."""
+flat for 400 epochs; FFCV's and numba's, by 0 to 4; what FFCV with JPEG takes and gives back, 7 MiB here and 20 up
+and down over 300 epochs."""
 PATIENCE = 120.0
 """Seconds for an answer."""
 
