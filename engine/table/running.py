@@ -69,32 +69,31 @@ def run_all(
     """
     waiting, failed = list(jobs), set[str]()
     running: list[_Running] = []
-    with _terminate_as_interrupt():
-        try:
-            while waiting or running:
-                for one in [one for one in running if _has_ended(one)]:
-                    running.remove(one)
-                    if (result := _end(one)) is None:
-                        waiting.insert(0, one.job)
-                        continue
-                    if result.code != 0:
-                        failed.add(one.job.key)
-                    ended(result)
-                pending = {job.key for job in waiting} | {one.job.key for one in running}
-                for job in [job for job in waiting if job.needs in failed]:
-                    waiting.remove(job)
-                    failed.add(job.key)
-                    ended(Ended(job, 1, "not started: the run whose weights it starts from failed", 0.0))
-                ready = [job for job in waiting if job.needs not in pending]
-                if ready and len(running) < at_once:
-                    waiting.remove(ready[0])
-                    running.append(_start(ready[0], at_once))
-                    started(ready[0], running[-1].process is None)
-                elif running:
-                    time.sleep(_POLL_SECONDS)
-        except KeyboardInterrupt:
-            _stop(running)
-            raise InterruptedTableError("stopped; the same command goes on") from None
+    with _signals_noticed() as stop_asked:
+        while (waiting or running) and not stop_asked():
+            for one in [one for one in running if _has_ended(one)]:
+                running.remove(one)
+                if (result := _end(one)) is None:
+                    waiting.insert(0, one.job)
+                    continue
+                if result.code != 0:
+                    failed.add(one.job.key)
+                ended(result)
+            pending = {job.key for job in waiting} | {one.job.key for one in running}
+            for job in [job for job in waiting if job.needs in failed]:
+                waiting.remove(job)
+                failed.add(job.key)
+                ended(Ended(job, 1, "not started: the run whose weights it starts from failed", 0.0))
+            ready = [job for job in waiting if job.needs not in pending]
+            if ready and len(running) < at_once:
+                waiting.remove(ready[0])
+                running.append(_start(ready[0], at_once))
+                started(ready[0], running[-1].process is None)
+            elif running:
+                time.sleep(_POLL_SECONDS)
+    if waiting or running:
+        _stop(running)
+        raise InterruptedTableError("stopped; the same command goes on")
 
 
 def log_of(job: Job) -> Path:
@@ -172,14 +171,16 @@ def tail(log: Path) -> str:
 
 
 @contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM stops the runs as Ctrl-C does."""
+def _signals_noticed() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came. Asked between two steps: an exception could lose a run that is just starting."""
+    numbers: list[int] = []
 
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+    def notice(number: int, frame: object) -> None:
+        numbers.append(number)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, notice) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield lambda: bool(numbers)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -143,15 +143,16 @@ def test_a_run_whose_process_was_killed_is_gone_on_with_once_it_is_dead(jobs: li
 
 
 def test_sigterm_stops_the_runs_too(jobs: list[Job]) -> None:
+    # One write a line: `print` may write the line and its end apart, and the signal may come between.
     code = (
-        "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (print('checkpoint'), sys.exit(130)))\n"
-        "print('ready', flush=True)\ntime.sleep(60)"
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'checkpoint\\n'), sys.exit(130)))\n"
+        "os.write(1, b'ready\\n')\nfor _ in range(600): time.sleep(0.1)"
     )
     job = python(jobs[0], code)
 
     def terminate() -> None:
-        while not (log_of(job).exists() and "ready" in log_of(job).read_text()):
+        while not (log_of(job).exists() and log_of(job).read_text() == "ready\n"):
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -159,6 +160,23 @@ def test_sigterm_stops_the_runs_too(jobs: list[Job]) -> None:
     with pytest.raises(InterruptedTableError, match="stopped; the same command goes on"):
         run([job])
     assert log_of(job).read_text() == "ready\ncheckpoint\n"
+
+
+def test_a_signal_that_comes_while_a_run_is_started_does_not_leave_it_behind(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, processes = subprocess.Popen, list[subprocess.Popen[bytes]]()
+
+    def start_and_signal(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
+        processes.append(start(*args, **options))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return processes[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start_and_signal)
+    with pytest.raises(InterruptedTableError):
+        run([python(jobs[0], "import time\nfor _ in range(600): time.sleep(0.1)"), python(jobs[1], "print('never')")])
+    assert [process.poll() for process in processes] == [-signal.SIGTERM]
+    assert not log_of(jobs[1]).exists()
 
 
 # --- the command -------------------------------------------------------------------------------------------------

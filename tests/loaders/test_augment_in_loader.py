@@ -114,7 +114,7 @@ def apart(pairs: list[tuple[Batch, Batch]], render: Renderer, epoch: int = 2) ->
 
 
 @pytest.mark.parametrize("name", ["dali", "ffcv"])
-@pytest.mark.parametrize(("level", "size"), zip(LEVELS, (30, 60, 40, 60, 30, 60), strict=True))
+@pytest.mark.parametrize(("level", "size"), list(zip(LEVELS, (30, 60, 40, 60, 30, 60), strict=True)))
 def test_views_are_those_of_the_kernel(of_faces: Callable[..., Source], name: str, level: str, size: int) -> None:
     render = renderer(VIEWS, LEVELS[level], size)
     pairs = both(of_faces(name), of_faces(name, augment="loader"), render)
