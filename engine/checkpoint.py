@@ -36,7 +36,8 @@ class Weights:
 
     tensors: Mapping[str, Tensor]
     about: Mapping[str, Any]
-    """classes (task to names), backbone, views, preprocessing (image_size, evaluation_crop, mean, std), epoch, step."""
+    """classes (task to names), backbone, preprocessing (image_size, evaluation_crop, mean, std, faces: shape of
+    a stored one), tasks (the supervised ones, as `--set` reads them), epoch, step, init."""
 
 
 def save(folder: Path, name: str, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:

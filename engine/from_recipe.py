@@ -66,6 +66,7 @@ def describe_weights(recipe: Recipe, loader: Loader) -> dict[str, Any]:
             "evaluation_crop": recipe.evaluation_crop,
             "mean": recipe.mean,
             "std": recipe.std,
+            "faces": loader.split.shape,
         },
-        "supervised": [task.name for task in recipe.tasks if task.label is not None],
+        "tasks": {task.name: repr(task) for task in recipe.tasks if task.label is not None},
     }

@@ -96,7 +96,7 @@ def _kind(item: Any) -> Any:
 
 
 def _inner(value: Any, hint: Any, rest: list[str], text: str, here: tuple[str, ...]) -> Any:
-    return _set(value, rest, text, here) if rest else parse(text, hint, ".".join(here))
+    return _set(value, rest, text, here) if rest else parse(text, hint, "--set: " + ".".join(here))
 
 
 def _refuse_unknown(name: str, known: list[str], before: tuple[str, ...], here: str, owner: str) -> None:
@@ -124,7 +124,7 @@ def parse(text: str, hint: Any, where: str) -> Any:
     for candidate in (value, text):
         if fits(candidate, hint):
             return float(candidate) if hint is float else candidate
-    raise ValueError(f"--set: {where} (={text}) must be of type {readable(hint)}; give a value like that")
+    raise ValueError(f"{where} (={text}) must be of type {readable(hint)}; give a value like that")
 
 
 def _evaluate(node: ast.expr, where: str) -> Any:
@@ -156,14 +156,14 @@ def _call(name: str, args: list[Any], keywords: dict[str, Any], where: str) -> A
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         raise ValueError(
-            f"--set: {where}: {name} is unknown; "
+            f"{where}: {name} is unknown; "
             + (f"did you mean {' or '.join(near)}?" if near else "use what recipes import, such as Plain(fresh=True)")
         )
     function: Callable[..., Any] = known[name]
     try:
         return function(*args, **keywords)
     except TypeError as error:
-        raise ValueError(f"--set: {where}: {name}(...): {error}; see its fields in the source") from error
+        raise ValueError(f"{where}: {name}(...): {error}; see its fields in the source") from error
 
 
 def vocabulary() -> dict[str, Any]:

@@ -185,6 +185,20 @@ class Supervised(Protocol):
 
 
 @runtime_checkable
+class DeployedTask(Task, Protocol):
+    """A task with a label whose head can be used by itself; without `answer` a recipe trains and its model cannot."""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What the numbers of `answer` are: names of classes, or angles."""
+        ...
+
+    def answer(self, output: Tensor) -> Float32[Tensor, "b k"]:
+        """What an output of the head says: the probability of each class, or degrees."""
+        ...
+
+
+@runtime_checkable
 class LimitsAugment(Protocol):
     """What a task adds whose target does not survive every change of the picture."""
 

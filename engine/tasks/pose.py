@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from engine.losses import Join
@@ -85,6 +85,13 @@ class PoseTask(ABC):
                     f"{where}: angles (={self.angles}) must be numbers of the label {self.label!r} "
                     f"(={', '.join(label.columns)}); choose among these"
                 )
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        return self.angles
+
+    def answer(self, output: Tensor) -> Float32[Tensor, "b k"]:
+        return self.build(self.angles).to(output.device).angles(output)
 
     @abstractmethod
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module: ...

@@ -84,6 +84,13 @@ class SoftmaxTask(ABC):
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return ClassHead(shape.width, len(self.names), self.dropout, self.hidden)
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        return self.names
+
+    def answer(self, output: Tensor) -> Float32[Tensor, "b k"]:
+        return output.float().softmax(dim=1)
+
     def criterion(self, split: Split) -> Criterion:
         weight = class_weight(class_counts(split, self.label, len(self.names)), self.class_weights, self.cap)
         return CrossEntropy(self.label, weight, self.label_smoothing)

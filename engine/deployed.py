@@ -1,0 +1,126 @@
+"""A trained model as it is used: from faces to probabilities and degrees, with nothing of the training left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float32, UInt8
+from torch import Tensor, nn
+
+from engine import checkpoint, settings
+from engine.backbone import Backbone
+from engine.model import InferenceModel, measure_shape
+from engine.render import Renderer
+from engine.tasks.base import DeployedTask
+from engine.views import EVALUATION
+from kernels import Augment
+from loaders.base import Batch
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
+    """The model of a finished run, for inference. Needs nothing but the checkpoint, and executes no code of it.
+
+    Args:
+        path: A run folder (its `checkpoints/best`), a checkpoint folder, or a `weights.safetensors` file.
+
+    Raises:
+        ValueError: There is no such checkpoint, it is damaged, or was not written by this engine; or a task of it is
+            none of `engine.tasks`.
+    """
+    path = Path(path)
+    folder = path / "checkpoints" / checkpoint.BEST
+    weights = checkpoint.load_weights(folder if folder.is_dir() else path)
+    known, where = weights.about, f"deployed: {path}"
+    if "tasks" not in known or "faces" not in known["preprocessing"]:
+        raise ValueError(f"{where} does not say which heads it has; it is of an older version, train it again")
+    if not known["tasks"]:
+        raise ValueError(
+            f"{where} has no supervised head, only pretext ones; fine-tune it first, by `init` of a recipe"
+        )
+    tasks = {name: _task(text, where) for name, text in known["tasks"].items()}
+    encoder = Backbone(**known["backbone"]).build()
+    shape = measure_shape(encoder, known["backbone"]["name"], known["preprocessing"]["image_size"])
+    network = InferenceModel(encoder, {name: task.head(shape, {}) for name, task in tasks.items()})
+    kept = {key: tensor for key, tensor in weights.tensors.items() if _is_part(key, tasks)}
+    if wrong := checkpoint.misfits(network.state_dict(), kept, "the model"):
+        raise ValueError(f"{where} does not fit what it says of itself ({wrong}); take another copy")
+    network.load_state_dict(kept)
+    return Deployed(network, tasks, known).to(device)
+
+
+def _task(text: str, where: str) -> DeployedTask:
+    try:
+        task: DeployedTask = settings.parse(text, DeployedTask, "its task")
+    except ValueError as error:
+        raise ValueError(
+            f"{where} has a head that `engine.tasks` does not make ({error}); build its model yourself"
+        ) from error
+    return task
+
+
+def _is_part(key: str, tasks: Mapping[str, DeployedTask]) -> bool:
+    """Whether a tensor is of the encoder or of the head of one of these tasks."""
+    part, name, *_ = key.split(".")
+    return part == "encoder" or name in tasks
+
+
+class Deployed(nn.Module):
+    """Encoder and supervised heads of a trained run: exactly the supervised model, whatever was trained beside it.
+
+    Attributes:
+        tasks: Supervised task name to the task.
+        about: What the checkpoint says of it: classes, backbone, preprocessing, epoch, ...
+        faces: (height, width, channels) of the faces it was trained on.
+    """
+
+    def __init__(self, network: InferenceModel, tasks: Mapping[str, DeployedTask], about: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.network = network
+        self.tasks = tasks
+        self.about = about
+        known = about["preprocessing"]
+        height, width, channels = known["faces"]
+        self.faces: tuple[int, int, int] = (height, width, channels)
+        self.renderer = Renderer(
+            views={},
+            augment=Augment(),
+            image_size=known["image_size"],
+            evaluation_crop=known["evaluation_crop"],
+            mean=tuple(known["mean"]),
+            std=tuple(known["std"]),
+            seed=0,
+        )
+        self.eval()
+
+    @property
+    def answers(self) -> dict[str, tuple[str, ...]]:
+        """Task name to what its numbers are: the names of its classes, or yaw, pitch and roll."""
+        return {name: task.answers for name, task in self.tasks.items()}
+
+    @torch.no_grad()
+    def forward(self, faces: UInt8[Tensor, "b h w c"]) -> dict[str, Float32[Tensor, "b k"]]:
+        """What the model says of each face.
+
+        Args:
+            faces: Cut out as those it was trained on, on the device of the model, gray or RGB as `faces` of this says;
+                another height and width are allowed, and the view is then interpolated.
+
+        Returns:
+            Task name to its `answers`: probabilities, or degrees.
+
+        Raises:
+            ValueError: Faces of another type, or with other channels.
+        """
+        if faces.dtype != torch.uint8 or faces.ndim != 4 or faces.shape[3] != self.faces[2]:
+            raise ValueError(
+                f"Deployed: faces (={tuple(faces.shape)}, {faces.dtype}) must be uint8 of shape (batch, height, width, "
+                f"{self.faces[2]}), as it was trained on; convert them first"
+            )
+        index = torch.arange(len(faces), device=faces.device)
+        mean = torch.zeros(len(faces), 3, device=faces.device)  # contrast turns about it, and none is changed
+        rendered = self.renderer.evaluation(Batch(faces, index, index, mean, {}))
+        outputs = self.network(rendered.pictures[EVALUATION])
+        return {name: task.answer(outputs[name]) for name, task in self.tasks.items()}

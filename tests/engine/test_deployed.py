@@ -1,0 +1,295 @@
+"""A trained model in use: it says what evaluation said, holds nothing of the pretext tasks, and reads pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from engine import checkpoint
+from engine.deployed import Deployed, load
+from engine.predict import app, predict
+from engine.recipe import Recipe
+from engine.recipe_file import RecipeFile
+from engine.tasks import (
+    SYNTHETIC_7,
+    Attribute,
+    Expression,
+    Inpaint,
+    PoseBins,
+    PoseRegression,
+    PoseRotation,
+    SolvePuzzle,
+)
+from engine.train import train
+from engine.views import Holes, Plain, Puzzle
+from kernels import Augment
+from loaders import Folder, Synthetic
+from loaders.base import Batch
+from tests.engine import tiny
+
+CPU = torch.device("cpu")
+SUPERVISED = (
+    Expression(SYNTHETIC_7),
+    Attribute(("no", "yes"), label="glasses", hidden=8),
+    PoseRegression(name="pose"),
+    PoseBins(name="bins", angles=("yaw", "pitch")),
+    PoseRotation(name="rotation"),
+)
+POSES = ("pose", "bins", "rotation")
+
+
+def finished(recipe: Recipe, out: Path) -> Path:
+    train(
+        RecipeFile("tiny", recipe, ""), out, device=CPU, resume=False, deterministic=False, console=Console(quiet=True)
+    )
+    return out
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with every kind of supervised head, and two pretext tasks."""
+    recipe = tiny.recipe(
+        views={"plain": Plain(), "puzzle": Puzzle(grid=2), "holes": Holes()},
+        augment=Augment(flip=0.5, scale=(0.9, 1.1)),
+        tasks=(*SUPERVISED, SolvePuzzle(weight=0.3), Inpaint(width=16)),
+        evaluation_crop=0.9,
+    )
+    return finished(recipe, tmp_path_factory.mktemp("deployed") / "run")
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    """The faces of the run's test split."""
+    loader = Synthetic(train=32, val=12, test=12, size=32).open("test", batch_size=12, seed=0, device=CPU)
+    return next(loader.epoch(0))
+
+
+def faces_of(batch: Batch) -> torch.Tensor:
+    return batch.store[batch.row]
+
+
+def stored(run: Path, batch: Batch) -> dict[str, np.ndarray]:
+    """What the run's last evaluation said of these faces, in their order."""
+    with np.load(run / "predictions" / "test-best.npz") as file:
+        place = {int(sample): i for i, sample in enumerate(file["sample"])}
+        order = [place[int(sample)] for sample in batch.sample]
+        return {key: file[key][order] for key in file}
+
+
+def test_it_says_what_evaluation_said(run: Path, batch: Batch) -> None:
+    said, before = load(run)(faces_of(batch)), stored(run, batch)
+    for task in ("expression", "glasses"):
+        np.testing.assert_allclose(said[task], before[f"{task}.probability"], atol=1e-5)
+    for task in POSES:
+        np.testing.assert_allclose(said[task], before[f"{task}.angles"], atol=1e-3)
+    assert set(said) == {"expression", "glasses", *POSES}
+
+
+def test_its_answers_have_names(run: Path) -> None:
+    assert load(run).answers == {
+        "expression": SYNTHETIC_7,
+        "glasses": ("no", "yes"),
+        "pose": ("yaw", "pitch", "roll"),
+        "bins": ("yaw", "pitch"),
+        "rotation": ("yaw", "pitch", "roll"),
+    }
+
+
+def test_the_weights_file_alone_is_enough(run: Path, batch: Batch, tmp_path: Path) -> None:
+    best = run / "checkpoints" / "best"
+    shutil.copy(best / "weights.safetensors", tmp_path / "face.safetensors")
+    whole = load(run)(faces_of(batch))
+    for path in (best, str(tmp_path / "face.safetensors")):
+        said = load(path)(faces_of(batch))
+        assert all(torch.equal(said[task], whole[task]) for task in whole)
+
+
+def test_a_checkpoint_is_taken_where_it_is_named(run: Path) -> None:
+    last = load(run / "checkpoints" / "last")
+    assert last.about["epoch"] == 2
+    wanted = load_file(run / "checkpoints" / "last" / "weights.safetensors")
+    assert all(torch.equal(tensor, wanted[key]) for key, tensor in last.network.state_dict().items())
+
+
+def test_nothing_is_left_of_the_pretext_tasks(run: Path, tmp_path: Path) -> None:
+    alone = finished(tiny.recipe(views={"plain": Plain()}, augment=Augment(), tasks=SUPERVISED), tmp_path / "alone")
+    sizes = [{name: tuple(p.shape) for name, p in load(path).named_parameters()} for path in (run, alone)]
+    assert sizes[0] == sizes[1]
+    assert any("heads.puzzle" in key for key in load_file(run / "checkpoints" / "best" / "weights.safetensors"))
+
+
+def test_it_stays_in_evaluation_mode_and_gives_no_gradients(run: Path, batch: Batch) -> None:
+    model = load(run)
+    assert not any(part.training for part in model.modules())
+    one, other = model(faces_of(batch)), model(faces_of(batch)[:3])
+    assert not one["expression"].requires_grad
+    assert torch.allclose(one["expression"][:3], other["expression"], atol=1e-6)  # not of the batch
+
+
+def test_faces_of_another_size_are_taken(run: Path, batch: Batch) -> None:
+    # Each pixel four times: the same face, but for the interpolation at the edges of pixels.
+    large = faces_of(batch).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    model = load(run)
+    assert (model(large)["expression"] - model(faces_of(batch))["expression"]).abs().max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("faces", "said"),
+    [
+        (
+            torch.zeros(2, 32, 32, 1, dtype=torch.uint8),
+            r"faces \(=\(2, 32, 32, 1\), torch.uint8\) must be uint8 of shape",
+        ),
+        (torch.zeros(2, 32, 32, 3), r"faces \(=\(2, 32, 32, 3\), torch.float32\) must be uint8"),
+        (torch.zeros(32, 32, 3, dtype=torch.uint8), r"\(batch, height, width, 3\), as it was trained on; convert"),
+    ],
+)
+def test_other_faces_are_refused(run: Path, faces: torch.Tensor, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        load(run)(faces)
+
+
+def changed(run: Path, out: Path, **about: Any) -> Path:
+    """The run's weights with another description."""
+    file = run / "checkpoints" / "best" / "weights.safetensors"
+    known = {**checkpoint.load_weights(file).about, **about}
+    save_file(load_file(file), out / "weights.safetensors", {checkpoint.ABOUT: json.dumps(known)})
+    return out / "weights.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"tasks": {}}, "has no supervised head, only pretext ones; fine-tune it first"),
+        (
+            {"tasks": {"mine": "Mine(names=('a', 'b'))"}},
+            r"a head that `engine.tasks` does not make \(its task: Mine is",
+        ),
+        (
+            {"tasks": {"expression": "Plain()"}},
+            r"does not make \(its task \(=Plain\(\)\) must be of type DeployedTask",
+        ),
+        (
+            {"tasks": {"expression": "Expression(('a', 'b'))"}},
+            r"does not fit what it says of itself \(heads.expression",
+        ),
+        ({"preprocessing": {"image_size": 32}}, "does not say which heads it has; it is of an older version, train it"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_used_is_refused(
+    run: Path, tmp_path: Path, about: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=f"deployed: .*weights.safetensors {said}" if "fit what" in said else said):
+        load(changed(run, tmp_path, **about))
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not there; give a run's checkpoints/last or checkpoints/best"):
+        load(tmp_path)
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pictures(batch: Batch, tmp_path: Path) -> Path:
+    """The same faces as PNG files in two folders."""
+    for sample, face in zip(batch.sample.tolist(), faces_of(batch).numpy(), strict=True):
+        folder = tmp_path / "pictures" / ("a" if sample % 2 else "b")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(face).save(folder / f"{sample}.png")
+    return tmp_path / "pictures"
+
+
+def test_pictures_become_a_row_each(run: Path, batch: Batch, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "said.csv"
+    result = CliRunner().invoke(app, [str(run), str(pictures), "--out", str(out), "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    with out.open(newline="") as file:
+        rows = {int(Path(row["path"]).stem): row for row in csv.DictReader(file)}
+    before = stored(run, batch)
+    assert set(rows) == set(batch.sample.tolist())
+    for i, sample in enumerate(batch.sample.tolist()):
+        row, probability = rows[sample], before["expression.probability"][i]
+        assert row["expression"] == SYNTHETIC_7[probability.argmax()]
+        assert [float(row[f"expression/{name}"]) for name in SYNTHETIC_7] == pytest.approx(probability, abs=1e-4)
+        assert float(row["pose/yaw"]) == pytest.approx(before["pose.angles"][i, 0], abs=1e-2)
+    assert {"bins/yaw", "bins/pitch", "rotation/roll", "glasses", "glasses/yes"} <= set(row)
+
+
+def test_without_out_the_csv_is_printed_and_nothing_else(run: Path, pictures: Path) -> None:
+    one = next((pictures / "a").iterdir())
+    result = CliRunner().invoke(app, [str(run), str(one), "--device", "cpu"])
+    assert result.exit_code == 0
+    head, row = result.stdout.splitlines()
+    assert head.startswith("path,expression,expression/")
+    assert row.startswith(f"{one},")
+
+
+def test_pictures_that_cannot_be_read_are_told_and_the_others_written(
+    run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    (pictures / "a" / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    result = CliRunner().invoke(app, [str(run), str(pictures), "--out", str(tmp_path / "said.csv"), "--device", "cpu"])
+    assert result.exit_code == 1
+    assert f"skipped: {pictures / 'a' / 'cut.jpg'}: unreadable picture" in result.stderr
+    assert len((tmp_path / "said.csv").read_text().splitlines()) == 1 + 12
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nowhere", "is not there; give picture files, or folders with"),
+        ("empty", "has no picture in it or in its folders"),
+    ],
+)
+def test_names_without_pictures_are_refused(run: Path, pictures: Path, tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "said.csv"
+    result = CliRunner().invoke(app, [str(run), str(pictures), str(tmp_path / name), "--out", str(out)])
+    assert result.exit_code == 2
+    assert f"error: predict: {tmp_path / name} {said}" in result.stderr
+    assert not out.exists()
+
+
+def with_faces(model: Deployed, shape: tuple[int, int, int]) -> Deployed:
+    model.faces = shape
+    return model
+
+
+def test_pictures_are_brought_to_the_size_and_colours_of_the_training(
+    run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    Image.new("L", (90, 60), 128).save(tmp_path / "gray.png")
+    rows, skipped = predict(load(run), [tmp_path / "gray.png"])
+    assert not skipped
+    Image.new("RGB", (32, 32), (128, 128, 128)).save(tmp_path / "rgb.png")
+    same, _ = predict(load(run), [tmp_path / "rgb.png"])
+    assert rows[0][1]["pose"] == pytest.approx(same[0][1]["pose"], abs=1e-4)
+    with pytest.raises(ValueError, match=r"gray.png \(=90 x 60\) must be 24 x 32 pixels, as the faces that the model"):
+        predict(with_faces(load(run), (32, 24, 3)), [tmp_path / "gray.png"])
+
+
+def test_a_model_of_gray_faces_takes_pictures_in_colour(tmp_path: Path, pictures: Path) -> None:
+    for split in ("train", "val", "test"):
+        for name in ("a", "b"):
+            shutil.copytree(pictures / name, tmp_path / "data" / split / name)
+    source = Folder(tmp_path / "data", size=32, colour="gray", workers=0)
+    tasks = (Expression(("a", "b")), SolvePuzzle(weight=0.3))
+    model = load(finished(tiny.recipe(data=source, tasks=tasks, batch_size=4), tmp_path / "gray"))
+    rows, _ = predict(model, sorted((pictures / "a").iterdir()))
+    assert model.faces == (32, 32, 1)
+    with np.load(tmp_path / "gray" / "predictions" / "test-best.npz") as file:
+        known = file["expression.probability"][np.argsort(file["sample"])][: len(rows)]  # folder a comes first
+    assert np.stack([row["expression"] for _, row in rows]) == pytest.approx(known, abs=1e-5)
