@@ -63,6 +63,17 @@ class Manifest:
         sample = torch.nonzero(self.split == self.splits.index(name)).flatten()
         return Split(name, sample, shape, self.labels, {label: t[sample] for label, t in self.target.items()})
 
+    def split_of(self, sample: int) -> str:
+        """The name of a sample's split."""
+        return self.splits[int(self.split[sample])]
+
+    def value(self, label: str, sample: int) -> Value:
+        """A sample's class name or numbers; None for a class that is missing."""
+        kind, target = self.labels[label], self.target[label][sample]
+        if isinstance(kind, Classes):
+            return None if int(target) < 0 else kind.names[int(target)]
+        return list(map(float, target.tolist()))
+
 
 def in_usual_order(split: str) -> tuple[int, str]:
     """A key to sort splits by: train, val, test, then others by name."""
