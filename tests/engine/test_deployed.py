@@ -137,6 +137,15 @@ def test_it_stays_in_evaluation_mode_and_gives_no_gradients(run: Path, batch: Ba
     assert torch.allclose(one["expression"][:3], other["expression"], atol=1e-6)  # not of the batch
 
 
+def test_its_network_can_be_exported(run: Path) -> None:
+    network = load(run).network
+    shapes = ({0: torch.export.Dim("batch")},)
+    exported = torch.export.export(network, (torch.zeros(2, 3, 32, 32),), dynamic_shapes=shapes).module()
+    pictures = torch.rand(5, 3, 32, 32)
+    wanted = network(pictures)
+    assert all(torch.allclose(output, wanted[task], atol=1e-6) for task, output in exported(pictures).items())
+
+
 def test_faces_of_another_size_are_taken(run: Path, batch: Batch) -> None:
     # Each pixel four times: the same face, but for the interpolation at the edges of pixels.
     large = faces_of(batch).repeat_interleave(2, 1).repeat_interleave(2, 2)
