@@ -150,14 +150,14 @@ class Task(Protocol):
         ...
 
 
-class Pretext:
-    """What pretext tasks have in common: they make their own target, so they have no label."""
+class Defaults:
+    """What holds for a task that says nothing else: its loss sees the views alone, through no network of its own."""
 
     __slots__ = ()
+    on: tuple[str, ...]
 
-    @property
-    def label(self) -> None:
-        return None
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "on", _as_names(self.on))
 
     @property
     def needs_whole(self) -> bool:
@@ -167,8 +167,23 @@ class Pretext:
     def teacher_passes(self) -> int:
         return 0
 
+
+class Pretext(Defaults):
+    """What pretext tasks have in common: they make their own target, so they have no label."""
+
+    __slots__ = ()
+
+    @property
+    def label(self) -> None:
+        return None
+
     def check_labels(self, labels: Mapping[str, Label]) -> None:
         raise AssertionError("a pretext task has no label")
+
+
+def _as_names(on: object) -> object:
+    """One view may be named without a tuple around it: `on="puzzle"`."""
+    return (on,) if isinstance(on, str) else on
 
 
 @runtime_checkable
@@ -205,11 +220,6 @@ class LimitsAugment(Protocol):
     def check_augment(self, augment: Augment) -> None:
         """Refuses ranges it cannot learn under, with a ValueError."""
         ...
-
-
-def as_names(on: object) -> object:
-    """One view may be named without a tuple around it: `on="puzzle"`."""
-    return (on,) if isinstance(on, str) else on
 
 
 def check_on(task: Task, views: Mapping[str, View]) -> None:

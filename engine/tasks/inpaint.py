@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 import kernels
-from engine.tasks.base import Criterion, Features, Headline, Look, Pretext, Rows, Shape, as_names, check_on
+from engine.tasks.base import Criterion, Features, Headline, Look, Pretext, Rows, Shape, check_on
 from engine.tasks.perceptual import Colours, Perceptual, Teacher, distance
 from engine.views import HiddenParts, Holes, View
 from kernels.grid import over_pixels
@@ -38,9 +38,6 @@ class Inpaint(Pretext):
     perceptual: Perceptual | None = None
     join: Literal["sum", "mean"] = "sum"
     name: str = "inpaint"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "on", as_names(self.on))
 
     @property
     def needs_whole(self) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from engine.losses import Join
 from engine.metrics import angle_figures
-from engine.tasks.base import Criterion, Features, Headline, Rows, Shape, as_names, check_dropout, check_on
+from engine.tasks.base import Criterion, Defaults, Features, Headline, Rows, Shape, check_dropout, check_on
 from engine.tasks.pose_criteria import AngleL1, BinCrossEntropy, Geodesic, PoseCriterion
 from engine.tasks.pose_geometry import ANGLES
 from engine.views import View
@@ -26,7 +26,7 @@ UNIT = 45.0
 
 
 @dataclass(frozen=True, slots=True)
-class PoseTask(ABC):
+class PoseTask(Defaults, ABC):
     """Fields and figures of a head pose task; a subclass gives head and loss.
 
     The target is the pose as the view shows it: a mirror negates yaw and roll, a turn of the picture
@@ -47,17 +47,6 @@ class PoseTask(ABC):
     join: Join = "sum"
     name: str = "pose"
     label: str = "pose"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "on", as_names(self.on))
-
-    @property
-    def needs_whole(self) -> bool:
-        return False
-
-    @property
-    def teacher_passes(self) -> int:
-        return 0
 
     @property
     def headline(self) -> Headline:

@@ -19,7 +19,6 @@ from engine.tasks.base import (
     Rows,
     Shape,
     Task,
-    as_names,
     check_dropout,
     check_on,
 )
@@ -40,9 +39,6 @@ class SolvePuzzle(Pretext):
     dropout: float = 0.2
     join: Literal["sum", "mean"] = "sum"
     name: str = "puzzle"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "on", as_names(self.on))
 
     @property
     def headline(self) -> Headline:

@@ -13,13 +13,13 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from engine.losses import Join
-from engine.tasks.base import Criterion, Features, Headline, Look, Rows, Shape, as_names, check_dropout, check_on
+from engine.tasks.base import Criterion, Defaults, Features, Headline, Look, Rows, Shape, check_dropout, check_on
 from engine.views import View
 from loaders.base import Classes, Label, Split
 
 
 @dataclass(frozen=True, slots=True)
-class SoftmaxTask(ABC):
+class SoftmaxTask(Defaults, ABC):
     """The fields and the training of a task with classes; a subclass says what its figures are.
 
     Args:
@@ -44,23 +44,12 @@ class SoftmaxTask(ABC):
     name: str = "classes"
     label: str = "classes"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "on", as_names(self.on))
-
     @property
     @abstractmethod
     def headline(self) -> Headline: ...
 
     @abstractmethod
     def measure(self, rows: Rows) -> dict[str, float]: ...
-
-    @property
-    def needs_whole(self) -> bool:
-        return False
-
-    @property
-    def teacher_passes(self) -> int:
-        return 0
 
     def wants(self) -> Mapping[str, Label]:
         return {self.label: Classes(self.names)}

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import nn
 
-from engine.tasks.base import Criterion, Headline, Pretext, Rows, Shape, as_names, check_dropout, check_on
+from engine.tasks.base import Criterion, Headline, Pretext, Rows, Shape, check_dropout, check_on
 from engine.tasks.puzzle import TileCrossEntropy, TileHead, check_one_grid
 from engine.views import Puzzle, Turned, View
 from loaders.base import Split
@@ -31,9 +31,6 @@ class SolveTurns(Pretext):
     dropout: float = 0.2
     join: Literal["sum", "mean"] = "sum"
     name: str = "turns"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "on", as_names(self.on))
 
     @property
     def headline(self) -> Headline:
