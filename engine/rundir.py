@@ -18,7 +18,6 @@ import io
 import json
 import os
 import shutil
-import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -154,19 +153,6 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
         return []
     with file.open(newline="") as lines:
         return list(csv.DictReader(lines))
-
-
-def read_scalars(path: Path) -> list[tuple[int, str, float]]:
-    """TensorBoard's curves of a run as (step, tag, value)."""
-    data = (path / _APPENDED["events"]).read_bytes()
-    found: list[tuple[int, str, float]] = []
-    at = 0
-    while at < len(data):  # a record: length, its checksum, payload, its checksum
-        (length,) = struct.unpack_from("<Q", data, at)
-        event = Event.FromString(data[at + 12 : at + 12 + length])
-        found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
-        at += 16 + length
-    return found
 
 
 def _number(value: float | int) -> str:

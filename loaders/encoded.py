@@ -68,17 +68,8 @@ def _read(path: Path, length: int) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8)
 
 
-def look(record: Record, form: Form) -> Encoded:
-    """Read the header of a picture file that `scan` could decode.
-
-    Raises:
-        ValueError: The file has changed since.
-    """
-    return _encoded(record, _header(record), form)
-
-
 def look_at_all(scanned: Scanned, form: Form) -> Sequence[Encoded]:
-    """`look` at every record by sample id; what their headers say is kept (`loaders.kept`).
+    """How DALI gets each picture, by sample id; what the headers of the files say is kept (`loaders.kept`).
 
     Raises:
         ValueError: A file has changed since it was scanned.

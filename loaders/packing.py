@@ -106,21 +106,6 @@ class StoreWriter:
                 f"{self._manifest.count:,}, make room or choose another --out (nothing was left behind)",
             ) from error
 
-    @property
-    def count(self) -> int:
-        """Faces written so far."""
-        return self._manifest.count
-
-    @property
-    def reasons(self) -> Counter[str]:
-        """How many were skipped for each reason."""
-        return self._reasons
-
-    @property
-    def examples(self) -> list[Skipped]:
-        """The first that were skipped."""
-        return self._examples
-
     def add(self, faces: Iterable[Face | Skipped]) -> None:
         """Write faces, all of one size, and note what was skipped."""
         kept: list[Face] = []

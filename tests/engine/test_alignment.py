@@ -21,11 +21,11 @@ from engine.losses import Uncertainty
 from engine.objective import Objective
 from engine.recipe import Recipe
 from engine.recipe_file import RecipeFile
-from engine.rundir import read_scalars
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
 from engine.train import open_split, train
 from engine.views import Plain
 from tests.engine import tiny
+from tests.engine.scalars import read_scalars
 
 CPU = torch.device("cpu")
 

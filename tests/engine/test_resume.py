@@ -24,9 +24,9 @@ from engine.losses import Uncertainty
 from engine.optim import SGD, AdaBelief, AdamW
 from engine.recipe import Recipe
 from engine.recipe_file import RecipeFile
-from engine.rundir import read_scalars
 from engine.train import train
 from tests.engine import tiny
+from tests.engine.scalars import read_scalars
 
 QUIET = Console(quiet=True)
 CPU = torch.device("cpu")

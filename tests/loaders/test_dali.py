@@ -17,9 +17,10 @@ from PIL import Image
 from loaders import DALI, Batch, Folder, Source
 from loaders.base import Classes
 from loaders.crops import Square
-from loaders.encoded import look
+from loaders.encoded import look_at_all
 from loaders.importers import Contents, Record, Skipped
 from loaders.pictures import Form
+from loaders.scan import scan
 from tests.loaders.data_sets import picture
 
 ORIENTATION = 0x0112
@@ -151,7 +152,7 @@ def test_crops_agree(saved: Callable[..., Path]) -> None:
     assert apart[:5].max() <= 4
     # These two are cut by the same code as in Folder.
     assert apart[5:].tolist() == [0, 0]
-    kinds = [look(record, Form(32)).shown is None for record in cropped.survey().records()]  # type: ignore[arg-type]
+    kinds = [one.shown is None for one in look_at_all(scan(cropped, Form(32), "test"), Form(32))]
     assert kinds == [False] * 5 + [True] * 2
 
 
