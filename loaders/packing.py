@@ -99,12 +99,8 @@ class StoreWriter:
                 pass  # what was buffered cannot be written to a full disk; the folder is thrown away below
         if self._part.exists():
             shutil.rmtree(self._part)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(
-                error.errno,
-                f"store {self._out}: the disk must have room for the faces; it was full after "
-                f"{self._manifest.count:,}, make room or choose another --out (nothing was left behind)",
-            ) from error
+        if isinstance(error, OSError):
+            _say_if_full(self._out, error, f" after {self._manifest.count:,}")
 
     def add(self, faces: Iterable[Face | Skipped]) -> None:
         """Write faces, all of one size, and note what was skipped."""
@@ -204,16 +200,21 @@ def moved_into_place(out: Path, *, replace: bool) -> Iterator[Path]:
         yield part
         move_into_place(part, out, replace=replace)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(
-                error.errno,
-                f"store {out}: the disk must have room for the faces; it was full, make room or choose another --out "
-                "(nothing was left behind)",
-            ) from error
+        _say_if_full(out, error)
         raise
     finally:
         if part.exists():
             shutil.rmtree(part)
+
+
+def _say_if_full(out: Path, error: OSError, when: str = "") -> None:
+    """Raises in place of a full disk's error one that says what to do; any other error is left as it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise OSError(
+            error.errno,
+            f"store {out}: the disk must have room for the faces; it was full{when}, make room or choose another --out "
+            "(nothing was left behind)",
+        ) from error
 
 
 def move_into_place(part: Path, out: Path, *, replace: bool) -> None:
