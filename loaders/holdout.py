@@ -47,6 +47,32 @@ def stratified(kinds: Sequence[int], share: float, seed: int) -> frozenset[int]:
     return frozenset(held)
 
 
+def held_out_note(share: float, seed: int, by: str) -> str:
+    """What the labels' user must know of a val that is ours."""
+    return f"val is {share:g} of the source's train pictures, stratified by {by} and chosen by seed {seed} (ours)"
+
+
+def public_val_split(split: str, place: int, held: frozenset[int], val_share: float) -> str:
+    """The split of a picture of a source whose val is its only public test: that becomes test if val can be ours.
+
+    Args:
+        split: "train" or "val" in the source.
+        place: Of the picture in the source's train, as in `stratified`.
+        held: What `stratified` holds out of train, our val.
+        val_share: How much that is; at 0 the splits are the source's.
+    """
+    if split == "val":
+        return "test" if val_share else "val"
+    return "val" if place in held else "train"
+
+
+def public_val_notes(val_share: float, seed: int, by: str) -> tuple[str, ...]:
+    """What the labels' user must know of the splits that `public_val_split` makes."""
+    if val_share:
+        return "test is the source's validation set, its only public test", held_out_note(val_share, seed, by)
+    return ("val is the source's validation set, its only public test: what is chosen on it is optimistic",)
+
+
 def by_group(groups: Iterable[str], shares: Mapping[str, float], seed: int) -> dict[str, str]:
     """A split for each group of pictures that must stay together, such as the pictures of one person.
 

@@ -1,11 +1,10 @@
-"""What both releases of AffectNet share: expressions and their numbers, unknown values, and what becomes of splits."""
+"""What both releases of AffectNet share: expressions and their numbers, and unknown values."""
 
 from __future__ import annotations
 
 import math
 
 from loaders.base import Classes, Label, Numbers
-from loaders.importers.layout import held_out_note
 
 EXPRESSIONS = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt")
 """Place in this list = number in the source."""
@@ -36,10 +35,3 @@ def left_out(number: int) -> str:
 def affect(valence: float, arousal: float) -> tuple[float, float]:
     """With NaN where unknown."""
     return tuple(math.nan if value == UNKNOWN else value for value in (valence, arousal))  # type: ignore[return-value]
-
-
-def split_notes(val_share: float, seed: int) -> tuple[str, ...]:
-    """What the splits are."""
-    if val_share:
-        return "test is the source's validation set, its only public test", held_out_note(val_share, seed, "expression")
-    return ("val is the source's validation set, its only public test: what is chosen on it is optimistic",)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from loaders.crops import Crop, Square, aligned, around_box, check_crop, five_of_68
-from loaders.holdout import check_shares, stratified
+from loaders.holdout import check_shares, public_val_notes, public_val_split, stratified
 from loaders.importers import affectnet
 from loaders.importers.base import Contents, Record, Skipped, Value
 from loaders.importers.layout import check_folder, csv_rows, find, require
@@ -83,7 +83,7 @@ class AffectNet2017:
         absent = tuple(f"{name} is not there: its pictures are missing" for s, name in LISTS.items() if s not in lists)
         return Contents(
             labels=affectnet.labels(self.contempt),
-            notes=(affectnet.NOTE, *affectnet.split_notes(self.val_share, self.seed), *absent),
+            notes=(affectnet.NOTE, *public_val_notes(self.val_share, self.seed, "expression"), *absent),
             records=lambda: self._records(lists, pictures, held),
             total=total,
         )
@@ -105,16 +105,13 @@ class AffectNet2017:
                 if square is None and self.crop != "none":
                     yield Skipped(row.path, "no face box" if self.crop == "box" else "no landmarks", row.where)
                     continue
-                if split == "val":
-                    split_here = "test" if self.val_share else "val"
-                else:
-                    split_here = "val" if place in held else "train"
+                own = public_val_split(split, place, held, self.val_share)
                 valence, arousal = row.number("valence"), row.number("arousal")
                 labels: dict[str, Value] = {
                     "expression": affectnet.EXPRESSIONS[row.expression],
                     "affect": affectnet.affect(valence, arousal),
                 }
-                yield Record(split_here, row.path, labels, pictures / row.path, square)
+                yield Record(own, row.path, labels, pictures / row.path, square)
 
     def _square(self, row: _Row) -> Square | None:
         if self.crop == "box":

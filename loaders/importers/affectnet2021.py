@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from loaders.crops import Crop, Square, aligned, around_points, check_crop, five_of_68
-from loaders.holdout import check_shares, stratified
+from loaders.holdout import check_shares, public_val_notes, public_val_split, stratified
 from loaders.importers import affectnet
 from loaders.importers.base import Contents, Record, Skipped, Value
 from loaders.importers.layout import check_folder, is_picture
@@ -65,7 +65,7 @@ class AffectNet2021:
         absent = tuple(f"{name} is not there: its pictures are missing" for s, name in SETS.items() if s not in sets)
         return Contents(
             labels=affectnet.labels(self.contempt),
-            notes=(affectnet.NOTE, *affectnet.split_notes(self.val_share, self.seed), *absent),
+            notes=(affectnet.NOTE, *public_val_notes(self.val_share, self.seed, "expression"), *absent),
             records=lambda: self._records(sets, held),
             total=total,
         )
@@ -93,16 +93,13 @@ class AffectNet2021:
                 if square is None and self.crop != "none":
                     yield Skipped(path, "no landmarks", f"{Path(name).stem}_lnd.npy has no 68 points")
                     continue
-                if split == "val":
-                    split_here = "test" if self.val_share else "val"
-                else:
-                    split_here = "val" if place in held else "train"
+                own = public_val_split(split, place, held, self.val_share)
                 valence, arousal = (_first(_numbers(folder, name, kind)) for kind in ("val", "aro"))
                 labels: dict[str, Value] = {
                     "expression": affectnet.EXPRESSIONS[expression],
                     "affect": affectnet.affect(valence, arousal),
                 }
-                yield Record(split_here, path, labels, picture, square)
+                yield Record(own, path, labels, picture, square)
 
     def _square(self, folder: Path, name: str) -> Square | None:
         if self.crop == "none":

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from loaders.base import Classes
-from loaders.holdout import check_shares, stratified
+from loaders.holdout import check_shares, public_val_notes, public_val_split, stratified
 from loaders.importers.base import Contents, Record, Skipped
 from loaders.importers.header import check_header
-from loaders.importers.layout import check_folder, csv_rows, held_out_note
+from loaders.importers.layout import check_folder, csv_rows
 
 GENDERS = ("Male", "Female")
 RACES = ("White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern")
@@ -68,19 +68,15 @@ class FairFace:
                 if split == "train":
                     kinds.append(GENDERS.index(row.labels["gender"]) * len(RACES) + RACES.index(row.labels["race"]))
         held = stratified(kinds, self.val_share, self.seed)
+        notes = list(public_val_notes(self.val_share, self.seed, "gender and race"))
+        notes += [f"the list of {split} is not there" for split in ("train", "val") if split not in lists]
+        notes += [f"{mended:,} ages written as dates were read back"] if mended else []
         return Contents(
             labels={"gender": Classes(GENDERS), "race": Classes(RACES), "age": Classes(AGES)},
-            notes=(*self._notes(lists), *([f"{mended:,} ages written as dates were read back"] if mended else [])),
+            notes=tuple(notes),
             records=lambda: self._records(lists, folders, held),
             total=total,
         )
-
-    def _notes(self, lists: Mapping[str, Path]) -> tuple[str, ...]:
-        absent = tuple(f"the list of {split} is not there" for split in ("train", "val") if split not in lists)
-        if self.val_share:
-            held = held_out_note(self.val_share, self.seed, "gender and race")
-            return "test is the source's validation set, its only public test", held, *absent
-        return "val is the source's validation set, its only public test: what is chosen on it is optimistic", *absent
 
     def _folder(self, split: str, file: Path) -> Path:
         """Where the pictures of a list are; its first ones are looked for by their name alone and by their path."""
@@ -99,12 +95,9 @@ class FairFace:
     ) -> Generator[Record | Skipped, None, None]:
         for split, file in lists.items():
             for place, row in enumerate(_rows(file)):
-                if split == "val":
-                    split_here = "test" if self.val_share else "val"
-                else:
-                    split_here = "val" if place in held else "train"
+                own = public_val_split(split, place, held, self.val_share)
                 picture = folders[split] / PurePosixPath(row.file).name
-                yield Record(split_here, str(picture.relative_to(self.source)), row.labels, picture)
+                yield Record(own, str(picture.relative_to(self.source)), row.labels, picture)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,3 @@ def word_lines(file: Path) -> Iterator[list[str]]:
     """The words of each line of a text file, which any run of blanks parts; blank lines left out."""
     with file.open(encoding="utf-8-sig", errors="surrogateescape") as stream:
         yield from (words for line in stream if (words := line.split()))
-
-
-def held_out_note(share: float, seed: int, by: str) -> str:
-    """What the labels' user must know of a val that is ours."""
-    return f"val is {share:g} of the source's train pictures, stratified by {by} and chosen by seed {seed} (ours)"
