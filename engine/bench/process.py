@@ -10,6 +10,7 @@ import hashlib
 import multiprocessing
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -92,11 +93,9 @@ class CaseProcess:
     def close(self) -> None:
         """Ends the process."""
         if self._process.is_alive():
-            try:
+            with suppress(OSError):  # it has ended meanwhile
                 self._pipe.send(("close",))
                 self._process.join(10)
-            except OSError:
-                pass
         if self._process.is_alive():
             self._process.terminate()
             self._process.join()
