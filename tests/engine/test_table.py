@@ -25,6 +25,10 @@ from tests.engine import tiny
 from tests.engine.fake_experiment import ROWS, answers, finish, plan_of, write_experiment
 
 RIGHT = {"one view": 100, "equal cost": 118, "puzzling": 120}
+PRE_TRAINED = """Group(rows=(
+    Row("pre-training", ":recipe", shown=False),
+    Row("fine-tuning", ":supervised", start=Start("pre-training"), baseline=True),
+)),"""
 
 
 @pytest.fixture
@@ -131,11 +135,7 @@ def test_what_is_set_for_all_comes_last_and_a_wrong_field_names_its_row(path: Pa
 
 
 def test_a_run_may_start_from_anothers_weights(tmp_path: Path) -> None:
-    groups = """Group(rows=(
-        Row("pre-training", ":recipe", shown=False),
-        Row("fine-tuning", ":supervised", start=Start("pre-training"), baseline=True),
-    )),"""
-    plan = plan_of(write_experiment(tmp_path / "x.py", groups))
+    plan = plan_of(write_experiment(tmp_path / "x.py", PRE_TRAINED))
     first, second = plan.rows[0][0][1], plan.rows[0][1][1]
     assert second.needs == first.key
     assert second.missing is None  # the weights will be there when it is its turn
@@ -150,11 +150,7 @@ def test_a_run_may_start_from_anothers_weights(tmp_path: Path) -> None:
 
 
 def test_what_a_run_started_from_is_part_of_its_cost(tmp_path: Path) -> None:
-    groups = """Group(rows=(
-        Row("pre-training", ":recipe", shown=False),
-        Row("fine-tuning", ":supervised", start=Start("pre-training"), baseline=True),
-    )),"""
-    plan = plan_of(write_experiment(tmp_path / "x.py", groups))
+    plan = plan_of(write_experiment(tmp_path / "x.py", PRE_TRAINED))
     finish(plan, plan.rows[0][1][0], 100)
     (row,) = make_table(plan_of(tmp_path / "x.py"), {}).rows
     assert row.pictures is None, "half of the cost is no cost"

@@ -59,7 +59,7 @@ def of_poses(root: Path) -> Importer:
 SOURCES = {"class folders": of_folders, "several labels": of_labels, "gray with votes": of_votes, "poses": of_poses}
 
 
-def equal(one: Path, other: Path) -> None:
+def assert_same_store(one: Path, other: Path) -> None:
     a, b = open_store(one, check_pixels=True), open_store(other, check_pixels=True)
     np.testing.assert_array_equal(a.images, b.images)
     assert a.manifest.labels == b.manifest.labels
@@ -79,11 +79,11 @@ def test_a_plain_folder_is_read_back_bit_for_bit(tmp_path: Path, kind: str) -> N
     prepare(source, tmp_path / "packed", Form())
     prepare(source, tmp_path / "folder", Form(), format="folder")
     prepare(ManifestFile(tmp_path / "folder"), tmp_path / "again", Form())
-    equal(tmp_path / "packed", tmp_path / "again")
+    assert_same_store(tmp_path / "packed", tmp_path / "again")
     # And once more through a plain folder: nothing is worn away.
     prepare(ManifestFile(tmp_path / "folder"), tmp_path / "second", Form(), format="folder")
     prepare(ManifestFile(tmp_path / "second"), tmp_path / "last", Form())
-    equal(tmp_path / "packed", tmp_path / "last")
+    assert_same_store(tmp_path / "packed", tmp_path / "last")
 
 
 @pytest.mark.parametrize("kind", ["class folders", "several labels", "poses"])
