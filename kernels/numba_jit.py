@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import os
@@ -60,13 +61,36 @@ _FunctionCache: Any = caching.FunctionCache
 _IndexDataCacheFile: Any = caching.IndexDataCacheFile
 
 
+class _CacheFile(_IndexDataCacheFile):  # type: ignore[misc]
+    """Numba's, for several processes at once.
+
+    It writes an index and then the machine code: who came between the two would mix up signatures, or run old code.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        with self._alone():
+            super().save(key, data)
+
+    def load(self, key: Any) -> Any:
+        with self._alone():
+            return super().load(key)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = Path(f"{self._index_path}.lock")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
 class _FolderCache(_FunctionCache):  # type: ignore[misc]
     """Numba's cache, which alone would notice a change of the function's own file only."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         stamp = (self._impl.locator.get_source_stamp(), _sources(Path(function.__code__.co_filename).parent))
-        self._cache_file = _IndexDataCacheFile(self._cache_path, self._impl.filename_base, stamp)
+        self._cache_file = _CacheFile(self._cache_path, self._impl.filename_base, stamp)
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numba
@@ -25,9 +26,7 @@ def render():
 
 
 def run(script):
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -107,6 +106,25 @@ def test_without_a_writable_cache_it_compiles_in_memory_and_says_so(monkeypatch)
     with pytest.warns(RuntimeWarning, match="kernels: double is compiled anew in every process.*set NUMBA_CACHE_DIR"):
         compiled = numba_jit.whole(double)
     assert compiled(4) == 8
+
+
+def test_two_processes_that_save_at_once_both_find_their_machine_code(tmp_path, monkeypatch):
+    one, other = (numba_jit._CacheFile(str(tmp_path), "together", "stamp") for _ in range(2))
+    read = one._load_index
+
+    def read_and_be_interrupted():
+        found = read()
+        between.start()
+        between.join(0.5)  # it waits, as it must; it would be through by now
+        return found
+
+    between = threading.Thread(target=lambda: other.save("float64", "code for float64"))
+    with monkeypatch.context() as patch:
+        patch.setattr(one, "_load_index", read_and_be_interrupted)
+        one.save("float32", "code for float32")
+    between.join()
+    for file in (one, other):
+        assert [file.load(key) for key in ("float32", "float64")] == ["code for float32", "code for float64"]
 
 
 WHOLE = """
