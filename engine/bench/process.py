@@ -70,7 +70,9 @@ class CaseProcess:
     def started(self) -> Memory:
         """Waits until it has imported everything but the optional packages; its memory then."""
         self._answer()
-        return memory(self.pid)
+        base = memory(self.pid)
+        self.most = self.most.most(base)
+        return base
 
     def first(self) -> First:
         """Opens the case and reads one batch, for the first time in the process."""
