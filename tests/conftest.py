@@ -10,6 +10,7 @@ import gc
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Read when numba starts its first parallel kernel: with the `workqueue` layer, FFCV beside one of our kernels aborts.
@@ -27,6 +28,12 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import engine.torchvision_ops  # noqa: F401  (before any test imports torchvision, timm or torchmetrics)
+
+# A machine that is busy fails no test, and a test that passed once passes again: its examples are always the same.
+hypothesis.settings.register_profile(
+    "hmtl", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("hmtl")
 
 NO_GPU = "needs a CUDA device: torch.cuda.is_available() is false here"
 NO_FACES = "needs real faces: set HMTL_DATA to a folder that holds them (CONTRIBUTING.md, Real faces)"

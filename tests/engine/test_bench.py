@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -96,20 +95,23 @@ def test_files_leave_the_page_cache_and_files_that_stay_are_told(tmp_path: Path)
 
 
 def test_time_and_memory_of_children_count() -> None:
-    spin = "import time\nblock = bytearray(50 << 20)\nwhile time.process_time() < 0.5: pass\n"
-    code = f"import subprocess, sys, time\nsubprocess.run([sys.executable, '-c', {spin!r}])\ninput()"
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
-    try:
-        most = usage.Memory()
-        deadline = time.monotonic() + 60
-        while usage.cpu_seconds(child.pid) < 0.4 and time.monotonic() < deadline:
-            most = most.most(usage.memory(child.pid))
-            time.sleep(0.01)
+    told = "print('here', flush=True)\ninput()\n"
+    spin = f"import time\nblock = bytearray(50 << 20)\nwhile time.process_time() < 0.5: pass\n{told}"
+    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {spin!r}])\n{told}"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    with child:
+        assert child.stdout.readline() == b"here\n"
         assert usage.cpu_seconds(child.pid) >= 0.4
-        assert most.own > 50 << 20
-        assert most.resident >= most.own
-    finally:
-        child.communicate(b"\n")
+        most = usage.memory(child.pid)
+        assert most.resident >= most.own > 50 << 20
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == b"here\n"  # its own child has ended, whose time still counts
+        assert usage.cpu_seconds(child.pid) >= 0.4
+        assert usage.memory(child.pid).own < 50 << 20
+        child.stdin.write(b"\n")
     assert usage.family(child.pid) == [child.pid]  # gone, and no error
 
 

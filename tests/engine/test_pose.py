@@ -83,14 +83,14 @@ def criterion(task: PoseTask, columns: tuple[str, ...] = COLUMNS) -> PoseCriteri
 
 
 @given(upright, degree, degree)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_angles_and_matrices_round_trip(yaw: float, pitch: float, roll: float) -> None:
     angles = torch.tensor([[yaw, pitch, roll]])
     assert wrapped(angles_of(matrix_of(angles)) - angles).abs().max() < 2e-3
 
 
 @given(degree, degree, degree)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_matrix_is_that_of_the_drawn_heads(yaw: float, pitch: float, roll: float) -> None:
     drawn = drawn_rotation(*(np.array([angle], dtype=np.float64) for angle in (yaw, pitch, roll)))
     np.testing.assert_allclose(matrix_of(torch.tensor([[yaw, pitch, roll]])), drawn, atol=1e-6)
@@ -101,7 +101,7 @@ def test_a_matrix_is_that_of_the_drawn_heads(yaw: float, pitch: float, roll: flo
         lambda x: np.linalg.norm(np.cross(x[:3], x[3:])) > 0.1
     )
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_six_numbers_give_a_rotation(numbers: list[float]) -> None:
     found = rotation_of_6d(torch.tensor([numbers]))[0]
     torch.testing.assert_close(found @ found.T, torch.eye(3), atol=2e-5, rtol=0)
@@ -109,7 +109,7 @@ def test_six_numbers_give_a_rotation(numbers: list[float]) -> None:
 
 
 @given(degree, degree, degree, st.floats(0.1, 10), st.floats(0.1, 10), st.floats(-3, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_rotation_comes_back_from_its_six_numbers(
     yaw: float, pitch: float, roll: float, one: float, two: float, lean: float
 ) -> None:
@@ -146,7 +146,7 @@ def test_the_geodesic_gradient_is_finite_at_no_and_at_half_a_turn(pose: list[flo
 
 
 @given(st.booleans(), st.floats(-179, 179), st.floats(0.5, 2), st.floats(-0.3, 0.3), st.floats(0.3, 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_mirror_and_turn_are_read_from_where_through_any_stretch_and_shift(
     flip: bool, turn: float, aspect: float, shift: float, crop: float
 ) -> None:
@@ -176,7 +176,7 @@ def test_a_frontal_face_rolls_by_the_turn_and_a_turned_one_does_not() -> None:
 
 
 @given(upright, upright, upright, st.floats(-60, 60), st.floats(-60, 60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_turns_add_up(yaw: float, pitch: float, roll: float, one: float, two: float) -> None:
     pose = torch.tensor([[yaw, pitch, roll]])
     twice, once = seen_pose(seen_pose(pose, where(turn=one)), where(turn=two)), seen_pose(pose, where(turn=one + two))

@@ -32,6 +32,11 @@ def python(job: Job, code: str, needs: str | None = None) -> Job:
     return replace(job, words=("-c", code), needs=needs)
 
 
+def until(file: Path) -> str:
+    """Code that waits for a file."""
+    return f"import pathlib, time\nwhile not pathlib.Path({str(file)!r}).exists(): time.sleep(0.01)\n"
+
+
 def run(jobs: list[Job], at_once: int = 1) -> tuple[list[str], dict[str, Ended]]:
     """Keys in the order in which they started, and how each ended."""
     order: list[str] = []
@@ -84,21 +89,22 @@ def test_a_failed_run_tells_the_end_of_its_output_and_the_others_go_on(jobs: lis
 
 
 def test_a_run_waits_for_the_one_it_starts_from(jobs: list[Job]) -> None:
-    place = jobs[0].folder.parent / "made"
-    first = python(jobs[0], f"import pathlib, time; time.sleep(0.3); pathlib.Path({str(place)!r}).touch()")
-    second = python(jobs[1], f"import pathlib; assert pathlib.Path({str(place)!r}).exists()", needs=first.key)
-    order, ends = run([first, second, python(jobs[2], "pass")], at_once=2)
+    made, other = jobs[0].folder.parent / "made", jobs[0].folder.parent / "other"
+    first = python(jobs[0], f"{until(other)}pathlib.Path({str(made)!r}).touch()")
+    second = python(jobs[1], f"import pathlib; assert pathlib.Path({str(made)!r}).exists()", needs=first.key)
+    third = python(jobs[2], f"import pathlib; pathlib.Path({str(other)!r}).touch()")
+    order, ends = run([first, second, third], at_once=2)
     assert order == [first.key, jobs[2].key, second.key]
     assert ends[second.key].code == 0
 
 
 @pytest.mark.slow
 def test_a_run_that_outlived_its_table_is_waited_for_and_not_started_again(jobs: list[Job]) -> None:
-    counter = jobs[0].folder.parent / "count"
+    counter, waited_for = jobs[0].folder.parent / "count", jobs[0].folder.parent / "waited for"
     slow = python(
         jobs[0],
-        f"import pathlib, time\nwith open({str(counter)!r}, 'a') as file: file.write('x')\n"
-        f"time.sleep(1)\nfolder = pathlib.Path({str(jobs[0].folder)!r})\nfolder.mkdir()\n"
+        f"with open({str(counter)!r}, 'a') as file: file.write('x')\n"
+        f"{until(waited_for)}folder = pathlib.Path({str(jobs[0].folder)!r})\nfolder.mkdir()\n"
         "(folder / 'result.json').write_text('{}')",
     )
     # The first table is killed: nothing of it but its run is left.
@@ -118,7 +124,12 @@ def test_a_run_that_outlived_its_table_is_waited_for_and_not_started_again(jobs:
     table.stdout.close()
     seen: list[bool] = []
     ends: list[Ended] = []
-    run_all([slow], at_once=1, started=lambda job, elsewhere: seen.append(elsewhere), ended=ends.append)
+
+    def started(job: Job, elsewhere: bool) -> None:
+        seen.append(elsewhere)
+        waited_for.touch()
+
+    run_all([slow], at_once=1, started=started, ended=ends.append)
     assert seen == [True]
     assert ends[0].code == 0
     assert counter.read_text() == "x"
@@ -127,18 +138,25 @@ def test_a_run_that_outlived_its_table_is_waited_for_and_not_started_again(jobs:
 def test_a_run_whose_process_was_killed_is_gone_on_with_once_it_is_dead(jobs: list[Job]) -> None:
     job = python(jobs[0], "print('mine')")
     job.folder.parent.mkdir(exist_ok=True)
-    code = "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, 2); print('locked', flush=True)"
+    code = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.flock(file, 2); print('locked', flush=True)"
     lock = job.folder.with_name(f".{job.folder.name}.lock")
     dying = subprocess.Popen(
-        [sys.executable, "-c", f"{code}; time.sleep(0.5)", str(lock)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", f"{code}; input()", str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert dying.stdout is not None
     assert dying.stdout.readline() == "locked\n"
-    order, ends = run([job])
-    dying.wait()
-    dying.stdout.close()
-    assert order == [job.key, job.key]  # first the other process has it
-    assert ends[job.key].code == 0
+    seen: list[bool] = []
+    ends: list[Ended] = []
+
+    def started(job: Job, elsewhere: bool) -> None:
+        seen.append(elsewhere)
+        if elsewhere:
+            dying.kill()
+
+    run_all([job], at_once=1, started=started, ended=ends.append)
+    dying.communicate()
+    assert seen == [True, False]
+    assert [ended.code for ended in ends] == [0]
     assert log_of(job).read_text() == "mine\n"
 
 

@@ -35,7 +35,7 @@ def test_the_hidden_share_fills_its_range(grid):
 
 
 @given(st.integers(1, 24), st.floats(0, 1), st.integers(0, 2**64 - 1), st.integers(-(2**40), 2**40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_exactly_the_share_is_hidden(grid, share, seed, sample):
     cells = grid * grid
     shows = draw_holes(grid, share=(share, share), seed=seed, epoch=0, sample=torch.tensor([sample]), stream="holes")

@@ -202,7 +202,7 @@ def test_a_face_too_large_for_int32_places_is_left_to_the_reference(monkeypatch)
     assert torch.equal(shown, reference.render_views(store, torch.arange(2), **tables, **numbers))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tile=st.integers(1, 19), grid=st.integers(1, 15), channels=st.sampled_from([1, 3]), seed=st.integers(0, 2**32))
 def test_a_puzzle_and_its_inverse_are_the_identity(tile, grid, channels, seed):
     size = tile * grid
@@ -216,7 +216,7 @@ def test_a_puzzle_and_its_inverse_are_the_identity(tile, grid, channels, seed):
     assert torch.equal(shown.round().to(torch.uint8), store.permute(0, 3, 1, 2).expand(2, 3, size, size))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     size=st.integers(1, 70),
     grid=st.integers(1, 15),
@@ -235,7 +235,7 @@ def test_backends_agree(size, grid, height, width, channels, supersample, seed):
     assert (shown - reference.render_views(store, row, **tables, **numbers)).abs().max() < GRAY_TOLERANCE
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     others=st.lists(st.integers(-1, 2**40), min_size=1, max_size=6),
     sample=st.integers(-1, 2**40),

@@ -324,7 +324,7 @@ def test_the_configuration_follows_the_work():
         assert math.log2(chosen.block).is_integer()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     size=st.integers(1, 40),
     grid=st.integers(1, 15),

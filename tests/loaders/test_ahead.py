@@ -46,7 +46,7 @@ def test_it_runs_no_further_ahead_than_its_depth() -> None:
     ahead = Ahead(items(), 2, "bounded")
     next(ahead)
     # One was taken, two wait in the queue, the fourth is held.
-    assert third.wait(5)
+    assert third.wait(60)
     assert made == 4
     ahead.close()
 

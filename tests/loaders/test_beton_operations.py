@@ -29,7 +29,7 @@ SEEDS = st.integers(0, 2**64 - 1)
 IDS = st.integers(-1, 2**62)
 EPOCHS = st.integers(0, 2**32 - 1)
 
-pytestmark = [pytest.mark.usefixtures("interpreted_ffcv"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.usefixtures("interpreted_ffcv")
 
 
 def signed(seed: int) -> int:
@@ -39,7 +39,7 @@ def signed(seed: int) -> int:
 # --- draws -------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(grid=st.integers(1, 20), seed=SEEDS, epoch=EPOCHS, sample=IDS, stream=st.text(max_size=9))
 def test_permutations_are_those_of_the_kernels(grid: int, seed: int, epoch: int, sample: int, stream: str) -> None:
     found = draws.permutation(grid, signed(seed), epoch, sample, zlib.crc32(stream.encode()))
@@ -47,7 +47,7 @@ def test_permutations_are_those_of_the_kernels(grid: int, seed: int, epoch: int,
     np.testing.assert_array_equal(found, wanted[0].numpy())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     grid=st.integers(1, 20), seed=SEEDS, epoch=EPOCHS, sample=IDS,
     share=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
@@ -198,9 +198,7 @@ assert torch.equal(seen[0], seen[1]), "differ"
 print("equal", len(seen[0]))
 """
     environment = os.environ | {"NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": "omp"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=280, env=environment
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert done.stdout.split() == ["equal", "10"], done.stderr
 
 

@@ -271,10 +271,8 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path: Path) -> None
     out = tmp_path / "s"
     arguments = ["-m", "loaders.prepare", "folder", str(tmp_path / "in"), "--out", str(out), "--size", "16"]
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
-    until = time.monotonic() + 60
     while not list(tmp_path.glob(".s.partial-*/images.npy")):
         assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < until
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL

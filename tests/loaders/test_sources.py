@@ -311,12 +311,12 @@ def check_nothing_is_left(source: Source, **changed: Any) -> None:
     before, native, files, processes = set(threading.enumerate()), entries("task"), entries("fd"), children()
     use_and_leave(source, **changed)
     assert set(threading.enumerate()) <= before
-    # The system takes a thread off its list a little after it has ended.
-    deadline = time.monotonic() + 5
-    while entries("task") > native and time.monotonic() < deadline:
+    assert entries("fd") <= files
+    # The system takes a thread or a process off its list a little after it has ended.
+    deadline = time.monotonic() + 60
+    while (entries("task") > native or not children() <= processes) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert entries("task") <= native
-    assert entries("fd") <= files
     assert children() <= processes
 
 
@@ -406,10 +406,10 @@ def test_a_killed_worker_is_an_error(in_processes: Folder) -> None:
         next(batches)
         started = children() - before
         assert len(started) == 2
-        for worker in started:
-            os.kill(worker, signal.SIGKILL)
         # Torch's own handler of the signal raises in the main thread, wherever that is; ours where it comes too late.
-        with pytest.raises(RuntimeError, match=r"DataLoader worker \(pid"):
+        with pytest.raises(RuntimeError, match=r"DataLoader worker \(pid"):  # noqa: PT012 - maybe after the first kill
+            for worker in started:
+                os.kill(worker, signal.SIGKILL)
             list(batches)
     assert children() <= before
 
