@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import shutil
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -345,9 +347,9 @@ def test_memory_is_flat_over_epochs(source: Source) -> None:
             for batch in loader.epoch(epoch):
                 del batch
             sizes.append(resident_bytes())
-    # An epoch is 20 faces: what kept them, or a thread's stack, would show a hundred times over.
-    grown = sizes[-1] - sizes[19]
-    assert grown < 4 << 20, f"{grown} bytes in 20 epochs"
+    # What is kept of each epoch shows in each; an allocator that takes some more, once.
+    grown = statistics.median(after - before for before, after in itertools.pairwise(sizes))
+    assert grown < 8 << 10, f"{grown} bytes an epoch"
 
 
 def test_resident_batches_share_one_store_and_mapped_ones_carry_their_own(store: Path) -> None:
