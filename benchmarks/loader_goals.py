@@ -2,7 +2,7 @@
 
     python -m benchmarks.loader_goals DATA                      # all parts
     python -m benchmarks.loader_goals DATA --part fairface
-    python -m benchmarks.loader_goals DATA --quick              # few faces, one turn: whether it works
+    python -m benchmarks.loader_goals DATA --quick              # few faces, one round: whether it works
 
 DATA is what HMTL_DATA names: fer2013/fer2013.csv.xz and fairface/fairface_train_5000_96px.zip (CONTRIBUTING.md). Things
 that are compared take turns, and a ratio is the median over rounds of the ratios of each round.
@@ -96,10 +96,10 @@ def timed(action: Callable[[], object]) -> float:
 def turns(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each action in each round, after one round that is not counted."""
     found: dict[str, list[float]] = {name: [] for name in actions}
-    for turn in range(rounds + 1):
+    for number in range(rounds + 1):
         for name, action in actions.items():
             seconds = timed(action)
-            if turn:
+            if number:
                 found[name].append(seconds)
     return found
 
@@ -198,7 +198,7 @@ def peak_of_prepare(file: Path, out: Path) -> float:
 
 def of_loaders(name: str, data: Data, options: argparse.Namespace) -> tuple[list[Goal], Measurement]:
     add_bare_loops(data)
-    settings = {"batch size": options.batch_size, "turns": options.rounds, "seconds a turn": options.seconds}
+    settings = {"batch size": options.batch_size, "rounds": options.rounds, "seconds a turn": options.seconds}
     found = measure(
         data,
         batch_size=options.batch_size,
@@ -240,7 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the folder that HMTL_DATA names")
     parser.add_argument("--part", action="append", choices=PARTS, help="may be repeated; left out: all")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of everything that is compared")
+    parser.add_argument("--rounds", type=int, default=5, help="in each, everything that is compared has one turn")
     parser.add_argument("--seconds", type=float, default=0.7, help="a turn of a loader is epochs until this has passed")
     parser.add_argument("--faces", type=int, default=4096, help="faces of a split that loaders read")
     parser.add_argument("--batch-size", type=int, default=256)
@@ -248,7 +248,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=10, help="training steps of a turn")
     parser.add_argument("--sources", default=",".join(FEEDS), help="what feeds the step; or all")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
-    parser.add_argument("--quick", action="store_true", help="few faces, one turn, few sources: whether it works")
+    parser.add_argument("--quick", action="store_true", help="few faces, one round, few sources: whether it works")
     options = parser.parse_args(arguments)
     if options.quick:
         options.rounds, options.seconds, options.faces, options.steps = 1, 0.0, 512, 1
@@ -295,7 +295,7 @@ def write(goals: list[Goal], tables: list[Measurement], seconds: dict[str, float
     lines = [
         "# Speed goals of the loaders, on the CPU",
         "",
-        *(("With --quick: few faces and one turn. These figures say nothing of speed.", "") if quick else ()),
+        *(("With --quick: few faces and one round. These figures say nothing of speed.", "") if quick else ()),
         table(("what", "goal", "figure", ""), [goal.row() for goal in goals], left=1),
         "",
         "\n".join(f"- {key}: {value}" for key, value in facts.items()),

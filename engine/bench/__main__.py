@@ -44,7 +44,7 @@ def loaders_command(
     faces: Faces = 8192,
     size: Annotated[int | None, typer.Option(help="side of the faces, where pictures have different sizes")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 256,
-    rounds: Annotated[int, typer.Option(min=1, help="turns of each source")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="in each, every source has one turn")] = 5,
     seconds: Annotated[float, typer.Option(min=0, help="a turn is whole epochs until this time has passed")] = 1.0,
     cold: Annotated[
         bool, typer.Option("--cold/--no-cold", help="also drop files from the page cache and read them")
@@ -70,7 +70,7 @@ def loaders_command(
                 cold=cold,
                 say=status.update,
             )
-        facts: dict[str, Any] = {"batch size": batch_size, "turns": rounds, "seconds a turn": seconds}
+        facts: dict[str, Any] = {"batch size": batch_size, "rounds": rounds, "seconds a turn": seconds}
         _show(report.of_loaders(found, rows, facts, where), out, console)
 
 
@@ -82,7 +82,7 @@ def step(
     ] = None,
     source: StepNames = None,
     steps: Annotated[int, typer.Option(min=1, help="optimiser steps of a turn")] = 30,
-    rounds: Annotated[int, typer.Option(min=1, help="turns of each source")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="in each, every source has one turn")] = 3,
     faces: Faces = 8192,
     device: Device = None,
     out: Out = None,
@@ -100,7 +100,7 @@ def step(
         with console.status("writing the faces in other forms") as status:
             found = of_recipe(chosen, folder, faces=faces, names=tuple(source or ()))
             rows, compiled = measure_steps(chosen, found, device=where, steps=steps, rounds=rounds, say=status.update)
-        facts = {"recipe": recipe, "batch size": chosen.batch_size, "steps a turn": steps, "turns": rounds}
+        facts = {"recipe": recipe, "batch size": chosen.batch_size, "steps a turn": steps, "rounds": rounds}
         _show(report.of_steps(found, rows, facts, where, compiled), out, console)
 
 

@@ -54,7 +54,7 @@ def of_loaders(data: Data, rows: Sequence[Row], settings: Mapping[str, Any], dev
     ]
     if baseline is not None:
         notes.append(
-            "speedup: over torchvision behind torch's DataLoader with a process a core; median over the turns."
+            "speedup: over torchvision behind torch's DataLoader with a process a core; median over the rounds."
         )
     if any(row.name == "resident" for row in rows):
         notes.append("resident: a batch is an index; its faces are read by the kernel that renders the views.")
@@ -99,7 +99,7 @@ def of_steps(
     ]
     notes = [
         "The first row is the ceiling: no source can be faster whose faces the kernel augments in the step. of the "
-        "ceiling: the median over turns of images/s over the ceiling's of the same round.",
+        "ceiling: the median over the rounds of images/s over the ceiling's.",
         "waiting: as training reports it, the share of a step spent inside next() for its batch.",
     ]
     if any(row.off is not None for row in rows):

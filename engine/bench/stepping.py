@@ -56,7 +56,7 @@ def measure_steps(
         data: The cases, of the recipe's training split, labels included; only those of our sources.
         device: Where it trains.
         steps: Optimiser steps of a turn.
-        rounds: Turns of each feed.
+        rounds: In each, every feed has one turn.
         say: Told what is going on.
 
     Returns:
@@ -92,9 +92,9 @@ def measure_steps(
         rows = [StepRow(name, off=off.get(name)) for name in feeds]
         say("first step" + (" (compilation)" if trainer.compiled else ""))
         _turn(trainer, feeds[CEILING], Clock(), SETTLING)
-        for turn in range(rounds):
+        for number in range(rounds):
             for row in rows:
-                say(f"{row.name}: turn {turn + 1} of {rounds}")
+                say(f"{row.name}: round {number + 1} of {rounds}")
                 trainer.at = Position(0, 0, trainer.at.total)  # at one learning rate for all
                 _turn(trainer, feeds[row.name], Clock(), SETTLING)
                 clock = Clock()

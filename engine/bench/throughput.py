@@ -77,7 +77,7 @@ def measure(
     Args:
         data: The cases.
         batch_size: Faces of a batch.
-        rounds: Turns of each case; one slow moment of the machine meets all of them.
+        rounds: In each, every case has one turn: one slow moment of the machine meets all of them.
         seconds: A turn is whole epochs until this time has passed.
         device: Where our sources deliver to.
         cold: Also read one epoch after dropping the files from the page cache.
@@ -105,9 +105,9 @@ def measure(
             process.opened()
             row.cold, row.cold_note, row.order = _cold(process, cold)
         _same_order(rows)
-        for turn in range(rounds):
+        for number in range(rounds):
             for row, process in zip(rows, processes, strict=True):
-                say(f"{row.name}: turn {turn + 1} of {rounds}")
+                say(f"{row.name}: round {number + 1} of {rounds}")
                 delivered, cpu = process.turn(seconds)
                 row.turns.append(delivered.faces / delivered.seconds)
                 row.cpu.append(cpu / delivered.seconds)
@@ -144,7 +144,7 @@ def _same_order(rows: Iterable[Row]) -> None:
 
 
 def ratio(row: Row, other: Row) -> float:
-    """Median over the turns of how many times as fast `row` was as `other` in the same round."""
+    """Median over the rounds of how many times as fast `row` was as `other`."""
     return statistics.median(a / b for a, b in zip(row.turns, other.turns, strict=True))
 
 
