@@ -27,6 +27,7 @@ from engine.files import write_text
 from engine.quantities import format_count, format_value, in_brackets, label_of
 from engine.recipe import differences
 from engine.results import Run, as_mapping, as_number, read_run
+from loaders.exit_status import exit_status
 
 # These lead; others follow in the order the runs have them.
 _LEADING = ("/accuracy", "/macro_f1")
@@ -265,23 +266,23 @@ def main(
     ] = None,
 ) -> None:
     """Lay runs side by side: figures, recipes, classes and, with --out, curves."""
-    try:
+    with exit_status():
         table = compare(runs)
         if out is not None and not out.parent.is_dir():
             raise ValueError(f"compare: out (={out}) must lie in a folder that exists; make {out.parent} first")
-    except ValueError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    print_comparison(table, Console())
-    if out is not None:
-        try:
-            image = overlay(runs, out.with_suffix(".png"))
-        except ValueError as error:
-            image = None
-            typer.echo(f"no curves: {error}", err=True)
-        write_text(out, to_markdown(table, None if image is None else image.name))
-        typer.echo(f"wrote {out}" + ("" if image is None else f" and {image}"))
+        print_comparison(table, Console())
+        if out is not None:
+            try:
+                image = overlay(runs, out.with_suffix(".png"))
+            except ValueError as error:
+                image = None
+                typer.echo(f"no curves: {error}", err=True)
+            write_text(out, to_markdown(table, None if image is None else image.name))
+            typer.echo(f"wrote {out}" + ("" if image is None else f" and {image}"))
 
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command()(main)
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

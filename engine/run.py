@@ -18,6 +18,7 @@ from engine.smoke import smoke
 from engine.summary import print_summary
 from engine.train import train
 from engine.watch import NonFiniteLossError
+from loaders.exit_status import INTERRUPTED, exit_status
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -32,7 +33,12 @@ def main(
         bool, typer.Option("--smoke", help="a few seconds on drawn faces, through everything the recipe uses")
     ] = False,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change a field, e.g. optim.lr=3e-4")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="change a field, e.g. optim.lr=3e-4; may be repeated: epochs=1 often needs optim.warmup_epochs=0 too",
+        ),
     ] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="deterministic algorithms, no autotuning; a CPU is exact without")
@@ -43,7 +49,7 @@ def main(
 ) -> None:
     """Train RECIPE and write its run folder with checkpoints, figures and a report."""
     console = Console(soft_wrap=True)
-    try:
+    with exit_status(NonFiniteLossError):
         chosen = choose_device(device)
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # must be set before cuBLAS starts
@@ -57,23 +63,21 @@ def main(
             file = replace(file, recipe=small)
             folder = out or Path("runs") / f"{file.name}-smoke"
             _clear_smoke(folder, keep=resume or out is not None)
-        report = train(
-            file,
-            folder,
-            device=chosen,
-            resume=resume,
-            deterministic=deterministic,
-            profile=profile,
-            console=console,
-        )
-    except (ValueError, OSError, NonFiniteLossError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
-        raise typer.Exit(1) from error
-    except StoppedError as stopped:
-        console.print(str(stopped), highlight=False)
-        raise typer.Exit(130) from stopped
-    print_summary(folder)
-    console.print(f"report: {report}", highlight=False)
+        try:
+            report = train(
+                file,
+                folder,
+                device=chosen,
+                resume=resume,
+                deterministic=deterministic,
+                profile=profile,
+                console=console,
+            )
+        except StoppedError as stopped:
+            console.print(str(stopped), highlight=False)
+            raise typer.Exit(INTERRUPTED) from stopped
+        print_summary(folder)
+        console.print(f"report: {report}", highlight=False)
 
 
 def _clear_smoke(folder: Path, *, keep: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -22,6 +22,7 @@ from rich.table import Table
 from loaders.beton.packing import require_writer, scratch_beside, write_betons
 from loaders.beton.store import open_betons
 from loaders.check import check, drop_duplicates, print_findings, write_report
+from loaders.exit_status import exit_status
 from loaders.importers import IMPORTERS, Importer
 from loaders.manifest import in_usual_order
 from loaders.packing import StoreWriter
@@ -179,7 +180,7 @@ def _report(source: Mapping[str, Any], out: Path, seconds: float, console: Conso
         totals = [of["total"] for of in counts.values()]
         table.add_row("all", *(f"{n:,}" for n in (*totals, sum(totals))))
         console.print(table)
-    for note in source["notes"]:
+    for note in (*source["notes"], *_unseen(counts)):
         console.print(f"note: {note}", **LINE)
     skipped = source["skipped"]
     if skipped["total"]:
@@ -196,6 +197,23 @@ def _report(source: Mapping[str, Any], out: Path, seconds: float, console: Conso
     n, h, w, c = source["shape"]
     tail = f"{seconds:.1f} s, {n / seconds:,.0f} faces/s" if seconds else ""
     console.print(f"{out}: {n:,} faces of {w} x {h}, {'gray' if c == 1 else 'RGB'}; {tail}", **LINE)
+
+
+def _unseen(counts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Classes that no face of a split has, one sentence a split; those that no face at all has come first."""
+    labels = next(iter(counts.values())).keys() - {"total"}
+    for label in sorted(labels):
+        without = {split: {name for name, n in of[label].items() if n == 0} for split, of in counts.items()}
+        everywhere = set.intersection(*without.values())
+        if everywhere:
+            yield f"no face has {label} {_listed(everywhere)}"
+        for split, names in without.items():
+            if names - everywhere:
+                yield f"no face of {split} has {label} {_listed(names - everywhere)}"
+
+
+def _listed(names: Collection[str]) -> str:
+    return " or ".join(sorted(names))
 
 
 def _importer(name: str, source: Path, options: Mapping[str, Any]) -> Importer:
@@ -353,7 +371,7 @@ def main(
         "skip_damaged": skip_damaged,
     }
     console = Console()
-    try:
+    with exit_status():
         if no_ferplus and ferplus is not None:
             raise ValueError(f"prepare: --ferplus (={ferplus}) must be left out where --no-ferplus is given; drop one")
         if checked is not None:
@@ -384,12 +402,10 @@ def main(
             jpeg=jpeg,
             console=console,
         )
-    except (ValueError, OSError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
 
+
+app = typer.Typer(add_completion=False)
+app.command(epilog="NAME alone lists the options that it takes, with their defaults.")(main)
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False)
-    app.command(epilog="NAME alone lists the options that it takes, with their defaults.")(main)
     app()

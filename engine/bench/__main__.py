@@ -19,6 +19,7 @@ from engine.bench.stepping import measure_steps
 from engine.bench.throughput import measure
 from engine.device import choose_device
 from engine.watch import NonFiniteLossError
+from loaders.exit_status import exit_status
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -55,7 +56,7 @@ def loaders_command(
 ) -> None:
     """Measure how fast each source delivers the faces of DATA; each after a check of what it delivers."""
     console = Console()
-    with _errors(), _scratch(scratch) as folder:
+    with exit_status(NonFiniteLossError), _scratch(scratch) as folder:
         where = str(choose_device(device))
         with console.status("writing the faces in other forms") as status:
             found = find(
@@ -93,7 +94,7 @@ def step(
     DALI and FFCV come twice: with the kernel augmenting in the step, and augmenting by themselves ahead of it.
     """
     console = Console()
-    with _errors(), _scratch(scratch) as folder:
+    with exit_status(NonFiniteLossError), _scratch(scratch) as folder:
         where = choose_device(device)
         file = recipe_file.read(recipe)
         chosen = settings.apply(file.recipe, set_ or [])
@@ -102,15 +103,6 @@ def step(
             rows, compiled = measure_steps(chosen, found, device=where, steps=steps, rounds=rounds, say=status.update)
         facts = {"recipe": recipe, "batch size": chosen.batch_size, "steps a turn": steps, "rounds": rounds}
         _show(report.of_steps(found, rows, facts, where, compiled), out, console)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, OSError, NonFiniteLossError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
-        raise typer.Exit(1) from error
 
 
 @contextmanager

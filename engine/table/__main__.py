@@ -19,6 +19,7 @@ from engine.table.figures import make_table
 from engine.table.plan import Job, Plan, collect, make_plan
 from engine.table.running import Ended, InterruptedTableError, log_of, run_all
 from engine.table.text import number, to_csv, to_markdown
+from loaders.exit_status import FAILED, INTERRUPTED, exit_status
 
 RESULTS = Path("benchmarks/results/runs")
 
@@ -32,7 +33,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="folder of runs and table; runs/NAME if not given")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="change a field in all rows, e.g. epochs=15"),
+        typer.Option("--set", metavar="FIELD=VALUE", help="change a field in all rows, e.g. epochs=15; repeatable"),
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="groups whose title holds TEXT; may be given several times")
@@ -47,35 +48,32 @@ def main(
     resamples: Annotated[int, typer.Option(help="draws of the bootstrap")] = RESAMPLES,
 ) -> None:
     """Run what is missing of EXPERIMENT, go on with what was interrupted, skip what is done, and print the table."""
-    try:
+    with exit_status():
         for name, value in (("seeds", seeds), ("jobs", jobs), ("resamples", resamples)):
             if value is not None and value < 1:
                 raise ValueError(f"table: {name} (={value}) must be 1 or more")
         file = read(experiment_file).only(only or ())
         folder = out or Path("runs") / file.name
         plan = make_plan(file, seeds=seeds, out=folder, results=results, set_=set_ or (), device=device)
-    except ValueError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    if list_:
-        _print_commands(plan)
-        return
-    progress = _Progress(plan, total=len(plan.missing))
-    stopped = None
-    if not no_run and plan.missing:
-        try:
-            run_all(plan.missing, at_once=jobs, started=progress.started, ended=progress.ended)
-        except InterruptedTableError as error:
-            stopped = error
-    _write(progress, folder, resamples)
-    if stopped is not None:
-        typer.echo(str(stopped), err=True)
-        raise typer.Exit(130)
-    if progress.failed:
-        typer.echo(
-            f"error: {len(progress.failed)} of {progress.total} runs failed; their logs are in {folder}", err=True
-        )
-        raise typer.Exit(1)
+        if list_:
+            _print_commands(plan)
+            return
+        progress = _Progress(plan, total=len(plan.missing))
+        stopped = None
+        if not no_run and plan.missing:
+            try:
+                run_all(plan.missing, at_once=jobs, started=progress.started, ended=progress.ended)
+            except InterruptedTableError as error:
+                stopped = error
+        _write(progress, folder, resamples)
+        if stopped is not None:
+            typer.echo(str(stopped), err=True)
+            raise typer.Exit(INTERRUPTED)
+        if progress.failed:
+            typer.echo(
+                f"error: {len(progress.failed)} of {progress.total} runs failed; their logs are in {folder}", err=True
+            )
+            raise typer.Exit(FAILED)
 
 
 def _print_commands(plan: Plan) -> None:

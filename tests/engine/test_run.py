@@ -72,7 +72,7 @@ def test_a_second_smoke_run_in_its_default_place_takes_the_place_of_the_first(
 def test_a_mistake_is_answered_with_what_to_do(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
     result = call(*words)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
     assert "Traceback" not in result.output
 
@@ -81,7 +81,7 @@ def test_a_recipe_file_that_does_not_run_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("import nothing_like_it\n")
     result = call(str(broken))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "does not run: ModuleNotFoundError" in " ".join(result.stderr.split())
     inconsistent = tmp_path / "inconsistent.py"
     inconsistent.write_text("from tests.engine import tiny\nrecipe = tiny.recipe(epochs=0)\n")

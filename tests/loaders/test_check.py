@@ -288,7 +288,7 @@ def test_the_sheet_of_numbers_runs_from_low_to_high(tmp_path: Path) -> None:
 )
 def test_arguments_that_do_not_go_together_are_refused(arguments: list[str], message: str) -> None:
     code, text = run(*arguments)
-    assert code == 1
+    assert code == 2
     assert message in text
 
 
@@ -315,7 +315,7 @@ def test_other_formats_are_told_what_to_check_instead(tmp_path: Path) -> None:
     write_store(tmp_path)
     prepare(ManifestFile(tmp_path / "pictures"), tmp_path / "folder", Form(), format="folder")
     code, text = run("--check", tmp_path / "folder")
-    assert code == 1
+    assert code == 2
     assert "must be a packed store; it is a hmtl plain folder. Prepare the same source into another folder" in text
     source = json.loads((tmp_path / "store" / "source.json").read_text())
     (tmp_path / "store" / "source.json").write_text(json.dumps(source | {"format": "hmtl ffcv store"}))

@@ -1,0 +1,43 @@
+"""With which exit status every command of this project ends, so that scripts can tell whose turn it is.
+
+0    done
+1    it failed at work: a full disk, a folder that cannot be written, a loss that is not finite, a run of a table,
+     or a mistake of ours, which shows a traceback
+2    bad input, refused with what to do: an argument, a file, a recipe, a data set
+130  interrupted by Ctrl-C, and a training run or a table by SIGTERM as well; training keeps a checkpoint
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+@contextmanager
+def exit_status(*failures: type[Exception]) -> Iterator[None]:
+    """Ends the command with one line and its exit status where the block raises what a person can do something about.
+
+    Args:
+        failures: What tells that the work failed, beside OSError.
+
+    Raises:
+        typer.Exit: With 2 for a ValueError, with 1 for a failure. Anything else goes on: typer ends with 130 after
+            Ctrl-C, Python with 1.
+    """
+    failed: tuple[type[Exception], ...] = (OSError, *failures)
+    try:
+        yield
+    except ValueError as error:
+        raise _said(error, BAD_INPUT) from error
+    except failed as error:
+        raise _said(error, FAILED) from error
+
+
+def _said(error: Exception, status: int) -> typer.Exit:
+    Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
+    return typer.Exit(status)
