@@ -16,16 +16,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from engine.classwise import Counts, confusion_counts, recall, wilson_interval
+from engine.levels import draw_levels
 from engine.plotting import BLUE, GREEN, INK, LIGHT_BLUE, MUTED, PURPLE, VERMILION, new_figure, quiet_axes, save_figure
 from engine.quantities import in_brackets, is_percent, label_of, scale_of
 
 _SPLIT_COLOUR = {"train": BLUE, "val": VERMILION, "test": GREEN}
 _ACROSS = 3
-_LEVEL_STYLE: tuple[tuple[float, tuple[float, ...]], ...] = (
-    (0.0, (4.0, 2.0)),
-    (0.0, (1.0, 1.5)),
-    (0.0, (6.0, 1.5, 1.0, 1.5)),
-)
 
 
 def curve_panels(metrics: Mapping[str, Float64[np.ndarray, " e"]]) -> list[dict[str, dict[str, str]]]:
@@ -65,7 +61,7 @@ def learning_curves(
     Args:
         metrics: Column name to one value an epoch, NaN where the cell is empty; needs "epoch".
         path: The PNG to write.
-        levels: Name of a level ("chance") to quantity ("expression/accuracy") to its height, drawn as a broken line.
+        levels: Name of a level ("chance") to quantity ("expression/accuracy") to its height; see `engine.levels`.
         best: Epoch to mark.
 
     Raises:
@@ -87,8 +83,9 @@ def learning_curves(
         for column, (quantity, columns) in enumerate(row.items()):
             axes = figure.add_subplot(grid[place, column * width : (column + 1) * width])
             _draw_panel(axes, quantity, columns, metrics, keys)
-            _draw_levels(axes, quantity, levels or {}, keys)
-            _widen_flat_axis(axes, percent=is_percent(quantity))
+            least = _least_reach(axes, percent=is_percent(quantity))
+            draw_levels(axes, quantity, levels or {}, keys, least=least)
+            _widen_flat_axis(axes, least, percent=is_percent(quantity))
             if best is not None and len(metrics["epoch"]) > 1:
                 keys["best epoch"] = axes.axvline(best, color="#b8b8b8", linewidth=1.1, zorder=0.5)
     names = sorted(keys, key=lambda name: list(_SPLIT_COLOUR).index(name) if name in _SPLIT_COLOUR else len(keys))
@@ -129,20 +126,16 @@ def _draw_panel(
     _set_epoch_axis(axes, epochs)
 
 
-def _draw_levels(axes: Axes, quantity: str, levels: Mapping[str, Mapping[str, float]], keys: dict[str, Line2D]) -> None:
-    scale = scale_of(quantity)
-    for i, (name, heights) in enumerate(levels.items()):
-        if quantity in heights:
-            style = _LEVEL_STYLE[i % len(_LEVEL_STYLE)]
-            line = axes.axhline(scale * heights[quantity], color=MUTED, linewidth=1.0, linestyle=style, zorder=1)
-            keys.setdefault(name, line)
+def _least_reach(axes: Axes, *, percent: bool) -> float:
+    """No scale is finer than what a difference means: 2 points of percent, else 5 % of the value."""
+    low, high = axes.dataLim.intervaly
+    return 2.0 if percent else 0.05 * abs(low + high) / 2 or 1.0
 
 
-def _widen_flat_axis(axes: Axes, *, percent: bool) -> None:
-    """No scale finer than what a difference means: 2 points of percent, else 5 % of the value; no negative percents."""
+def _widen_flat_axis(axes: Axes, least: float, *, percent: bool) -> None:
+    """The axis reaches `least` far, and shows no negative percents."""
     low, high = axes.get_ylim()
     middle = (low + high) / 2
-    least = 2.0 if percent else 0.05 * abs(middle) or 1.0
     if high - low < least:
         low, high = middle - least / 2, middle + least / 2
     if percent and low < 0.0:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.offsetbox import TextArea
 from matplotlib.text import Text
 from PIL import Image
 
@@ -179,9 +181,60 @@ def test_a_metric_that_stays_zero_has_no_axis_of_negative_percents(drawn: list[F
     zero, high = (axes for axes in drawn[0].axes if axes.get_visible())
     assert not [tick for tick in zero.get_yticks() if zero.get_ylim()[0] <= tick < -1e-9]
     assert zero.get_ylim()[0] < 0 < zero.get_ylim()[1]
-    # The level of chance widens the axis.
-    assert high.get_ylim()[0] < 10
-    assert high.get_ylim()[1] > 90
+    # The level of chance is too far from the curve to widen the axis.
+    assert 80 < high.get_ylim()[0] < high.get_ylim()[1] < 100
+
+
+def notes(axes: Axes) -> list[str]:
+    return [area.get_text() for area in axes.findobj(TextArea)]
+
+
+def test_a_level_near_the_curves_is_a_line_and_one_far_off_a_note_that_leaves_them_their_room(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    table = {"epoch": np.arange(1.0, 31), "train/pose/mae_yaw": np.linspace(14, 8, 30)}
+    table |= {"val/pose/mae_yaw": np.linspace(12, 10, 30), "val/a/accuracy": np.linspace(0.7, 0.9, 30)}
+    levels = {"constant guess": {"pose/mae_yaw": 34.5, "a/accuracy": 0.55}, "chance": {"a/accuracy": 1 / 7}}
+    learning_curves(table, tmp_path / "curves.png", levels=levels)
+    pose, accuracy = (axes for axes in drawn[0].axes if axes.get_visible())
+    assert notes(pose) == ["34.5° ↑"]
+    assert notes(accuracy) == ["14.3 % ↓"]
+    assert {"constant guess", "chance"} <= {text.get_text() for text in texts(drawn[0])}
+    assert cut_off(drawn[0]) == []
+    for axes, low, high in ((pose, 8, 14), (accuracy, 55, 90)):
+        bottom, top = axes.get_ylim()
+        assert bottom < low < high < top
+        assert (high - low) / (top - bottom) > 0.7
+        boxes = [area.get_window_extent() for area in axes.findobj(TextArea)]
+        for line in axes.get_lines():
+            ends = axes.transData.transform(np.column_stack([line.get_xdata(), line.get_ydata()]))
+            assert not any(box.y0 <= y <= box.y1 for box in boxes for y in ends[:, 1]), "a note lies on a curve"
+
+
+@pytest.mark.parametrize(("height", "noted"), [(14.9, False), (15.1, True), (3.1, False), (2.9, True)])
+def test_a_level_is_noted_where_it_is_further_from_the_curves_than_they_reach(
+    height: float, noted: bool, drawn: list[Figure], tmp_path: Path
+) -> None:
+    table = {"epoch": np.arange(1.0, 4), "val/pose/mae_yaw": np.array([8.0, 10.0, 9.0])}
+    table["train/pose/mae_yaw"] = np.array([7.0, 11.0, 9.0])
+    learning_curves(table, tmp_path / "curves.png", levels={"guess": {"pose/mae_yaw": height}})
+    axes = next(axes for axes in drawn[0].axes if "yaw" in axes.get_title(loc="left"))
+    assert bool(notes(axes)) == noted
+    assert len(axes.get_lines()) == (2 if noted else 3)
+
+
+def test_several_levels_far_off_stand_under_each_other_and_one_epoch_is_no_curve_to_squeeze(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    levels = {"chance": {"a/accuracy": 0.125}, "majority": {"a/accuracy": 0.3}}
+    learning_curves(
+        {"epoch": np.arange(2.0), "val/a/accuracy": np.array([0.8, 0.82])}, tmp_path / "a.png", levels=levels
+    )
+    assert notes(drawn[0].axes[0]) == ["30.0 % ↓", "12.5 % ↓"]
+    assert overlapping([area._text for area in drawn[0].axes[0].findobj(TextArea)]) == []
+    learning_curves({"epoch": np.arange(1.0), "val/a/accuracy": np.array([0.8])}, tmp_path / "b.png", levels=levels)
+    assert notes(drawn[1].axes[0]) == []
+    assert drawn[1].axes[0].get_ylim()[0] < 12.5
 
 
 @pytest.mark.parametrize("table", [{}, {"epoch": np.empty(0)}, {"epoch": np.ones(2), "val/a/loss": np.full(2, EMPTY)}])
