@@ -10,7 +10,7 @@ from typing import Any, Literal
 from engine.averaging import Averaging, averaged_tasks
 from engine.backbone import Backbone
 from engine.batchnorm import BatchStatistics
-from engine.hints import check_fields
+from engine.hints import advice, check_fields, shown
 from engine.losses import Geometric, Total, WeightedSum
 from engine.optim import Optim
 from engine.tasks.base import LimitsAugment, Task
@@ -118,7 +118,7 @@ class Recipe:
         if self.optim.warmup_epochs > self.epochs:
             raise ValueError(
                 f"Recipe: optim.warmup_epochs (={self.optim.warmup_epochs}) must be at most epochs (={self.epochs}); "
-                "shorten it, or train longer"
+                "shorten it too (--set optim.warmup_epochs=0 leaves it out), or train longer"
             )
         check_views(self.views, self.image_size)
         self._check_tasks()
@@ -150,8 +150,9 @@ class Recipe:
         if not self.tasks:
             raise ValueError("Recipe: tasks (=()) must hold at least one task; e.g. (Expression(FER2013_7),)")
         for task in self.tasks:
-            if not isinstance(task, Task):
-                raise ValueError(f"Recipe: tasks holds {task!r}, which is no task; e.g. Expression or SolvePuzzle")
+            if isinstance(task, type) or not isinstance(task, Task):
+                what = advice(task, Task) if isinstance(task, type) else "give one such as SolvePuzzle()"
+                raise ValueError(f"Recipe: tasks holds {shown(task)}, which is no task; {what}")
             if not task.name.isidentifier():
                 raise ValueError(f"Recipe: the task name {task.name!r} must be an identifier; e.g. 'expression'")
             check_fields(task, f"{type(task).__name__} {task.name!r}")

@@ -17,7 +17,7 @@ import engine.tasks
 import engine.views
 import kernels
 import loaders
-from engine.hints import fits, readable
+from engine.hints import advice, fits, readable
 from engine.recipe import Recipe
 from engine.tasks import Task
 from engine.views import View
@@ -124,7 +124,7 @@ def parse(text: str, hint: Any, where: str) -> Any:
     for candidate in (value, text):
         if fits(candidate, hint):
             return float(candidate) if hint is float else candidate
-    raise ValueError(f"{where} (={text}) must be of type {readable(hint)}; give a value like that")
+    raise ValueError(f"{where} (={text}) must be of type {readable(hint)}; {advice(value, hint)}")
 
 
 def _evaluate(node: ast.expr, where: str) -> Any:

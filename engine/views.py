@@ -16,6 +16,7 @@ from jaxtyping import Float32, Int16, Int64, UInt8
 from torch import Tensor
 
 import kernels
+from engine.hints import advice, shown
 
 LARGER_SIZES = (120, 128)
 """Sides of a puzzle above 112 px, drawn each step: multiples of 8 in 113..128 (authors: any integer there)."""
@@ -282,8 +283,9 @@ def check_views(views: Mapping[str, View], image_size: int) -> None:
             raise ValueError(f"Recipe: views has {name!r}, a name must be an identifier; e.g. 'plain' or 'puzzle_3'")
         if name == EVALUATION:
             raise ValueError(f"Recipe: views has the name {EVALUATION!r}, which is kept for evaluation; choose another")
-        if not isinstance(view, View):
-            raise ValueError(f"Recipe: views[{name!r}] (={view!r}) must be a view; Plain(), Puzzle(grid=3) or Holes()")
+        if isinstance(view, type) or not isinstance(view, View):
+            what = advice(view, View) if isinstance(view, type) else "give one such as Puzzle(grid=3)"
+            raise ValueError(f"Recipe: views[{name!r}] (={shown(view)}) must be a view; {what}")
         if view.size is None and view.grid > image_size:
             raise ValueError(
                 f"Recipe: views[{name!r}] has grid (={view.grid}) larger than image_size (={image_size}); "

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine.averaging import Averaging
 from engine.baselines import supervised, supervised_equal_cost
 from engine.losses import Geometric
 from engine.optim import AdamW
@@ -39,7 +40,13 @@ from tests.engine import tiny
         ({"std": (0.0, 1.0, 1.0)}, r"Recipe: std \(=\(0.0, 1.0, 1.0\)\) must be above 0"),
         ({"optim": AdamW(lr=1, warmup_epochs=3)}, r"warmup_epochs \(=3\) must be at most epochs \(=2\)"),
         ({"tasks": ()}, r"Recipe: tasks \(=\(\)\) must hold at least one task"),
-        ({"tasks": ("expression",)}, r"tasks holds 'expression', which is no task"),
+        ({"tasks": ("expression",)}, r"tasks holds 'expression', which is no task; give one such as SolvePuzzle\(\)"),
+        ({"tasks": (SolvePuzzle,)}, r"SolvePuzzle, which is no task; SolvePuzzle is a class, write SolvePuzzle\(\)"),
+        ({"views": {"plain": Plain}}, r"views\['plain'\] \(=Plain\) must be a view; .* write Plain\(\)"),
+        (
+            {"test_time": Averaging},
+            r"test_time \(=Averaging\) must be of type Averaging or None; .*Averaging\(\)$",
+        ),
         ({"tasks": (Expression(SYNTHETIC_7, name="a b"), SolvePuzzle())}, r"task name 'a b' must be an identifier"),
         ({"tasks": (Expression(SYNTHETIC_7), SolvePuzzle(name="expression"))}, r"give each its own, name='...'"),
         ({"tasks": (Expression(SYNTHETIC_7, on=("plane",)),)}, r"names the view 'plane', the recipe has plain, puzzle"),

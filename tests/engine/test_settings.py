@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -85,6 +86,14 @@ def test_fields_that_only_hold_together_may_be_set_in_any_order() -> None:
         ("optim=AdamW(rate=1)", r"optim: AdamW\(...\): .*rate"),
         ("optim=Puzzle(grid=2)", r"optim \(=Puzzle\(grid=2\)\) must be of type Optim"),
         ("data=__import__('os')", r"data: __import__ is unknown"),
+        ("test_time=Averaging", r"must be of type Averaging or None; Averaging is a class, write Averaging\(\)$"),
+        ("test_time=Plain", r"test_time \(=Plain\) must be of type Averaging or None; give a value like that$"),
+        ("optim=SGD", r"optim \(=SGD\) must be of type Optim; SGD is a class, write SGD\(lr=...\)$"),
+        ("sampler=Fraction", r"must be of type Sampler; Fraction is a class, write Fraction\(share=...\)$"),
+        ("augment=weak", r"augment \(=weak\) must be of type Augment; weak is a function, write weak\(\)$"),
+        ("views.puzzle=Puzzle", r"views.puzzle \(=Puzzle\) must be of type View; Puzzle is a class, write Puzzle\(\)$"),
+        ("views={'plain': Plain}", r"Plain is a class, write Plain\(\)$"),
+        ("tasks=(Expression,)", r"Expression is a class, write Expression\(names=...\)$"),
         ("epochs=0", r"Recipe: epochs \(=0\) must be 1 or more"),
         ("views={'plain': Plain()}", r"names the view 'puzzle'"),
     ],
@@ -108,3 +117,14 @@ def test_a_task_or_view_may_be_replaced_by_one_of_another_kind() -> None:
     assert changed.views["plain"] == Holes(grid=4)
     with pytest.raises(ValueError, match=r"tasks.puzzle \(=Plain\(\)\) must be of type Task"):
         apply(recipe, ["tasks.puzzle=Plain()"])
+
+
+def test_fewer_epochs_than_the_warm_up_are_refused_with_the_words_that_work() -> None:
+    recipe = apply(tiny.recipe(epochs=9), ["optim.warmup_epochs=4"])
+    with pytest.raises(
+        ValueError, match=r"warmup_epochs \(=4.0\) must be at most epochs \(=1\); .*=0 leaves it"
+    ) as refused:
+        apply(recipe, ["epochs=1"])
+    (words,) = re.findall(r"--set (\S+)", str(refused.value))
+    for order in (["epochs=1", words], [words, "epochs=1"]):
+        assert apply(recipe, order).epochs == 1
