@@ -106,6 +106,15 @@ def checked_manifest(path: Path, source: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
+def prepared_as(path: Path) -> str | None:
+    """The format that a folder's source.json says, unverified; None where there is none that can be read."""
+    try:
+        source = json.loads((path / SOURCE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return str(source.get("format")) if isinstance(source, dict) else None
+
+
 def read_source(path: Path, *, kind: str = FORMAT, pixels: str = "images_sha256") -> dict[str, Any]:
     """The contents of a store's source.json, version and keys checked.
 

@@ -20,7 +20,7 @@ from loaders.importers.pointing04 import Pointing04
 from loaders.importers.rafdb import RafDb
 from loaders.importers.utkface import UtkFace
 from loaders.importers.w300lp import W300Lp
-from loaders.store import MANIFEST
+from loaders.store import BETONS, FORMAT, MANIFEST, prepared_as
 
 IMPORTERS: dict[str, Callable[..., Importer]] = {
     "affectnet2017": AffectNet2017,
@@ -41,8 +41,19 @@ IMPORTERS: dict[str, Callable[..., Importer]] = {
 
 
 def pictures_in(folder: str | Path) -> Importer:
-    """What reads a plain folder of pictures: its `manifest.csv` where it has one, else its class folders."""
+    """What reads a plain folder of pictures: its `manifest.csv` where it has one, else its class folders.
+
+    Raises:
+        ValueError: It was prepared in another format, which has no picture files.
+    """
     folder = Path(folder)
+    form = prepared_as(folder)
+    if form in (FORMAT, BETONS):
+        source = "Packed" if form == FORMAT else "FFCV"
+        raise ValueError(
+            f"folder {folder}: must hold picture files; it is a {form}, read it by {source}({str(folder)!r}), "
+            "or prepare the faces into another folder with --format folder"
+        )
     return ManifestFile(folder) if (folder / MANIFEST).is_file() else ClassFolders(folder)
 
 

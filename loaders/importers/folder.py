@@ -24,7 +24,8 @@ class ClassFolders:
         source: The folder.
         label: Name of the label that the class folders give.
         classes: Class names in their order; folders are matched whatever their case. Empty takes the folders' names,
-            sorted. One item may hold several names with commas between.
+            sorted; a folder without a picture is then refused, as is one that is not in a given list. One item may
+            hold several names with commas between.
         val_share: Share of each class that goes from train to val, where the source has no val; 0 makes none.
         test_share: The same for test, which `val_share` does not move. Both are shares of the source's train.
         seed: Chooses the pictures.
@@ -41,8 +42,8 @@ class ClassFolders:
         """Find splits and classes.
 
         Raises:
-            ValueError: The folder is missing or empty, its layout is neither of the two, a class is not in `classes`,
-                or a share is out of range or asked of a source that has that split.
+            ValueError: The folder is missing or empty, its layout is neither of the two, a class has no picture in any
+                split or is not in `classes`, or a share is out of range or asked of a source that has that split.
         """
         splits, notes = self._splits()
         found = sorted({folder.name for folders in splits.values() for folder in folders})
@@ -59,6 +60,7 @@ class ClassFolders:
             raise ValueError(
                 f"folder {self.source}: class folders must hold pictures ({', '.join(sorted(ENDINGS))}); there are none"
             )
+        self._refuse_empty(splits, of_folder, counts, names)
         held = self._held(splits, counts.get("train", []))
         for split, share in self._shares().items():
             if share:
@@ -74,13 +76,37 @@ class ClassFolders:
             total=total,
         )
 
+    def _refuse_empty(
+        self,
+        splits: dict[str, list[Path]],
+        of_folder: dict[str, str],
+        counts: dict[str, list[int]],
+        names: tuple[str, ...],
+    ) -> None:
+        """A folder that is empty in every split is a mistake, unless the class is named in `classes`."""
+        total = dict.fromkeys(names, 0)
+        for split, folders in splits.items():
+            for folder, count in zip(folders, counts[split], strict=True):
+                total[of_folder[folder.name]] += count
+        empty = [name for name in total if total[name] == 0]
+        if empty and not self.classes:
+            raise ValueError(
+                f"folder {self.source}: class folders (={', '.join(empty)}) must each hold a picture in one split at "
+                "least; they hold none, fill or remove them, or keep classes without pictures by "
+                f"--classes {','.join(names)}"
+            )
+
     def _splits(self) -> tuple[dict[str, list[Path]], list[str]]:
         """Class folders of each split, and notes."""
         if not self.source.is_dir():
             raise ValueError(f"folder {self.source}: must be a folder of pictures; there is none")
         tops = _folders(self.source)
         if not tops:
-            raise ValueError(f"folder {self.source}: must hold <split>/<class>/* or <class>/*; it has no folder")
+            loose = len(_pictures(self.source))
+            found = f"its pictures (={loose:,}) lie in no class folder, sort them" if loose else "it has no folder"
+            if not any(self.source.iterdir()):
+                found = "it is empty, give the folder that holds the pictures"
+            raise ValueError(f"folder {self.source}: must hold <split>/<class>/* or <class>/*; {found}")
         with_classes = [top for top in tops if _folders(top)]
         with_pictures = [top for top in tops if _pictures(top)]
         if not with_classes:

@@ -250,7 +250,7 @@ def test_ratios_compare_the_same_round() -> None:
 )
 def test_what_cannot_be_measured_is_refused(arguments: list[str], message: str) -> None:
     done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert re.search(message, " ".join(done.stderr.split())), done.stderr
 
 
@@ -262,6 +262,11 @@ def test_numbers_below_one_and_unknown_data_are_refused(store: Path, tmp_path: P
         measure_steps(tiny.recipe(), data, device=CPU, steps=0, rounds=1)
     with pytest.raises(ValueError, match=r"bench: data \(=3\) must be Packed, Folder, DALI, FFCV or Synthetic"):
         of_source(3, tmp_path, split="train", faces=0)  # type: ignore[arg-type]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        ValueError, match=r"bench: DATA \(=.*empty\) must be a prepared store .*; it is empty, fill it w"
+    ):
+        kind_of(tmp_path / "empty")
     (tmp_path / "source.json").write_text("{")
     with pytest.raises(ValueError, match=r"source.json must be that of a prepared store; it is damaged"):
         kind_of(tmp_path)

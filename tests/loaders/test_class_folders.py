@@ -35,12 +35,13 @@ def test_splits_come_in_the_usual_order_and_files_by_name(folders: Path) -> None
 
 
 def test_without_splits_everything_is_train(tmp_path: Path) -> None:
-    source = ClassFolders(write_folders(tmp_path, {"": (2, 1, 0)}), label="mood")
+    source = ClassFolders(write_folders(tmp_path, {"": (2, 1, 1)}), label="mood")
     records, _ = listed(source)
     assert [(r.split, r.path, r.labels) for r in records] == [
         ("train", "angry/000.png", {"mood": "angry"}),
         ("train", "angry/001.png", {"mood": "angry"}),
         ("train", "happy/000.png", {"mood": "happy"}),
+        ("train", "sad/000.png", {"mood": "sad"}),
     ]
     assert source.survey().labels == {"mood": Classes(CLASSES)}
     assert "the source has no splits: all pictures are train" in source.survey().notes
@@ -138,11 +139,37 @@ def test_endings_are_matched_whatever_their_case(tmp_path: Path) -> None:
 def test_missing_and_empty_sources_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must be a folder of pictures; there is none"):
         ClassFolders(tmp_path / "none").survey()
-    with pytest.raises(ValueError, match=r"must hold <split>/<class>/\* or <class>/\*; it has no folder"):
+    with pytest.raises(ValueError, match=r"must hold <split>/<class>/\* or <class>/\*; it is empty, give the folder"):
+        ClassFolders(tmp_path).survey()
+    (tmp_path / "list.txt").touch()
+    with pytest.raises(ValueError, match=r"must hold <split>/<class>/\* or <class>/\*; it has no folder$"):
+        ClassFolders(tmp_path).survey()
+    Image.fromarray(picture(0, 0)).save(tmp_path / "face.png")
+    with pytest.raises(ValueError, match=r"; its pictures \(=1\) lie in no class folder, sort them"):
         ClassFolders(tmp_path).survey()
     (tmp_path / "train" / "angry").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"class folders must hold pictures \(.bmp, .*\); there are none"):
         ClassFolders(tmp_path).survey()
+
+
+@pytest.mark.parametrize(
+    ("counts", "empty"),
+    [({"": (2, 1, 0)}, "sad"), ({"train": (0, 3, 0), "val": (0, 1, 0)}, "angry, sad")],
+)
+def test_a_class_without_a_picture_in_any_split_is_refused_unless_it_is_named(
+    counts: dict[str, tuple[int, ...]], empty: str, tmp_path: Path
+) -> None:
+    write_folders(tmp_path, counts)
+    with pytest.raises(
+        ValueError, match=rf"class folders \(={empty}\) must each hold a picture .*; .* by --classes angry,happy,sad$"
+    ):
+        ClassFolders(tmp_path).survey()
+    assert ClassFolders(tmp_path, classes=("angry,happy,sad",)).survey().labels == {"expression": Classes(CLASSES)}
+
+
+def test_a_class_that_one_split_lacks_is_kept(tmp_path: Path) -> None:
+    write_folders(tmp_path, {"train": (1, 1, 1), "val": (1, 0, 0), "test": (0, 1, 1)})
+    assert ClassFolders(tmp_path).survey().labels == {"expression": Classes(CLASSES)}
 
 
 def test_a_mixed_layout_is_refused(tmp_path: Path) -> None:

@@ -51,6 +51,19 @@ def test_a_run_prints_counts_and_a_second_one_finds_it_finished(folders: Path, t
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (tmp_path / "s").iterdir()} == written
 
 
+def test_classes_that_a_split_or_all_faces_lack_are_said(folders: Path, tmp_path: Path) -> None:
+    _, text = run("folder", folders, "--out", tmp_path / "s")
+    assert "note: no face of val has expression sad" in text
+    assert text.count("note: no face") == 1
+    write_folders(tmp_path / "in", {"train": (2, 0, 1), "val": (0, 0, 1)})
+    code, text = run("folder", tmp_path / "in", "--out", tmp_path / "t")
+    assert (code, "class folders (=happy) must each hold a picture in one split" in text) == (2, True)
+    assert not (tmp_path / "t").exists()
+    code, text = run("folder", tmp_path / "in", "--out", tmp_path / "t", "--classes", "angry,happy,sad,shy")
+    assert code == 0
+    assert "note: no face has expression happy or shy note: no face of val has expression angry" in text
+
+
 def test_equal_runs_write_equal_stores(folders: Path, tmp_path: Path) -> None:
     for name, workers in (("a", 1), ("b", 4)):
         assert run("folder", folders, "--out", tmp_path / name, "--workers", workers, "--size", 8)[0] == 0
@@ -62,11 +75,11 @@ def test_other_settings_ask_for_force(folders: Path, tmp_path: Path) -> None:
     out = tmp_path / "s"
     run("folder", folders, "--out", out)
     code, text = run("folder", folders, "--out", out, "--size", 8)
-    assert code == 1
+    assert code == 2
     assert "must be new or made from the same source and settings (pictures {'size': None" in text
     assert "choose another --out, or replace it with --force" in text
     assert open_store(out).shape == (10, 10, 3)
-    assert run("folder", folders, "--out", out, "--label", "mood")[0] == 1
+    assert run("folder", folders, "--out", out, "--label", "mood")[0] == 2
     assert run("folder", folders, "--out", out, "--size", 8, "--force")[0] == 0
     assert open_store(out).shape == (8, 8, 3)
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
@@ -78,7 +91,7 @@ def test_a_damaged_store_is_not_taken_for_finished(folders: Path, tmp_path: Path
     with (out / "images.npy").open("r+b") as stream:
         stream.truncate(500)
     code, text = run("folder", folders, "--out", out)
-    assert code == 1
+    assert code == 2
     assert "so it was cut, prepare it again with --force" in text
     assert run("folder", folders, "--out", out, "--force")[0] == 0
     open_store(out)
@@ -88,7 +101,7 @@ def test_a_folder_that_holds_something_else_is_never_replaced(folders: Path, tmp
     (tmp_path / "thesis.tex").touch()
     for force in ([], ["--force"]):
         code, text = run("folder", folders, "--out", tmp_path, *force)
-        assert code == 1
+        assert code == 2
         assert "must be new, empty or a prepared store; choose another folder" in text
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -120,7 +133,7 @@ def test_no_readable_picture_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "in" / "a").mkdir(parents=True)
     (tmp_path / "in" / "a" / "x.png").write_bytes(b"none")
     code, text = run("folder", tmp_path / "in", "--out", tmp_path / "s")
-    assert code == 1
+    assert code == 2
     assert "must hold a readable picture; it has none and 1 were skipped; first: a/x.png: unreadable picture" in text
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
@@ -129,7 +142,7 @@ def test_pictures_of_several_sizes_ask_for_one(tmp_path: Path) -> None:
     source = write_folders(tmp_path / "in", {"train": (1, 1, 1)})
     Image.fromarray(picture(0, 0, 8, 9)).save(source / "train" / "happy" / "x.png")
     code, text = run("folder", source, "--out", tmp_path / "s")
-    assert code == 1
+    assert code == 2
     assert "train/angry/000.png is 10 x 10 and train/happy/x.png is 9 x 8 (width x height); give --size N" in text
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
     assert run("folder", source, "--out", tmp_path / "s", "--size", 10)[0] == 0
@@ -170,16 +183,16 @@ def test_the_choices_of_the_command_line_reach_the_importer(tmp_path: Path, fold
 
 def test_wrong_names_and_options_are_refused(tmp_path: Path, folders: Path) -> None:
     code, text = run("celebs", folders, "--out", tmp_path / "s")
-    assert (code, f"NAME (='celebs') must be one of {', '.join(IMPORTERS)}" in text) == (1, True)
+    assert (code, f"NAME (='celebs') must be one of {', '.join(IMPORTERS)}" in text) == (2, True)
     code, text = run("folder", folders, "--out", tmp_path / "s", "--skip-damaged")
     assert (
         code,
         "--skip-damaged must be left out for folder; it takes --label expression, --classes, --val-share 0.0" in text,
-    ) == (1, True)
+    ) == (2, True)
     code, text = run("folder", folders, "--out", tmp_path / "s", "--fit", "pad")
-    assert (code, "fit (='pad') must be one of crop, stretch" in text) == (1, True)
+    assert (code, "fit (='pad') must be one of crop, stretch" in text) == (2, True)
     code, text = run("folder", tmp_path / "none", "--out", tmp_path / "s")
-    assert (code, "must be a folder of pictures; there is none" in text) == (1, True)
+    assert (code, "must be a folder of pictures; there is none" in text) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -202,7 +215,7 @@ def test_it_runs_as_a_module_and_prints_plain_lines_where_there_is_no_terminal(f
 
 def test_a_name_alone_lists_the_options_it_takes_with_their_defaults() -> None:
     code, text = run("pointing04")
-    assert code == 1
+    assert code == 2
     assert "pointing04 takes --crop, --margin 0.25, --val-share 0.15, --test-share 0.2, --seed 0" in text
     assert run()[1].endswith("NAME, SOURCE and --out must be given; or --check STORE looks through a store")
     for name in IMPORTERS:
@@ -245,9 +258,9 @@ def test_votes_beside_the_csv_are_announced_and_can_be_left_out(tmp_path: Path) 
     code, text = run("fer2013", tmp_path / "in", "--out", tmp_path / "named", "--ferplus", named)
     assert (code, "lay beside" in text, "Joined by row" in text) == (0, False, True)
     code, text = run("fer2013", tmp_path / "in", "--out", tmp_path / "both", "--ferplus", named, "--no-ferplus")
-    assert (code, "must be left out where --no-ferplus is given; drop one" in text) == (1, True)
+    assert (code, "must be left out where --no-ferplus is given; drop one" in text) == (2, True)
     code, text = run("folder", tmp_path / "in", "--out", tmp_path / "other", "--no-ferplus")
-    assert (code, "--ferplus must be left out for folder" in text) == (1, True)
+    assert (code, "--ferplus must be left out for folder" in text) == (2, True)
 
 
 def test_a_test_set_is_made_from_folders(tmp_path: Path) -> None:
