@@ -27,6 +27,7 @@ from engine.quantities import format_value, is_degrees, label_of
 from engine.report_data import describe_data, drawn_note, is_smoke
 from engine.report_machine import describe_speed, describe_starts
 from engine.results import ClassPredictions, Run, as_mapping, as_number, read_predictions, read_run
+from loaders.exit_status import exit_status
 
 _COST: tuple[tuple[tuple[str, ...], Callable[[float], str]], ...] = (
     (("epochs",), lambda x: f"{x:g} epochs"),
@@ -371,13 +372,13 @@ def _file_name(task: str) -> str:
 
 def main(runs: Annotated[list[Path], typer.Argument(help="Run folders.", show_default=False)]) -> None:
     """Write the report of each run anew."""
-    for run in runs:
-        try:
+    with exit_status():
+        for run in runs:
             typer.echo(write_report(run))
-        except ValueError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from None
 
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command()(main)
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine import markdown
-from engine.results import Run, as_mapping
+from engine.results import Run, as_mapping, as_number
 
 DRAWN = "> **Drawn faces.** {what} Its figures show that the code runs from end to end; of real faces they say nothing."
 
@@ -26,7 +26,7 @@ def drawn_note(run: Run) -> str:
 
 
 def describe_data(run: Run) -> str:
-    """One paragraph: source and where it is, faces in each split, classes of each task."""
+    """One paragraph: source and where it is, faces in each split and in training, classes of each task."""
     data = run.recipe.get("data")
     if not isinstance(data, Mapping):
         return ""
@@ -35,7 +35,24 @@ def describe_data(run: Run) -> str:
         f"{markdown.plain(task)} has {len(names)} classes ({markdown.plain(', '.join(names))})"
         for task, names in run.classes.items()
     ]
-    return "; ".join([_source(data), *([f"faces: {splits}"] if splits else []), *classes]) + "."
+    faces = [f"faces: {splits}"] if splits else []
+    return "; ".join([_source(data), *faces, *_part(run), *classes]) + "."
+
+
+def _part(run: Run) -> list[str]:
+    """What of the training split was used, where the sampler is a `Fraction`; the shares of nested ones one by one."""
+    train, sampler = str(run.recipe.get("train", "train")), as_mapping(run.recipe.get("sampler"))
+    shares = []
+    while _kind(sampler) == "Fraction":
+        seed = run.recipe.get("seed") if sampler.get("seed") is None else sampler["seed"]
+        label = f" in the proportions of {sampler['label']}" if sampler.get("label") else ""
+        shares.append(f"a share of {sampler.get('share')}{label}, chosen by seed {seed}")
+        sampler = as_mapping(sampler.get("of"))
+    if not shares:
+        return []
+    used, there = as_number(run.result.get("trained_on")), as_number(as_mapping(run.result.get("counts")).get(train))
+    count = "" if used is None or there is None else f"{used:,.0f} of the {there:,.0f} faces of "
+    return [markdown.plain(f"trained on {count}{train}: {', and of these '.join(shares)}")]
 
 
 def _source(data: Mapping[str, Any]) -> str:

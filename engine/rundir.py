@@ -33,6 +33,16 @@ from engine.files import replacing, write_json, write_text
 _APPENDED = {"log": "log.jsonl", "events": "tensorboard/events.out.tfevents.run"}
 
 
+def refuse_taken(path: Path) -> None:
+    """Refuses a folder for a new run that is there already.
+
+    Raises:
+        ValueError: It is.
+    """
+    if path.exists():
+        raise ValueError(f"run: {path} is there already; go on with it by --resume, or choose another --out")
+
+
 class RunDir:
     """An open run folder."""
 
@@ -50,8 +60,7 @@ class RunDir:
         Raises:
             ValueError: It is there already.
         """
-        if path.exists():
-            raise ValueError(f"run: {path} is there already; go on with it by --resume, or choose another --out")
+        refuse_taken(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
         for stale in path.parent.glob(f".{path.name}.*.partial"):  # of a process that was killed while it made it

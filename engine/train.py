@@ -21,7 +21,7 @@ from engine.chance import chance_of
 from engine.environment import describe_environment
 from engine.evaluate import figures, prediction_arrays
 from engine.from_recipe import classes, headline, renderer
-from engine.initial import Origin
+from engine.initial import Origin, locate
 from engine.loop import Trainer
 from engine.model import Model
 from engine.profiling import TRACE, check_profile, profiled
@@ -30,12 +30,13 @@ from engine.recipe import Recipe, describe, differences
 from engine.recipe_file import RecipeFile
 from engine.report import write_report
 from engine.results import read_arrays
-from engine.rundir import RunDir
+from engine.rundir import RunDir, refuse_taken
 from engine.show import show_inpainting, show_views
 from engine.speed import summarise
 from engine.tasks.base import Supervised
 from engine.tasks.inpaint import Inpaint
 from loaders.base import Loader, Split, augments
+from loaders.samplers import chosen_from
 
 
 def train(
@@ -63,12 +64,15 @@ def train(
     """
     recipe = file.recipe
     with ExitStack() as stack, _determinism(deterministic):
-        loaders = {name: stack.enter_context(closing(open_split(recipe, name, device))) for name in _splits(recipe)}
-        for name, loader in loaders.items():
-            recipe.check_labels(loader.split)
-            if loader.note:
-                console.print(f"{name}: {loader.note}", highlight=False)
         resumed = resume and checkpoint.newest(out / "checkpoints")[0] is not None
+        if not resume:
+            refuse_taken(out)
+        if recipe.init is not None and not resumed:
+            locate(recipe.init, recipe.backbone.name)
+        loaders = {name: stack.enter_context(closing(open_split(recipe, name, device))) for name in _splits(recipe)}
+        for loader in loaders.values():
+            recipe.check_labels(loader.split)
+        _say_notes(loaders, console)
         trainer = Trainer(recipe, loaders[recipe.train], loaders[recipe.select], device, resumed=resumed)
         if trainer.origin is not None:
             console.print(str(Origin(**trainer.origin)), highlight=False)
@@ -110,6 +114,13 @@ def open_split(recipe: Recipe, split: str, device: torch.device) -> Loader:
         sampler=recipe.sampler if split == recipe.train else None,
         draw=drawn,
     )
+
+
+def _say_notes(loaders: Mapping[str, Loader], console: Console) -> None:
+    """What the source chose, once for all splits for which it chose the same."""
+    for note in dict.fromkeys(loader.note for loader in loaders.values() if loader.note):
+        splits = ", ".join(name for name, loader in loaders.items() if loader.note == note)
+        console.print(f"{splits}: {note}", highlight=False)
 
 
 def _splits(recipe: Recipe) -> list[str]:
@@ -172,6 +183,7 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
             if split != recipe.train
         },
         "counts": {split: len(loader.split.sample) for split, loader in loaders.items()},
+        "trained_on": chosen_from(recipe.sampler, trainer.train.split, seed=recipe.seed),
         "views": list(recipe.views),
         "pictures_a_face": pictures_a_face(recipe),
         "pictures_through_encoder": faces * pictures_a_face(recipe),

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from kernels import random_bits
-from loaders.base import Classes, Sampler, Split
+from loaders.base import Classes, Numbers, Sampler, Split
 from loaders.strata import apportion, lowest
 
 
@@ -99,9 +99,7 @@ class Fraction:
             ValueError: The split has no such label, it is not of classes, or the part is empty.
         """
         part = self.part(split, seed=seed)
-        target: Mapping[str, Tensor] = {name: t[part] for name, t in split.target.items()}
-        inner = Split(split.name, split.sample[part], split.shape, split.labels, target)
-        return part[self.of.order(inner, seed=seed, epoch=epoch)]
+        return part[self.of.order(_only(split, part), seed=seed, epoch=epoch)]
 
     def part(self, split: Split, *, seed: int) -> Int64[Tensor, " m"]:
         """Positions of the part, ascending."""
@@ -124,19 +122,39 @@ class Fraction:
         return torch.cat(taken).sort().values
 
 
+def chosen_from(sampler: Sampler, split: Split, *, seed: int) -> int:
+    """Samples of a split that an order may hold: those of a `Fraction`'s part, else all."""
+    while isinstance(sampler, Fraction):
+        split, sampler = _only(split, sampler.part(split, seed=seed)), sampler.of
+    return len(split.sample)
+
+
+def _only(split: Split, part: Int64[Tensor, " m"]) -> Split:
+    target: Mapping[str, Tensor] = {name: t[part] for name, t in split.target.items()}
+    return Split(split.name, split.sample[part], split.shape, split.labels, target)
+
+
 def _keys(split: Split, seed: int, epoch: int, stream: str) -> Int64[Tensor, " n"]:
     return random_bits(seed, epoch=epoch, sample=split.sample, stream=stream, count=1)[:, 0]
 
 
 def _classes(split: Split, label: str) -> Int64[Tensor, " n"]:
     """Class of each sample, -1 where missing."""
-    if label not in split.labels:
-        raise ValueError(
-            f"sampler: label (={label!r}) must be a label of {split.name!r}; it has {', '.join(split.labels) or 'none'}"
-        )
-    if not isinstance(split.labels[label], Classes):
-        raise ValueError(f"sampler: label (={label!r}) must be one of classes; this one is of numbers")
-    return split.target[label]
+    known = split.labels.get(label)
+    if isinstance(known, Classes):
+        return split.target[label]
+    numeric = {name: kind.columns for name, kind in split.labels.items() if isinstance(kind, Numbers)}
+    if isinstance(known, Numbers):
+        rule = f"must be a label with classes; it is numeric ({', '.join(known.columns)})"
+    elif part := next((name for name, columns in numeric.items() if label in columns), None):
+        rule = f"must be a label with classes; it is a number of the numeric label {part!r}"
+    else:
+        rule = f"must be a label of {split.name!r}; it has {', '.join(split.labels) or 'none'}"
+    usable = [name for name in split.labels if name not in numeric]
+    raise ValueError(
+        f"sampler: label (={label!r}) {rule}; "
+        + (f"labels with classes: {', '.join(usable)}" if usable else "none has classes, take a sampler without label")
+    )
 
 
 def _weighted(split: Split, label: str, power: float, seed: int, epoch: int) -> Int64[Tensor, " m"]:

@@ -27,6 +27,7 @@ from engine.smoke import smoke
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
 from engine.train import open_split, train
 from engine.views import Plain, Puzzle
+from loaders import Packed
 from tests.engine import tiny
 
 CPU = torch.device("cpu")
@@ -132,12 +133,13 @@ def test_a_path_begins_at_the_working_directory(tmp_path: Path, monkeypatch: pyt
         ("runs/none", r"init \(=runs/none\) is not there; train that run first"),
     ],
 )
-def test_what_is_not_there_is_refused_before_anything_is_written(
+def test_what_is_not_there_is_refused_before_the_data_is_opened_and_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    data = Packed("not/opened")  # it would be refused too, were it opened first
     with pytest.raises(MissingWeightsError, match=message):
-        run(tiny.recipe(init=init), tmp_path / "run")
+        run(tiny.recipe(init=init, data=data), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -119,6 +119,24 @@ def test_the_data_is_named_with_its_sizes_and_classes(finished: Path) -> None:
     )
 
 
+def test_a_part_of_the_training_data_is_said_with_its_share_and_number(unpainted: Path) -> None:
+    assert "trained on" not in section(report(unpainted), "Data")
+    part = {"kind": "Fraction", "share": 0.2, "label": "expression", "of": {"kind": "Shuffled"}, "seed": None}
+    edit_json(unpainted / "recipe.json", sampler=part, seed=3)
+    edit_json(unpainted / "result.json", trained_on=1178)
+    said = (
+        "trained on 1,178 of the 5,888 faces of train: a share of 0.2 in the proportions of expression, chosen by seed"
+    )
+    assert f"test 3,326; {said} 3; expression has" in section(report(unpainted), "Data")
+    edit_json(unpainted / "recipe.json", sampler={**part, "label": None, "of": {**part, "seed": 9}})
+    assert (
+        "train: a share of 0.2, chosen by seed 3, and of these a share of 0.2 in the proportions of expression, chosen "
+        "by seed 9;"
+    ) in section(report(unpainted), "Data")
+    (unpainted / "result.json").unlink()  # while it runs
+    assert "`data/fer2013`; trained on train: a share of 0.2, chosen" in section(report(unpainted), "Data")
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,8 @@ from engine.tasks.softmax import CrossEntropy
 from engine.train import open_split, train
 from engine.views import Holes, Plain, Puzzle
 from engine.watch import NonFiniteLossError, Watch
-from loaders.base import Batch, Split
+from loaders import Fraction, Packed
+from loaders.base import Batch, Loader, Split
 from tests.engine import tiny
 
 CPU = torch.device("cpu")
@@ -243,3 +246,39 @@ def test_a_loss_hears_of_epochs_and_steps_and_its_state_is_kept(tmp_path: Path) 
     again.load(tmp_path / "run" / "checkpoints" / "last", run_dir)
     run_dir.close()
     assert again.criteria["expression"].steps == again.at.total == 8
+
+
+def test_a_fraction_of_the_faces_is_counted_in_the_result_and_said_in_the_report(tmp_path: Path) -> None:
+    recipe = tiny.recipe(sampler=Fraction(0.6, "expression"), epochs=1)
+    report = run(recipe, tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["trained_on"], result["counts"]["train"]) == (19, 32)
+    assert "trained on 19 of the 32 faces of train: a share of 0.6 in the proportions of" in report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("notes", "lines"),
+    [
+        ({"train": "mapped", "val": "mapped", "test": "mapped"}, ["train, val, test: mapped"]),
+        ({"train": "pinned", "val": "resident", "test": "resident"}, ["train: pinned", "val, test: resident"]),
+        ({}, []),
+    ],
+)
+def test_what_the_source_chose_is_said_once_for_splits_that_agree(
+    notes: dict[str, str], lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noted(recipe: Recipe, split: str, device: torch.device) -> Loader:
+        loader = open_split(recipe, split, device)
+        loader.note = notes.get(split, "")
+        return loader
+
+    monkeypatch.setattr("engine.train.open_split", noted)
+    said = io.StringIO()
+    file, console = RecipeFile("tiny", tiny.recipe(epochs=1), ""), Console(file=said, soft_wrap=True)
+    train(file, tmp_path / "run", device=CPU, resume=False, deterministic=False, console=console)
+    assert [line for line in said.getvalue().splitlines() if re.match("(train|val|test)[,:]", line)] == lines
+
+
+def test_a_folder_that_is_taken_is_refused_before_the_data_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is there already; go on with it by --resume"):
+        run(tiny.recipe(data=Packed("not/opened")), tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from loaders import ClassBalanced, Classes, Fraction, Numbers, Shuffled, Split, SquareRootBalanced
 from loaders.order import Order
+from loaders.samplers import chosen_from
 from loaders.strata import apportion
 
 COUNTS = (700, 200, 80, 20)
@@ -85,8 +86,14 @@ def test_balanced_samplers_are_functions_of_seed_and_epoch(sampler: Any) -> None
 def test_samplers_refuse_labels_that_are_not_of_classes(sampler: Any) -> None:
     with pytest.raises(ValueError, match=r"sampler: label \(='age'\) must be a label of 'train'; it has kind, pose"):
         sampler("age").order(split(), seed=0, epoch=0)
-    with pytest.raises(ValueError, match=r"sampler: label \(='pose'\) must be one of classes; this one is of numbers"):
+    numeric = r"label \(='pose'\) must be a label with classes; it is numeric \(yaw\); labels with classes: kind$"
+    with pytest.raises(ValueError, match=numeric):
         sampler("pose").order(split(), seed=0, epoch=0)
+    with pytest.raises(ValueError, match=r"\(='yaw'\) must .*; it is a number of the numeric label 'pose'; .*: kind$"):
+        sampler("yaw").order(split(), seed=0, epoch=0)
+    without = replace(split(), labels={"pose": Numbers(("yaw",))})
+    with pytest.raises(ValueError, match=r"it is numeric \(yaw\); none has classes, take a sampler without label"):
+        sampler("pose").order(without, seed=0, epoch=0)
 
 
 @pytest.mark.parametrize("sampler", [ClassBalanced("kind"), SquareRootBalanced("kind")])
@@ -134,6 +141,22 @@ def test_fractions_are_nested(label: str | None) -> None:
     parts = [set(Fraction(s / 100, label).order(split(), seed=3, epoch=0).tolist()) for s in (1, 5, 20, 21, 50, 100)]
     assert all(small < large for small, large in pairwise(parts))
     assert len(parts[-1]) == 1000
+
+
+@pytest.mark.parametrize(
+    ("sampler", "count"),
+    [
+        (Shuffled(), 1000),
+        (ClassBalanced("kind"), 1000),
+        (Fraction(0.2, "kind"), 200),
+        (Fraction(0.5, of=Fraction(0.3, seed=4)), 150),
+        (Fraction(0.1, of=ClassBalanced("kind")), 100),
+    ],
+)
+def test_what_is_chosen_from_is_what_epochs_show_and_no_more(sampler: Any, count: int) -> None:
+    assert chosen_from(sampler, split(), seed=3) == count
+    shown = torch.cat([sampler.order(split(), seed=3, epoch=e) for e in range(60)]).unique()
+    assert 0.9 * count <= len(shown) <= count
 
 
 def test_the_inner_sampler_sees_the_part_only() -> None:
