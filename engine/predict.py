@@ -17,6 +17,7 @@ from rich.console import Console
 from engine.deployed import Deployed, load
 from engine.device import choose_device
 from engine.files import write_text
+from loaders.exit_status import FAILED, exit_status
 from loaders.importers import Record, Skipped
 from loaders.importers.layout import pictures_below
 from loaders.pictures import Fit, Form
@@ -39,21 +40,18 @@ def main(
     upright and resized as `loaders.prepare` does.
     """
     console = Console(stderr=True, soft_wrap=True)
-    try:
+    with exit_status():
         deployed = load(model, choose_device(device))
         rows, skipped = predict(deployed, _files(pictures), fit)
         text = as_csv(deployed, rows)
         if out is not None:
             write_text(out, text)
-    except (ValueError, OSError) as error:
-        console.print(f"error: {error}", style="red", highlight=False, markup=False)
-        raise typer.Exit(2) from error
     if out is None:
         sys.stdout.write(text)
     for one in skipped:
         console.print(f"skipped: {one.path}: {one.reason} ({one.detail})", highlight=False, markup=False)
     if skipped:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 Row = tuple[str, dict[str, np.ndarray]]

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 import engine.bench.__main__
 import engine.compare
+import engine.predict
 import engine.report
 import engine.run
 import engine.table.__main__
@@ -29,6 +30,7 @@ COMMANDS: dict[str, tuple[typer.Typer, list[str], list[str], str]] = {
     ),
     "engine.compare": (engine.compare.app, ["nowhere"], ["runs/a"], "engine.compare.compare"),
     "engine.report": (engine.report.app, ["nowhere"], ["runs/a"], "engine.report.write_report"),
+    "engine.predict": (engine.predict.app, ["nowhere", "x.png"], ["runs/a", "x.png"], "engine.predict.load"),
     "engine.bench loaders": (
         engine.bench.__main__.app,
         ["loaders", "nowhere"],
