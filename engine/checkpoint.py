@@ -9,6 +9,7 @@ Loading executes no code.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from engine.files import replacing, write_json
@@ -66,25 +67,19 @@ def save(folder: Path, name: str, model: nn.Module, about: Mapping[str, Any], st
 
 def _write(folder: Path, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    # Both libraries hide the errno of a write that fails, so the bytes are made first and written here.
     with replacing(folder / "weights.safetensors") as path:
         # One entry: safetensors writes several in no fixed order, and equal runs would differ in their hash.
-        _save_tensors(tensors, path, {ABOUT: json.dumps(dict(about))})
+        path.write_bytes(serialised(tensors, {ABOUT: json.dumps(dict(about))}))
     with replacing(folder / "state.pt") as path:
-        torch.save(dict(state), path)
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        path.write_bytes(buffer.getbuffer())
     hashes = {name: _hash(folder / name) for name in ("weights.safetensors", "state.pt")}
     write_json(folder / "files.json", hashes)
     descriptor = os.open(folder, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
-
-
-def _save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    try:
-        save_file(tensors, path, metadata)
-    except SafetensorError as error:  # it hides the errno: say it as the other files would
-        if "No space left" in str(error) or "os error 28" in str(error):
-            raise OSError(28, "No space left on device", str(path)) from error
-        raise
 
 
 def newest(folder: Path) -> tuple[Path | None, list[str]]:

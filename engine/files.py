@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No room on the disk, in the user's quota, or under the process's limit."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -25,9 +28,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in _FULL:
             raise OSError(
-                errno.ENOSPC,
+                error.errno,
                 f"no space left to write {path}; free some and start again with --resume; what was there is kept",
             ) from error
         raise

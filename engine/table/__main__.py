@@ -78,6 +78,8 @@ def main(
 
 def _print_commands(plan: Plan) -> None:
     """One command a line; a run that starts from another one stands after it and says so."""
+    for note in plan.notes:
+        typer.echo(f"note: {note}", err=True)
     names = {job.key: job.name for job in plan.jobs}
     for job in plan.jobs:
         if job.done is None and job.missing is not None:
@@ -108,8 +110,7 @@ class _Progress:
         done = collect(job, self.plan.file, self.plan.results) if ended.code == 0 else None
         if done is None:
             self.failed[job.key] = ended
-            last = ended.tail.rpartition("\n")[2]
-            typer.echo(f"failed: {job.name} (exit status {ended.code}): {last}", err=True)
+            typer.echo(f"failed: {job.name} ({ended.how}): {ended.tail.rpartition(chr(10))[2]}", err=True)
             return
         self.plan = self.plan.with_done(job.key, done)
         value = number(experiment.metric, done.figure("last", experiment.split, experiment.metric))

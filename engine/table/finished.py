@@ -28,6 +28,7 @@ from engine.table.fingerprint import fingerprint
 
 FORMAT, VERSION = "hmtl finished run", 1
 _COST = ("epochs", "steps", "seconds", "pictures_through_encoder", "parameters", "views", "select_on", "counts")
+_IDENTITY = ("key", "recipe", "data", "data_as_named")
 _METRIC_TOLERANCE = 2e-3
 
 
@@ -141,10 +142,12 @@ def read_all(folder: Path) -> tuple[list[Finished], list[str]]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            notes.append(f"{path} cannot be read ({error}); its run counts as not done")
+            notes.append(f"{path} cannot be read ({error}); left out")
             continue
-        if isinstance(content, dict) and content.get("format") == FORMAT and content.get("version") == VERSION:
-            found.append(Finished(path, content))
-        else:
+        if not (isinstance(content, dict) and content.get("format") == FORMAT and content.get("version") == VERSION):
             notes.append(f"{path} is no finished run of version {VERSION}; left out")
+        elif lost := [name for name in _IDENTITY if name not in content]:
+            notes.append(f"{path} has no {', '.join(lost)}; left out")
+        else:
+            found.append(Finished(path, content))
     return found, notes

@@ -36,6 +36,15 @@ class Ended:
     """The last lines of what it printed."""
     seconds: float
 
+    @property
+    def how(self) -> str:
+        """Its exit status in words."""
+        if self.code >= 0:
+            return f"exit status {self.code}"
+        by = signal.Signals(-self.code).name
+        memory = ", as the system does where memory runs out" if -self.code == signal.SIGKILL else ""
+        return f"killed by {by}{memory}; the same command goes on with it"
+
 
 @dataclass(slots=True, eq=False)
 class _Running:

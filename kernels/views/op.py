@@ -201,6 +201,8 @@ def _check(
     cut: Tensor | None,
     supersample: int,
 ) -> None:
+    if not isinstance(store, Tensor):
+        raise ValueError(f"render_views: store (a {type(store).__name__}) must be a tensor; torch.from_numpy makes one")
     if store.dtype != torch.uint8 or store.ndim != 4 or store.shape[3] not in (1, 3) or 0 in store.shape:
         raise ValueError(
             f"render_views: store (={store.dtype} of shape {tuple(store.shape)}) must be uint8 of shape (s, h, w, 3) "
@@ -208,8 +210,13 @@ def _check(
         )
     if not store.is_contiguous():
         raise ValueError("render_views: store must be contiguous; call .contiguous() once, when the faces are loaded")
-    if shows.ndim != 3 or 0 in shows.shape:
+    if shows.ndim != 3:
         raise ValueError(f"render_views: shows (of shape {tuple(shows.shape)}) must have axes v, b, n; stack the views")
+    if 0 in shows.shape:
+        raise ValueError(
+            f"render_views: shows (of shape {tuple(shows.shape)}) must hold a view, a sample and a cell; "
+            "skip empty batches"
+        )
     views, batch, cells = shows.shape
     tables: dict[str, tuple[Tensor | None, torch.dtype, tuple[int, ...]]] = {
         "row": (row, torch.int64, (batch,)),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
-from engine import checkpoint, files
+from engine import files
 from engine.checkpoint import BEFORE, LAST, damaged, fill, load_state, load_weights, newest, save
 
 ABOUT = {"classes": {"expression": ["Sad", "Happy"]}, "epoch": 3}
@@ -92,26 +96,35 @@ def test_nothing_to_go_on_from(tmp_path: Path) -> None:
     assert newest(tmp_path) == (None, [])
 
 
-def test_a_full_disk_keeps_what_was_there_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def little_room() -> Iterator[Callable[[int], None]]:
+    """Lets no file grow beyond so many bytes: a real write that fails half-way."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(("elements", "name"), [(2, "state.pt"), (1000, "weights.safetensors")])
+def test_a_write_that_fails_half_way_keeps_what_was_there_and_says_so(
+    tmp_path: Path, little_room: Callable[[int], None], elements: int, name: str
+) -> None:
     save(tmp_path, LAST, model(), ABOUT, {"step": 1})
-
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match=r"no space left to write .*state.pt; free some .* what was there is kept"):
-        save(tmp_path, LAST, model(), ABOUT, {"step": 2})
+    little_room(3000)
+    with pytest.raises(OSError, match=rf"no space left to write .*{name}; free some .* what was there is kept"):
+        save(tmp_path, LAST, model(elements), ABOUT, {"step": torch.zeros(1000)})
     assert sorted(p.name for p in tmp_path.iterdir()) == [LAST]
     assert load_state(tmp_path / LAST)["step"] == 1
 
 
-def test_a_full_disk_while_writing_weights_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_or_quota_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def full(*_: Any) -> None:
-        raise checkpoint.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(OSError, match=r"no space left to write .*weights.safetensors"):
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"no space left to write .*weights.safetensors; free some") as raised:
         save(tmp_path, LAST, model(), ABOUT, {})
+    assert raised.value.errno == number
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,7 +151,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"nonsense")
     with pytest.raises(ValueError, match=r"is cut or damaged .*; take another copy"):
         load_weights(file)
-    checkpoint.save_file({"a": torch.zeros(1)}, file)
+    save_file({"a": torch.zeros(1)}, file)
     with pytest.raises(ValueError, match=r"has no class names"):
         load_weights(file)
 

@@ -244,8 +244,11 @@ def test_a_damaged_small_file_counts_as_not_done_and_is_named(path: Path) -> Non
     (done.path.parent / "other.json").write_text("{}")
     again = plan_of(path)
     assert len(again.missing) == 6
-    assert re.search(r"cannot be read .* counts as not done", " ".join(again.notes))
+    assert re.search(r"cannot be read .*; left out", " ".join(again.notes))
     assert "other.json is no finished run of version 1" in " ".join(again.notes)
+    content = json.loads(finish(plan, plan.rows[0][1][0], 100).path.read_text())
+    (done.path.parent / "other.json").write_text(json.dumps({k: content[k] for k in content if k != "recipe"}))
+    assert "other.json has no recipe; left out" in " ".join(plan_of(path).notes)
 
 
 # --- the table ---------------------------------------------------------------------------------------------------

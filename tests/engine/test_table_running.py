@@ -75,6 +75,16 @@ def test_several_run_at_once_and_share_the_cores(jobs: list[Job], monkeypatch: p
     assert {end.tail for end in ends.values()} == {share}
 
 
+def test_how_a_run_ended_is_said_in_words(jobs: list[Job]) -> None:
+    run_of = [python(jobs[0], "raise SystemExit(3)"), python(jobs[1], "import os; os.kill(os.getpid(), 9)")]
+    _, ends = run([*run_of, python(jobs[2], "import os; os.kill(os.getpid(), 15)")])
+    assert [ends[job.key].how for job in jobs[:3]] == [
+        "exit status 3",
+        "killed by SIGKILL, as the system does where memory runs out; the same command goes on with it",
+        "killed by SIGTERM; the same command goes on with it",
+    ]
+
+
 def test_a_failed_run_tells_the_end_of_its_output_and_the_others_go_on(jobs: list[Job]) -> None:
     bad = python(jobs[0], "for i in range(40): print('line', i)\nraise SystemExit(3)")
     order, ends = run([bad, python(jobs[1], "pass"), python(jobs[2], "pass", needs=bad.key)])

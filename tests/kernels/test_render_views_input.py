@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,6 +37,11 @@ def test_the_good_arguments_are_good():
         ({"store": torch.zeros(4, 6, 6, 2, dtype=torch.uint8)}, r"store .* must be uint8 of shape \(s, h, w, 3\)"),
         ({"store": torch.zeros(0, 6, 6, 3, dtype=torch.uint8)}, r"store .* none of them 0;"),
         ({"store": torch.zeros(4, 3, 6, 6, dtype=torch.uint8).permute(0, 2, 3, 1)}, r"store must be contiguous;"),
+        ({"store": np.zeros((4, 6, 6, 3), np.uint8)}, r"store \(a ndarray\) must be a tensor; torch.from_numpy makes"),
+        (
+            {"shows": torch.zeros(1, 0, 4, dtype=torch.int16)},
+            r".*\(1, 0, 4\)\) must hold a view, a sample and a cell; skip",
+        ),
         ({"shows": torch.zeros(2, 4, dtype=torch.int16)}, r"shows \(of shape \(2, 4\)\) must have axes v, b, n;"),
         ({"shows": torch.zeros(1, 2, 4)}, r"shows \(=torch.float32 of shape \(1, 2, 4\)\) must be torch.int16"),
         ({"shows": torch.zeros(1, 2, 5, dtype=torch.int16)}, r"cells in `shows` \(=5\) must be a square number;"),
