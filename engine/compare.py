@@ -27,6 +27,7 @@ from engine.files import write_text
 from engine.quantities import format_count, format_value, in_brackets, label_of
 from engine.recipe import differences
 from engine.results import Run, as_mapping, as_number, read_run
+from engine.same_pictures import evaluated_on_others
 from loaders.exit_status import exit_status
 
 # These lead; others follow in the order the runs have them.
@@ -44,6 +45,8 @@ class Comparison:
     recipes: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Each run after the first, and where its recipe differs from the first's: `field: first -> this one`."""
     classes: tuple[ClassTable, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What makes figures of these runs mislead where they stand beside each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
     """Read runs and lay their figures side by side.
 
     A figure of the last epoch stands before that of the best one, "last | best". Unfinished runs are marked with a
-    star and show what they have.
+    star and show what they have. Runs evaluated on other pictures than the first one are warned of.
 
     Raises:
         ValueError: There is no path, or one is not the folder of a run.
@@ -99,6 +102,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
         (*notes, *left_out),
         tuple(recipes),
         tuple(_class_table(each, names) for each in changes),
+        tuple(evaluated_on_others(runs, names)),
     )
 
 
@@ -223,6 +227,8 @@ def print_comparison(table: Comparison, console: Console) -> None:
             drawn.add_row(*(escape(row[column]) for column in block))
         console.print(drawn)
         console.print()
+    for warning in table.warnings:
+        console.print(f"warning: {escape(warning)}", style="bold yellow", highlight=False)
     for note in table.notes:
         console.print(escape(note), style="dim", highlight=False)
     for name, lines in table.recipes:
@@ -249,7 +255,8 @@ def to_markdown(table: Comparison, image: str | None = None) -> str:
     """All of it as Markdown; `image` is where the curves are, from the Markdown file."""
     heads = [head.replace("\n", " ") for head in table.heads]
     notes = "\n\n".join(note.replace("*", "\\*") for note in table.notes)
-    parts = [markdown.table(heads, table.rows, left=2), notes]
+    warnings = [f"**Warning: {markdown.plain(warning)}**" for warning in table.warnings]
+    parts = [markdown.table(heads, table.rows, left=2), *warnings, notes]
     for name, lines in table.recipes:
         parts += [markdown.plain(_recipes_title(table, name)), markdown.fence("\n".join(lines) or "the same recipe")]
     for each in table.classes:

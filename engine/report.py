@@ -34,7 +34,7 @@ _COST: tuple[tuple[tuple[str, ...], Callable[[float], str]], ...] = (
     (("steps",), lambda x: f"{x:,.0f} steps"),
     (("seconds",), lambda x: f"{x / 60:.1f} minutes" if x >= 60 else f"{x:.0f} seconds"),
     (("pictures_through_encoder",), lambda x: f"{x:,.0f} pictures through the encoder"),
-    (("parameters", "training"), lambda x: f"{x:,.0f} parameters in training"),
+    (("parameters", "training"), lambda x: f"{x:,.0f} parameters trained"),
     (("parameters", "inference"), lambda x: f"{x:,.0f} parameters at inference"),
 )
 
@@ -347,6 +347,7 @@ def _files(run: Run) -> str:
         "log.jsonl": "a line every few steps",
         "metrics.csv": "a row an epoch",
         "tensorboard": "the same curves for TensorBoard",
+        "trace.json": "some steps under torch's profiler, which slows them; open it in Perfetto or chrome://tracing",
     }
     lines = [f"- `{name}`: {what}" for name, what in found.items() if (run.path / name).exists()]
     if not lines:

@@ -188,7 +188,7 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
         "pictures_a_face": pictures_a_face(recipe),
         "pictures_through_encoder": faces * pictures_a_face(recipe),
         "parameters": {
-            "training": sum(p.numel() for p in trainer.model.parameters()),
+            "training": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
             "inference": sum(p.numel() for p in trainer.model.inference().parameters()),
         },
         "speed": summarise(trainer.clock, trainer.device, trainer.compiled),

@@ -182,6 +182,40 @@ def test_runs_with_other_samples_are_not_set_beside_the_first(runs: list[Path]) 
     assert "fer2013_supervised has other samples of expression on test, it is not set beside them." in table.notes
 
 
+def with_predictions(run: Path, name: str, **changes: np.ndarray) -> None:
+    file = run / "predictions" / f"{name}.npz"
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    np.savez(file, **{**arrays, **changes})
+
+
+def test_runs_of_other_pictures_are_warned_of(runs: list[Path]) -> None:
+    assert compare(runs).warnings == ()
+    with np.load(runs[1] / "predictions" / "test-last.npz") as archive:
+        arrays = dict(archive)
+    with_predictions(runs[1], "test-last", **{name: array[5:] for name, array in arrays.items()})
+    n = len(arrays["sample"])
+    said = (
+        f"fer2013_supervised was evaluated on other pictures of test than fer2013_hmtl ({n - 5:,}, not {n:,}): "
+        "their figures do not compare."
+    )
+    assert compare(runs).warnings == (said,)
+    assert f"warning: {said}" in printed(compare(runs), 200)
+    assert f"**Warning: {said}**" in to_markdown(compare(runs))
+
+
+def test_other_ids_and_other_labels_are_other_pictures_and_another_order_is_not(runs: list[Path]) -> None:
+    with np.load(runs[1] / "predictions" / "val-last.npz") as archive:
+        arrays = dict(archive)
+    with_predictions(runs[1], "val-last", **{name: array[::-1] for name, array in arrays.items()})
+    assert compare(runs).warnings == ()
+    with_predictions(runs[1], "val-last", sample=arrays["sample"][::-1] + 1)
+    assert "other pictures of val than fer2013_hmtl (others of the same number)" in compare(runs).warnings[0]
+    changed = {"expression.target": (arrays["expression.target"] + 1) % 7, "sample": arrays["sample"]}
+    with_predictions(runs[1], "val-last", **changed)
+    assert "other pictures of val than fer2013_hmtl (other labels of expression)" in compare(runs).warnings[0]
+
+
 def test_curves_lie_over_each_other_and_need_an_epoch(runs: list[Path], tmp_path: Path) -> None:
     one = overlay(runs[:1], tmp_path / "one.png").read_bytes()
     both = overlay(runs, tmp_path / "both.png").read_bytes()

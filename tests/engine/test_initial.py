@@ -207,8 +207,11 @@ def test_a_frozen_encoder_is_bit_for_bit_as_it_was_and_the_head_is_trained(tmp_p
     assert made.model.training
     assert not any(module.training for module in made.model.encoder.modules())
     assert made.model.heads["expression"].training
-    kept = encoder_of(run(recipe, tmp_path / "run") / "checkpoints" / "last")
+    out = run(recipe, tmp_path / "run")
+    kept = encoder_of(out / "checkpoints" / "last")
     assert all(torch.equal(kept[f"encoder.{key}"], value) for key, value in tensors.items() if key[:3] != "fc.")
+    trained = json.loads((out / "result.json").read_text())["parameters"]["training"]
+    assert trained == sum(p.numel() for p in made.model.heads.parameters())
 
 
 def test_a_pre_training_run_leaves_a_report_and_an_inference_model_without_heads(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def test_a_trace_of_n_steps_is_written_and_the_weights_are_those_without_it(tmp_
     without, with_trace = run(tmp_path / "without", None), run(tmp_path / "with", 2)
     assert without == with_trace
     assert not (tmp_path / "without" / "trace.json").exists()
+    assert "`trace.json`: some steps under torch's profiler" in (tmp_path / "with" / "report.md").read_text()
     events = json.loads((tmp_path / "with" / "trace.json").read_text())["traceEvents"]
     names = [event.get("name", "") for event in events]
     steps = [name for name in names if name.startswith("ProfilerStep#")]

@@ -187,7 +187,7 @@ def test_chance_is_that_of_the_metric(run: Path, quantity: str, value: float | N
 
 def test_parameters_are_written_in_full(finished: Path) -> None:
     text = (finished / "report.md").read_text(encoding="utf-8")
-    assert "5,123,456 parameters in training; 4,912,345 parameters at inference" in text
+    assert "5,123,456 parameters trained; 4,912,345 parameters at inference" in text
 
 
 def test_files_and_starts_are_explained(unpainted: Path) -> None:
