@@ -30,7 +30,10 @@ def main(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU if there is one")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run that is in the folder")] = False,
     smoke_test: Annotated[
-        bool, typer.Option("--smoke", help="a few seconds on drawn faces, through everything the recipe uses")
+        bool,
+        typer.Option(
+            "--smoke", help="a try on drawn faces, through everything the recipe uses, in well under a minute"
+        ),
     ] = False,
     set_: Annotated[
         list[str] | None,
