@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engine import checkpoint, settings
 from engine.backbone import Backbone
-from engine.model import InferenceModel, measure_shape
+from engine.model import InferenceModel, keyed_initialisation, measure_shape
 from engine.render import Renderer
 from engine.tasks.base import DeployedTask
 from engine.views import EVALUATION
@@ -31,9 +31,13 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
             none of `engine.tasks`.
     """
     path = Path(path)
-    folder = path / "checkpoints" / checkpoint.BEST
-    weights = checkpoint.load_weights(folder if folder.is_dir() else path)
-    known, where = weights.about, f"deployed: {path}"
+    where, best = f"deployed: {path}", path / "checkpoints" / checkpoint.BEST
+    chosen = best if best.is_dir() else path
+    folder = chosen if chosen.is_dir() else chosen.parent
+    if (folder / "files.json").is_file() and (damage := checkpoint.damaged(folder)):
+        raise ValueError(f"{where} is damaged ({damage}); take another checkpoint")
+    weights = checkpoint.load_weights(chosen)
+    known = weights.about
     if "tasks" not in known or "faces" not in known["preprocessing"]:
         raise ValueError(f"{where} does not say which heads it has; it is of an older version, train it again")
     if not known["tasks"]:
@@ -41,9 +45,10 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
             f"{where} has no supervised head, only pretext ones; fine-tune it first, by `init` of a recipe"
         )
     tasks = {name: _task(text, where) for name, text in known["tasks"].items()}
-    encoder = Backbone(**known["backbone"]).build()
-    shape = measure_shape(encoder, known["backbone"]["name"], known["preprocessing"]["image_size"])
-    network = InferenceModel(encoder, {name: task.head(shape, {}) for name, task in tasks.items()})
+    with keyed_initialisation(0, "deployed"):  # its values are replaced; torch's generator stays as it was
+        encoder = Backbone(**known["backbone"]).build()
+        shape = measure_shape(encoder, known["backbone"]["name"], known["preprocessing"]["image_size"])
+        network = InferenceModel(encoder, {name: task.head(shape, {}) for name, task in tasks.items()})
     kept = {key: tensor for key, tensor in weights.tensors.items() if _is_part(key, tasks)}
     if wrong := checkpoint.misfits(network.state_dict(), kept, "the model"):
         raise ValueError(f"{where} does not fit what it says of itself ({wrong}); take another copy")
@@ -105,22 +110,29 @@ class Deployed(nn.Module):
         """What the model says of each face.
 
         Args:
-            faces: Cut out as those it was trained on, on the device of the model, gray or RGB as `faces` of this says;
-                another height and width are allowed, and the view is then interpolated.
+            faces: Cut out as those it was trained on, on the device of the model, gray or RGB as `faces` of this says.
+                Height and width may be others; the view is then interpolated without smoothing, so shrink much larger
+                faces first, as `engine.predict` does.
 
         Returns:
             Task name to its `answers`: probabilities, or degrees.
 
         Raises:
-            ValueError: Faces of another type, or with other channels.
+            ValueError: No faces, faces of another type or with other channels, or on another device.
         """
+        if len(faces) == 0:
+            raise ValueError(f"Deployed: faces (={tuple(faces.shape)}) must be one or more; skip empty batches")
         if faces.dtype != torch.uint8 or faces.ndim != 4 or faces.shape[3] != self.faces[2]:
             raise ValueError(
                 f"Deployed: faces (={tuple(faces.shape)}, {faces.dtype}) must be uint8 of shape (batch, height, width, "
                 f"{self.faces[2]}), as it was trained on; convert them first"
             )
+        if faces.device != (here := next(self.parameters()).device):
+            raise ValueError(
+                f"Deployed: faces (on {faces.device}) must be where the model is ({here}); move them there"
+            )
         index = torch.arange(len(faces), device=faces.device)
         mean = torch.zeros(len(faces), 3, device=faces.device)  # contrast turns about it, and none is changed
-        rendered = self.renderer.evaluation(Batch(faces, index, index, mean, {}))
+        rendered = self.renderer.evaluation(Batch(faces.contiguous(), index, index, mean, {}))
         outputs = self.network(rendered.pictures[EVALUATION])
         return {name: task.answer(outputs[name]) for name, task in self.tasks.items()}

@@ -31,7 +31,8 @@ def replacing(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError) and error.errno in _FULL:
             raise OSError(
                 error.errno,
-                f"no space left to write {path}; free some and start again with --resume; what was there is kept",
+                f"no space left to write {path}; free some and start again (a run with --resume), "
+                "what was there is kept",
             ) from error
         raise
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ from rich.console import Console
 
 from engine.deployed import Deployed, load
 from engine.device import choose_device
-from engine.files import write_text
+from engine.files import replacing
 from loaders.exit_status import FAILED, exit_status
 from loaders.importers import Record, Skipped
 from loaders.importers.layout import pictures_below
@@ -41,13 +40,16 @@ def main(
     """
     console = Console(stderr=True, soft_wrap=True)
     with exit_status():
+        if out is not None and (out.is_dir() or not out.parent.is_dir()):
+            raise ValueError(f"predict: out (={out}) must be a file in a folder that exists; make the folder first")
         deployed = load(model, choose_device(device))
-        rows, skipped = predict(deployed, _files(pictures), fit)
-        text = as_csv(deployed, rows)
-        if out is not None:
-            write_text(out, text)
-    if out is None:
-        sys.stdout.write(text)
+        rows, skipped = answers_of(deployed, _files(pictures), fit)
+        text = as_csv(deployed, rows).encode("utf-8", "surrogateescape")  # names of files may be any bytes
+        if out is None:
+            typer.echo(text, nl=False)
+        else:
+            with replacing(out) as temporary:
+                temporary.write_bytes(text)
     for one in skipped:
         console.print(f"skipped: {one.path}: {one.reason} ({one.detail})", highlight=False, markup=False)
     if skipped:
@@ -58,7 +60,7 @@ Row = tuple[str, dict[str, np.ndarray]]
 """A picture, and task name to the numbers of `Deployed.answers`."""
 
 
-def predict(model: Deployed, pictures: Sequence[Path], fit: Fit = "crop") -> tuple[list[Row], list[Skipped]]:
+def answers_of(model: Deployed, pictures: Sequence[Path], fit: Fit = "crop") -> tuple[list[Row], list[Skipped]]:
     """What a model says of picture files, in their order, and which of them cannot be read.
 
     Raises:
@@ -69,7 +71,10 @@ def predict(model: Deployed, pictures: Sequence[Path], fit: Fit = "crop") -> tup
     device = next(model.parameters()).device
     rows: list[Row] = []
     skipped: list[Skipped] = []
-    for read in read_faces((Record("test", str(path), {}, path) for path in pictures), form):
+    records = [Record("test", str(path), {}, path) for path in pictures]
+    # Without a size all must be alike, and which is wrong is for us to say: then one by one.
+    reads = read_faces(records, form) if form.size else (each for one in records for each in read_faces([one], form))
+    for read in reads:
         skipped += [one for one in read if isinstance(one, Skipped)]
         if not (faces := [one for one in read if isinstance(one, Face)]):
             continue

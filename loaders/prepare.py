@@ -21,7 +21,7 @@ from rich.table import Table
 
 from loaders.beton.packing import require_writer, scratch_beside, write_betons
 from loaders.beton.store import open_betons
-from loaders.check import check, drop_duplicates, print_findings, write_report
+from loaders.checking import check, drop_duplicates, print_findings, write_report
 from loaders.exit_status import exit_status
 from loaders.importers import IMPORTERS, Importer
 from loaders.manifest import in_usual_order

@@ -1,4 +1,4 @@
-"""E3 and E4 on small parts of FER2013, trained five times as long: until the puzzle is learned.
+"""E3 and E4 on small parts of FER2013, trained five and three times as long: until the puzzle is learned.
 
 Source:  ours; recipes/e2_fer2013_small.py and recipes/e4_fer2013.py with longer schedules. The regime that a search on
          val pointed to: one setting tried, this one, with one seed at both sizes.

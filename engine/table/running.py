@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,8 @@ def run_all(
     """
     waiting, failed = list(jobs), set[str]()
     running: list[_Running] = []
-    with _signals_noticed() as stop_asked:
+    with _signals_noticed() as stop_asked, ExitStack() as stack:
+        stack.callback(_stop, running)  # however the loop ends; none is left where all have ended
         while (waiting or running) and not stop_asked():
             for one in [one for one in running if _has_ended(one)]:
                 running.remove(one)
@@ -101,7 +102,6 @@ def run_all(
             elif running:
                 time.sleep(_POLL_SECONDS)
     if waiting or running:
-        _stop(running)
         raise InterruptedTableError("stopped; the same command goes on")
 
 

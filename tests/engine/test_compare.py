@@ -196,7 +196,7 @@ def test_runs_of_other_pictures_are_warned_of(runs: list[Path]) -> None:
     with_predictions(runs[1], "test-last", **{name: array[5:] for name, array in arrays.items()})
     n = len(arrays["sample"])
     said = (
-        f"fer2013_supervised was evaluated on other pictures of test than fer2013_hmtl ({n - 5:,}, not {n:,}): "
+        f"fer2013_supervised was evaluated on other pictures ({n - 5:,} in place of {n:,}) of test than fer2013_hmtl: "
         "their figures do not compare."
     )
     assert compare(runs).warnings == (said,)
@@ -210,10 +210,16 @@ def test_other_ids_and_other_labels_are_other_pictures_and_another_order_is_not(
     with_predictions(runs[1], "val-last", **{name: array[::-1] for name, array in arrays.items()})
     assert compare(runs).warnings == ()
     with_predictions(runs[1], "val-last", sample=arrays["sample"][::-1] + 1)
-    assert "other pictures of val than fer2013_hmtl (others of the same number)" in compare(runs).warnings[0]
+    assert "other pictures of val than fer2013_hmtl: their" in compare(runs).warnings[0]
     changed = {"expression.target": (arrays["expression.target"] + 1) % 7, "sample": arrays["sample"]}
     with_predictions(runs[1], "val-last", **changed)
-    assert "other pictures of val than fer2013_hmtl (other labels of expression)" in compare(runs).warnings[0]
+    assert "other labels (expression) of val than fer2013_hmtl:" in compare(runs).warnings[0]
+    changed["expression.target"] = np.stack([changed["expression.target"]] * 2, axis=1)  # other columns: not judged
+    with_predictions(runs[1], "val-last", **changed)
+    assert compare(runs).warnings == ()
+    for run in runs:
+        np.savez(run / "predictions" / "val-last.npz", **{"expression.target": arrays["expression.target"]})
+    assert compare(runs).warnings == ()
 
 
 def test_curves_lie_over_each_other_and_need_an_epoch(runs: list[Path], tmp_path: Path) -> None:

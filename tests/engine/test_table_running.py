@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import signal
@@ -205,6 +206,19 @@ def test_a_signal_that_comes_while_a_run_is_started_does_not_leave_it_behind(
         run([python(jobs[0], "import time\nfor _ in range(600): time.sleep(0.1)"), python(jobs[1], "print('never')")])
     assert [process.poll() for process in processes] == [-signal.SIGTERM]
     assert not log_of(jobs[1]).exists()
+
+
+def test_runs_do_not_outlive_a_table_that_fails(jobs: list[Job]) -> None:
+    forever = "import time\nfor _ in range(600): time.sleep(0.1)"
+
+    def full(ended: Ended) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        run_all([python(jobs[0], forever), python(jobs[1], "pass")], at_once=2, started=lambda *_: None, ended=full)
+    lock = jobs[0].folder.with_name(f".{jobs[0].folder.name}.lock").open()
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by the run as long as it lives
+    lock.close()
 
 
 # --- the command -------------------------------------------------------------------------------------------------

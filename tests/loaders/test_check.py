@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-import loaders.check.rows
-from loaders.check import Findings, check, drop_duplicates
+import loaders.checking.rows
+from loaders.checking import Findings, check, drop_duplicates
 from loaders.importers import Aflw2000, ManifestFile
 from loaders.pictures import Form
 from loaders.prepare import main, prepare
@@ -146,7 +146,7 @@ def test_numbers_that_differ_are_conflicts(tmp_path: Path) -> None:
 
 
 def test_small_blocks_find_the_same(store: Path, findings: Findings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loaders.check.rows, "BLOCK_BYTES", 5 * 8 * 8 * 3 + 1)
+    monkeypatch.setattr(loaders.checking.rows, "BLOCK_BYTES", 5 * 8 * 8 * 3 + 1)
     again = check(store)
     assert [g.tolist() for g in again.groups] == [g.tolist() for g in findings.groups]
     assert again.splits == findings.splits

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from loaders import Classes, Numbers
-from loaders.check import check as check_store
-from loaders.check import drop_duplicates
+from loaders.checking import check as check_store
+from loaders.checking import drop_duplicates
 from loaders.importers import Fer2013, Record, Skipped
 from loaders.importers.fer2013 import parse_pixels
 from loaders.pictures import Form

@@ -17,7 +17,7 @@ from PIL import Image
 
 from loaders import DALI, FFCV, Folder, Packed
 from loaders.base import Source
-from loaders.check import check, write_report
+from loaders.checking import check, write_report
 from loaders.importers import Aflw2000, FairFace, Importer, Pointing04, W300Lp
 from loaders.pictures import Form
 from loaders.prepare import prepare

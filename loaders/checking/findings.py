@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from loaders.base import Classes, Numbers
-from loaders.check.rows import Rows, equal_rows, read_rows
+from loaders.checking.rows import Rows, equal_rows, read_rows
 from loaders.importers.base import Value
 from loaders.manifest import Manifest, in_usual_order
 from loaders.store import FORMAT, KNOWN, SOURCE, Store, open_store

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loaders.check.findings import Findings
-from loaders.check.rows import blocks
+from loaders.checking.findings import Findings
+from loaders.checking.rows import blocks
 from loaders.importers.base import Record, Skipped
 from loaders.manifest import Manifest
 from loaders.packing import StoreWriter

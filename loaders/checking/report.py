@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from loaders.check.findings import Findings, NumberFindings
+from loaders.checking.findings import Findings, NumberFindings
 from loaders.contact_sheet import draw_sheet
 from loaders.manifest import Manifest
 from loaders.progress import LINE
