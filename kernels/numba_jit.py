@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
+import glob
 import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -61,27 +63,48 @@ _FunctionCache: Any = caching.FunctionCache
 _IndexDataCacheFile: Any = caching.IndexDataCacheFile
 
 
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a file system without locks answers, as some that a cluster shares do."""
+
+
 class _CacheFile(_IndexDataCacheFile):  # type: ignore[misc]
     """Numba's, for several processes at once.
 
-    It writes an index and then the machine code: who came between the two would mix up signatures, or run old code.
+    It writes an index and then the machine code: who came between the two would mix up signatures, or run old code, and
+    so would everybody after a process that ended between them.
     """
 
     def save(self, key: Any, data: Any) -> None:
         with self._alone():
+            if not self._load_index():
+                self._forget()
             super().save(key, data)
 
     def load(self, key: Any) -> Any:
         with self._alone():
             return super().load(key)
 
+    def check_locks(self) -> None:
+        """Raises OSError with one of _NO_LOCKS where the cache lies on a file system without locks."""
+        with suppress(BlockingIOError), self._alone(fcntl.LOCK_SH | fcntl.LOCK_NB):
+            pass
+
+    def _forget(self) -> None:
+        """Delete the machine code of other sources: a new index names its files alike, and maybe never fills them."""
+        for file in Path(self._cache_path).glob(f"{glob.escape(Path(self._index_name).stem)}.*.nbc"):
+            file.unlink(missing_ok=True)
+
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self, how: int = fcntl.LOCK_EX) -> Iterator[None]:
         lock = Path(f"{self._index_path}.lock")
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            fcntl.flock(file, how)
+            try:
+                yield
+            finally:
+                # Closing alone leaves the lock to a process that was forked meanwhile, for as long as it lives.
+                fcntl.flock(file, fcntl.LOCK_UN)
 
 
 class _FolderCache(_FunctionCache):  # type: ignore[misc]
@@ -91,6 +114,7 @@ class _FolderCache(_FunctionCache):  # type: ignore[misc]
         super().__init__(function)
         stamp = (self._impl.locator.get_source_stamp(), _sources(Path(function.__code__.co_filename).parent))
         self._cache_file = _CacheFile(self._cache_path, self._impl.filename_base, stamp)
+        self._cache_file.check_locks()
 
 
 @functools.cache
@@ -106,14 +130,16 @@ def _cached(function: Function, **options: bool) -> Function:
     compiled = _njit(**_OPTIONS, **options)(function)
     try:
         compiled._cache = _FolderCache(function)
-    except RuntimeError as error:
-        if "cannot cache function" not in str(error):
+    except (RuntimeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _NO_LOCKS:
+            # Without them, processes that compile at once would run each other's code.
+            why = "numba's cache lies on a file system without locks; set NUMBA_CACHE_DIR to a local folder"
+        elif "cannot cache function" in str(error):
+            why = "no folder for numba's cache is writable; set NUMBA_CACHE_DIR to one that is"
+        else:
             raise
         warnings.warn(
-            f"kernels: {function.__name__} is compiled anew in every process, since no folder for numba's cache is "
-            "writable; set NUMBA_CACHE_DIR to one that is",
-            RuntimeWarning,
-            stacklevel=3,
+            f"kernels: {function.__name__} is compiled anew in every process, since {why}", RuntimeWarning, stacklevel=3
         )
     return cast(Function, compiled)
 

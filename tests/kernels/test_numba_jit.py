@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 import threading
@@ -108,13 +111,94 @@ def test_without_a_writable_cache_it_compiles_in_memory_and_says_so(monkeypatch)
     assert compiled(4) == 8
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_on_a_file_system_without_locks_it_compiles_in_memory_and_says_so(tmp_path, monkeypatch, number):
+    def refuse(file, how):
+        raise OSError(number, os.strerror(number))
+
+    def double(x):
+        return 2 * x
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.warns(RuntimeWarning, match="double is compiled anew .* without locks; set NUMBA_CACHE_DIR to a local"):
+        compiled = numba_jit.whole(double)
+    assert compiled(4) == 8
+    assert not list(tmp_path.rglob("*.nbi"))
+
+
+def test_a_cache_that_cannot_be_locked_for_another_reason_is_an_error(tmp_path, monkeypatch):
+    def fail(file, how):
+        raise OSError(errno.EIO, "broken disk")
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match="broken disk"):
+        numba_jit.whole(lambda x: x)
+
+
+def test_a_cache_that_another_process_holds_can_be_locked(tmp_path):
+    one, other = (numba_jit._CacheFile(str(tmp_path), "held", "stamp") for _ in range(2))
+    with one._alone():
+        other.check_locks()
+
+
+def test_a_save_that_fails_leaves_no_old_machine_code_to_be_found(tmp_path, monkeypatch):
+    """Numba writes the index first: under a new stamp it would name the old one's file."""
+    old, new = (numba_jit._CacheFile(str(tmp_path), "renewed", stamp) for stamp in ("old", "new"))
+    for key in ("float32", "float64"):
+        old.save(key, f"old code for {key}")
+
+    def fail(name, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for key in ("float32", "float64"):
+        with monkeypatch.context() as patch:
+            patch.setattr(new, "_save_data", fail)
+            with pytest.raises(OSError, match="No space left"):
+                new.save(key, f"new code for {key}")
+        assert new.load(key) is None
+    new.save("float32", "new code for float32")
+    assert [new.load(key) for key in ("float32", "float64")] == ["new code for float32", None]
+    assert old.load("float32") is None
+
+
+def test_another_function_s_machine_code_stays(tmp_path):
+    kept = numba_jit._CacheFile(str(tmp_path), "module.f-12.py311", "stamp")
+    kept.save("float32", "code")
+    for name in ("module.f-1.py311", "module.f-12.py31", "module.[f]-12.py311"):
+        numba_jit._CacheFile(str(tmp_path), name, "stamp").save("float32", "other code")
+    assert kept.load("float32") == "code"
+
+
+def test_a_process_forked_while_the_cache_is_locked_does_not_keep_the_lock(tmp_path):
+    script = f"""
+import fcntl, os
+from kernels import numba_jit
+file = numba_jit._CacheFile({str(tmp_path)!r}, "forked", "stamp")
+end, held = os.pipe()
+with file._alone():
+    child = os.fork()
+    if child == 0:
+        os.close(held)
+        os.read(end, 1)  # lives until its parent has looked
+        os._exit(0)
+with open(file._index_path + ".lock") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+os.close(held)
+os.waitpid(child, 0)
+"""
+    run(script)
+
+
 def test_two_processes_that_save_at_once_both_find_their_machine_code(tmp_path, monkeypatch):
     one, other = (numba_jit._CacheFile(str(tmp_path), "together", "stamp") for _ in range(2))
     read = one._load_index
 
     def read_and_be_interrupted():
         found = read()
-        between.start()
+        if between.ident is None:
+            between.start()
         between.join(0.5)  # it waits, as it must; it would be through by now
         return found
 
