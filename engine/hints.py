@@ -53,11 +53,11 @@ def shown(value: Any) -> str:
     return str(value.__name__) if _is_maker(value) else repr(value)
 
 
-def advice(value: Any, hint: Any) -> str:
+def advice(value: Any, hint: Any, otherwise: str = "give a value like that") -> str:
     """What to do about a value that does not fit: what only makes one that would is to be called."""
     maker = next((item for item in _items(value) if _is_maker(item) and _makes(item, hint)), None)
     if maker is None:
-        return "give a value like that"
+        return otherwise
     needed = [
         f"{name}=..."
         for name, parameter in inspect.signature(maker).parameters.items()

@@ -151,7 +151,7 @@ class Recipe:
             raise ValueError("Recipe: tasks (=()) must hold at least one task; e.g. (Expression(FER2013_7),)")
         for task in self.tasks:
             if isinstance(task, type) or not isinstance(task, Task):
-                what = advice(task, Task) if isinstance(task, type) else "give one such as SolvePuzzle()"
+                what = advice(task, Task, "give one such as SolvePuzzle()")
                 raise ValueError(f"Recipe: tasks holds {shown(task)}, which is no task; {what}")
             if not task.name.isidentifier():
                 raise ValueError(f"Recipe: the task name {task.name!r} must be an identifier; e.g. 'expression'")

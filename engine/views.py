@@ -284,7 +284,7 @@ def check_views(views: Mapping[str, View], image_size: int) -> None:
         if name == EVALUATION:
             raise ValueError(f"Recipe: views has the name {EVALUATION!r}, which is kept for evaluation; choose another")
         if isinstance(view, type) or not isinstance(view, View):
-            what = advice(view, View) if isinstance(view, type) else "give one such as Puzzle(grid=3)"
+            what = advice(view, View, "give one such as Puzzle(grid=3)")
             raise ValueError(f"Recipe: views[{name!r}] (={shown(view)}) must be a view; {what}")
         if view.size is None and view.grid > image_size:
             raise ValueError(

@@ -1,10 +1,14 @@
-"""With which exit status every command of this project ends, so that scripts can tell whose turn it is.
+"""With which exit status every command of `loaders` and `engine` ends, so that scripts can tell whose turn it is.
 
 0    done
 1    it failed at work: a full disk, a folder that cannot be written, a loss that is not finite, a run of a table,
      pictures that `engine.predict` could not read, or a mistake of ours, which shows a traceback
 2    bad input, refused with what to do: an argument, a file, a recipe, a data set
-130  interrupted by Ctrl-C, and a training run or a table by SIGTERM as well; training keeps a checkpoint
+130  interrupted by Ctrl-C, and by SIGTERM once training or the runs of a table have begun; training keeps a checkpoint
+
+Bad input is what raises ValueError, and a failure at work what raises OSError: a mistake of ours that raises one of
+them reads as that does, without a traceback. Before the first step and in all other commands SIGTERM ends the process
+as it does any, which a shell shows as 143. The programs of `benchmarks/` are not held to this.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from loaders.base import Classes, Label
+from loaders.full_disk import FULL_DISK
 from loaders.importers.base import Skipped
 from loaders.manifest import ManifestWriter
 from loaders.pictures import as_channels, mean_colour
@@ -209,7 +210,7 @@ def moved_into_place(out: Path, *, replace: bool) -> Iterator[Path]:
 
 def _say_if_full(out: Path, error: OSError, when: str = "") -> None:
     """Raises in place of a full disk's error one that says what to do; any other error is left as it is."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL_DISK:
         raise OSError(
             error.errno,
             f"store {out}: the disk must have room for the faces; it was full{when}, make room or choose another --out "

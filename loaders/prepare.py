@@ -404,7 +404,7 @@ def main(
         )
 
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command(epilog="NAME alone lists the options that it takes, with their defaults.")(main)
 
 if __name__ == "__main__":

@@ -120,6 +120,7 @@ def test_a_mistake_of_ours_ends_with_1_and_shows_where_it_is(command: str, monke
     mistake = AssertionError("ours")
     done = fails(command, mistake, monkeypatch)
     assert (done.exit_code, done.exception) == (1, mistake)
+    assert not COMMANDS[command][0].pretty_exceptions_enable  # or a traceback would hold a box of every variable
 
 
 @every_command

@@ -93,7 +93,8 @@ class ClassFolders:
             raise ValueError(
                 f"folder {self.source}: class folders (={', '.join(empty)}) must each hold a picture in one split at "
                 "least; they hold none, fill or remove them, or keep classes without pictures by "
-                f"--classes {','.join(names)}"
+                f"--classes {','.join(names)}, in Python by "
+                f"ClassFolders(Path({str(self.source)!r}), classes={names!r})"
             )
 
     def _splits(self) -> tuple[dict[str, list[Path]], list[str]]:

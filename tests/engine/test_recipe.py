@@ -42,6 +42,9 @@ from tests.engine import tiny
         ({"tasks": ()}, r"Recipe: tasks \(=\(\)\) must hold at least one task"),
         ({"tasks": ("expression",)}, r"tasks holds 'expression', which is no task; give one such as SolvePuzzle\(\)"),
         ({"tasks": (SolvePuzzle,)}, r"SolvePuzzle, which is no task; SolvePuzzle is a class, write SolvePuzzle\(\)"),
+        ({"tasks": (Plain,)}, r"tasks holds Plain, which is no task; give one such as SolvePuzzle\(\)$"),
+        ({"tasks": (int,)}, r"tasks holds <class 'int'>, which is no task; give one such as SolvePuzzle\(\)$"),
+        ({"views": {"plain": SolvePuzzle}}, r"\(=SolvePuzzle\) must be a view; give one such as Puzzle\(grid=3\)$"),
         ({"views": {"plain": Plain}}, r"views\['plain'\] \(=Plain\) must be a view; .* write Plain\(\)"),
         (
             {"test_time": Averaging},

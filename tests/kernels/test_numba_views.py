@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import Augment, draw, draw_holes, draw_permutation, draw_turns, identity_cells, inverse
@@ -202,7 +202,7 @@ def test_a_face_too_large_for_int32_places_is_left_to_the_reference(monkeypatch)
     assert torch.equal(shown, reference.render_views(store, torch.arange(2), **tables, **numbers))
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(tile=st.integers(1, 19), grid=st.integers(1, 15), channels=st.sampled_from([1, 3]), seed=st.integers(0, 2**32))
 def test_a_puzzle_and_its_inverse_are_the_identity(tile, grid, channels, seed):
     size = tile * grid

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from loaders import Classes
+from loaders import Classes, Folder
 from loaders.importers import ClassFolders, Record, Skipped
 from tests.loaders.data_sets import CLASSES, COUNTS, picture, write_folders
 
@@ -161,9 +162,15 @@ def test_a_class_without_a_picture_in_any_split_is_refused_unless_it_is_named(
 ) -> None:
     write_folders(tmp_path, counts)
     with pytest.raises(
-        ValueError, match=rf"class folders \(={empty}\) must each hold a picture .*; .* by --classes angry,happy,sad$"
-    ):
-        ClassFolders(tmp_path).survey()
+        ValueError,
+        match=rf"class folders \(={empty}\) must each hold a picture .*; .* by --classes angry,happy,sad, in P",
+    ) as refused:
+        Folder(tmp_path, workers=0).open("train", batch_size=1, seed=0, device="cpu")
+    assert str(refused.value).endswith(f" by ClassFolders(Path({str(tmp_path)!r}), classes={CLASSES!r})")
+    with closing(
+        Folder(ClassFolders(tmp_path, classes=CLASSES), workers=0).open("train", batch_size=1, seed=0, device="cpu")
+    ) as loader:
+        assert loader.split.labels == {"expression": Classes(CLASSES)}
     assert ClassFolders(tmp_path, classes=("angry,happy,sad",)).survey().labels == {"expression": Classes(CLASSES)}
 
 
