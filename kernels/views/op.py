@@ -201,22 +201,7 @@ def _check(
     cut: Tensor | None,
     supersample: int,
 ) -> None:
-    if not isinstance(store, Tensor):
-        raise ValueError(f"render_views: store (a {type(store).__name__}) must be a tensor; torch.from_numpy makes one")
-    if store.dtype != torch.uint8 or store.ndim != 4 or store.shape[3] not in (1, 3) or 0 in store.shape:
-        raise ValueError(
-            f"render_views: store (={store.dtype} of shape {tuple(store.shape)}) must be uint8 of shape (s, h, w, 3) "
-            "or (s, h, w, 1), none of them 0; give decoded faces, channels last"
-        )
-    if not store.is_contiguous():
-        raise ValueError("render_views: store must be contiguous; call .contiguous() once, when the faces are loaded")
-    if shows.ndim != 3:
-        raise ValueError(f"render_views: shows (of shape {tuple(shows.shape)}) must have axes v, b, n; stack the views")
-    if 0 in shows.shape:
-        raise ValueError(
-            f"render_views: shows (of shape {tuple(shows.shape)}) must hold a view, a sample and a cell; "
-            "skip empty batches"
-        )
+    _check_faces(store, shows)
     views, batch, cells = shows.shape
     tables: dict[str, tuple[Tensor | None, torch.dtype, tuple[int, ...]]] = {
         "row": (row, torch.int64, (batch,)),
@@ -241,7 +226,34 @@ def _check(
             raise ValueError(
                 f"render_views: {name} (on {table.device}) must be where the store is ({store.device}); move it there"
             )
+    if noise is not None and key is None:
+        raise ValueError("render_views: noise needs `key`; pass the key that was drawn with it")
     grid_of("render_views", cells, size)
+    _check_settings(size, mean, std, dtype, supersample)
+
+
+def _check_faces(store: Tensor, shows: Tensor) -> None:
+    if not isinstance(store, Tensor):
+        raise ValueError(f"render_views: store (a {type(store).__name__}) must be a tensor; torch.from_numpy makes one")
+    if store.dtype != torch.uint8 or store.ndim != 4 or store.shape[3] not in (1, 3) or 0 in store.shape:
+        raise ValueError(
+            f"render_views: store (={store.dtype} of shape {tuple(store.shape)}) must be uint8 of shape (s, h, w, 3) "
+            "or (s, h, w, 1), none of them 0; give decoded faces, channels last"
+        )
+    if not store.is_contiguous():
+        raise ValueError("render_views: store must be contiguous; call .contiguous() once, when the faces are loaded")
+    if shows.ndim != 3:
+        raise ValueError(f"render_views: shows (of shape {tuple(shows.shape)}) must have axes v, b, n; stack the views")
+    if 0 in shows.shape:
+        raise ValueError(
+            f"render_views: shows (of shape {tuple(shows.shape)}) must hold a view, a sample and a cell; "
+            "skip empty batches"
+        )
+
+
+def _check_settings(
+    size: int, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype, supersample: int
+) -> None:
     if size >= 2**15:
         raise ValueError(f"render_views: size (={size}) must be below 32768; choose a smaller view")
     for name, numbers in (("mean", mean), ("std", std)):
@@ -253,8 +265,6 @@ def _check(
         raise ValueError(f"render_views: dtype (={dtype}) must be float32, float16 or bfloat16; choose one")
     if supersample not in (1, 2):
         raise ValueError(f"render_views: supersample (={supersample}) must be 1 or 2; choose one")
-    if noise is not None and key is None:
-        raise ValueError("render_views: noise needs `key`; pass the key that was drawn with it")
 
 
 def _check_values(store: Tensor, row: Tensor, where: Tensor, shows: Tensor, turn: Tensor | None) -> None:
