@@ -18,7 +18,7 @@ import shutil
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -93,11 +93,10 @@ class StoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for file in (self._manifest_file, self._skipped_file, self._faces):
-            try:
+            # What was buffered cannot be written to a full disk; the folder is thrown away below.
+            with suppress(OSError):
                 if file is not None:
                     file.close()
-            except OSError:
-                pass  # what was buffered cannot be written to a full disk; the folder is thrown away below
         if self._part.exists():
             shutil.rmtree(self._part)
         if isinstance(error, OSError):

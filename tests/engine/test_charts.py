@@ -17,22 +17,14 @@ from PIL import Image
 import engine.charts
 from engine.charts import confusion, curve_panels, learning_curves, recall_bars
 from tests.engine.fake_run import CLASSES, predictions
+from tests.engine.saved_figures import keep_figures
 
 EMPTY = float("nan")
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved, to look into."""
-    figures: list[Figure] = []
-    save = engine.charts.save_figure
-
-    def keep(figure: Figure, path: Path) -> Path:
-        figures.append(figure)
-        return save(figure, path)
-
-    monkeypatch.setattr(engine.charts, "save_figure", keep)
-    return figures
+    return keep_figures(engine.charts, monkeypatch)
 
 
 def texts(figure: Figure) -> list[Text]:

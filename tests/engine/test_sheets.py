@@ -14,21 +14,14 @@ from PIL import Image
 import engine.sheets
 import kernels
 from engine.sheets import LARGEST, Column, inpaint_sheet, is_puzzle, magnify, tile_numbers, views_sheet
+from tests.engine.saved_figures import keep_figures
 
 rng = np.random.default_rng(3)
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    figures: list[Figure] = []
-    save = engine.sheets.save_figure
-
-    def keep(figure: Figure, path: Path) -> Path:
-        figures.append(figure)
-        return save(figure, path)
-
-    monkeypatch.setattr(engine.sheets, "save_figure", keep)
-    return figures
+    return keep_figures(engine.sheets, monkeypatch)
 
 
 def colour_of(cell: int) -> np.ndarray:

@@ -28,7 +28,8 @@ def render():
 """
 
 
-def run(script):
+def assert_runs(script):
+    """The script, which asserts, ends well in a process of its own; gives what it printed."""
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -70,7 +71,7 @@ torch.set_num_threads(1)
 render()
 assert torch.get_num_threads() == 1
 """
-    run(script)
+    assert_runs(script)
 
 
 @pytest.mark.slow
@@ -87,7 +88,7 @@ if child == 0:
     os._exit(0 if torch.equal(render(), expected) else 3)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
-    run(script)
+    assert_runs(script)
 
 
 def test_a_chosen_threading_layer_stays(monkeypatch):
@@ -188,7 +189,7 @@ with open(file._index_path + ".lock") as lock:
 os.close(held)
 os.waitpid(child, 0)
 """
-    run(script)
+    assert_runs(script)
 
 
 def test_two_processes_that_save_at_once_both_find_their_machine_code(tmp_path, monkeypatch):
@@ -242,4 +243,4 @@ print(together(5), sum(together.stats.cache_hits.values()))
 """
     for factor, expected in ((10, "51 0"), (10, "51 1"), (20, "101 0"), (20, "101 1")):
         (folder / "piece.py").write_text(PIECE.format(factor=factor))
-        assert run(script).strip() == expected
+        assert assert_runs(script).strip() == expected
