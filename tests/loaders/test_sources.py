@@ -395,9 +395,13 @@ def test_no_batch_is_kept_over_epochs(large: Source) -> None:
 @pytest.mark.parametrize("large", ["mapped", "folder", "ffcv", "dali"], indirect=True)
 def test_batches_that_are_kept_would_show(large: Source) -> None:
     kept: list[Batch] = []
-    sizes = resident_after_epochs(large, kept)
-    assert len(kept) == 40 * 5
-    assert sizes[-1] - sizes[0] > SHOWN / 4
+    grown: list[int] = []
+    # What earlier tests have freed and the process still holds is taken first: then all that is kept must show.
+    while not grown or (grown[-1] <= SHOWN / 4 and len(grown) < 10):
+        sizes = resident_after_epochs(large, kept)
+        grown.append(sizes[-1] - sizes[0])
+    assert len(kept) == len(grown) * 40 * 5
+    assert grown[-1] > SHOWN / 4, grown
 
 
 def test_resident_batches_share_one_store_and_mapped_ones_carry_their_own(store: Path) -> None:
