@@ -1,0 +1,189 @@
+"""Trains small runs and hashes what they leave: weights, predictions, rows of metrics.csv and final figures.
+
+    python tests/engine/golden.py --record              # re-makes tests/engine/golden.json on this machine
+    python tests/engine/golden.py --tree OTHER          # prints the hashes of another checkout, to be compared
+    python tests/engine/golden.py --fer2013 STORE       # adds a run on a prepared store of FER2013
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDED = Path(__file__).with_suffix(".json")
+TIMES = ("seconds", "images_per_second", "wait_share")
+FACES = "data=Synthetic(train=192, val=48, test=48, size=48)"
+SHORT = ("epochs=2", "optim.warmup_epochs=0", "batch_size=32", "log_every=2", "precision='fp32'", "compile=False")
+
+RUNS: dict[str, tuple[str, ...]] = {
+    "demo": ("recipes/demo.py", FACES, *SHORT),
+    "supervised": ("recipes/demo.py:supervised_equal_cost", FACES, *SHORT),
+    "pose": ("recipes/synthetic_pose_hmtl.py", FACES, *SHORT),
+    "inpaint-pl": (
+        "recipes/demo.py",
+        FACES,
+        *SHORT,
+        "backbone=Backbone('resnet10t')",
+        "views={'plain': Plain(), 'holes': Holes(grid=8), 'parts': HiddenParts(grid=8)}",
+        "tasks=(Expression(SYNTHETIC_7), Inpaint(on=('holes', 'parts'), perceptual=Perceptual()))",
+        "augment=strong()",
+    ),
+    "multi-size": (
+        "recipes/demo.py",
+        FACES,
+        *SHORT,
+        "views={'plain': Plain(), 'puzzle': Puzzle(grid=2, turn=True, size=(32, 40, 48)), 'turned': Turned(grid=3)}",
+        "tasks=(Expression(SYNTHETIC_7, on=('plain', 'puzzle'), join='geometric'), SolvePuzzle(weight=0.1),"
+        " SolveTurns(on=('puzzle',), weight=0.1), SolveTurns(name='turned', on=('turned',), weight=0.1))",
+        "total=Uncertainty()",
+        "batch_statistics='per_view_plain'",
+        "accumulate=2",
+    ),
+    "frozen": ("recipes/demo.py:supervised", FACES, *SHORT, "init={folder}/demo", "frozen_encoder=True"),
+    "averaged": (
+        "recipes/demo.py",
+        FACES,
+        *SHORT,
+        "sampler=Fraction(0.5, label='expression')",
+        "test_time=Averaging(flip=True, crops=5)",
+        "gradient_cosine_every=2",
+        "tasks=(Expression(SYNTHETIC_7), Attribute(label='glasses', names=NO_YES, group='expression',"
+        " group_names=SYNTHETIC_7), SolvePuzzle(weight=0.1))",
+    ),
+}
+"""Name to a recipe and what is set in it. Options, not files of recipes, so that checkouts of other layouts run them."""
+
+
+def hashes(run: Path) -> dict[str, str]:
+    """Hashes of a finished run: equal where and only where the numbers are equal bit for bit."""
+    return {
+        "weights": _hash(_tensors(run / "checkpoints" / "last" / "weights.safetensors")),
+        "best": _hash(_tensors(run / "checkpoints" / "best" / "weights.safetensors")),
+        "predictions": _hash(path.read_bytes() for path in _arrays(run)),
+        "csv": _hash(_rows(run / "metrics.csv")),
+        "figures": _hash([_figures(run / "result.json").encode()]),
+    }
+
+
+def _hash(parts: Any) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def _tensors(path: Path) -> list[bytes]:
+    """Header without metadata, and bytes, of a safetensors file: the metadata may be written otherwise."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header.pop("__metadata__", None)
+    return [json.dumps(header, sort_keys=True).encode(), data[8 + length :]]
+
+
+def _arrays(run: Path) -> list[Path]:
+    return sorted((run / "predictions").glob("*.npz"))
+
+
+def _rows(path: Path) -> list[bytes]:
+    with path.open(newline="") as lines:
+        rows = [{key: cell for key, cell in row.items() if key not in TIMES} for row in csv.DictReader(lines)]
+    return [json.dumps(row, sort_keys=True).encode() for row in rows]
+
+
+def _figures(path: Path) -> str:
+    result = json.loads(path.read_text())
+    return json.dumps({key: result[key] for key in ("best", "last")}, sort_keys=True)
+
+
+def environment() -> dict[str, str]:
+    """What the bits of a training depend on beside the code."""
+    import torch  # noqa: PLC0415 - not needed where only another checkout is run
+
+    return {
+        "machine": platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        **{name: version(name) for name in ("torch", "timm", "numpy")},
+    }
+
+
+def train(
+    tree: Path, folder: Path, runs: Mapping[str, Sequence[str]], *, resumed: Sequence[str] = ()
+) -> dict[str, dict[str, str]]:
+    """Trains the runs of a checkout, one thread each, and gives their hashes by name.
+
+    Args:
+        resumed: Names of runs that are stopped in their midst and gone on with.
+    """
+    found = {}
+    for name, (recipe, *fields) in runs.items():
+        out = folder / name
+        command = [sys.executable, "-m", "engine.run", recipe, "--device", "cpu", "--out", str(out)]
+        command += [word for field in fields for word in ("--set", field.replace("{folder}", str(folder)))]
+        if name in resumed:
+            _stop_in_the_midst(command, tree, out)
+            command.append("--resume")
+        _run(command, tree)
+        found[name] = hashes(out)
+    return found
+
+
+def _environ(tree: Path) -> dict[str, str]:
+    one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    return {**os.environ, **one, "PYTHONPATH": str(tree), "COLUMNS": "200"}
+
+
+def _run(command: Sequence[str], tree: Path) -> None:
+    done = subprocess.run(command, cwd=tree, env=_environ(tree), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
+
+
+def _stop_in_the_midst(command: Sequence[str], tree: Path, out: Path) -> None:
+    """Sends SIGTERM once a few steps are logged; the command ends with a checkpoint."""
+    log = out / "log.jsonl"
+    with subprocess.Popen(command, cwd=tree, env=_environ(tree), stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (log.is_file() and log.read_text().count("\n") >= 2):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+
+
+def main() -> None:
+    """Prints or records the hashes of all runs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tree", type=Path, default=ROOT, help="the checkout that is run")
+    parser.add_argument("--fer2013", type=Path, help="a prepared store of FER2013: adds a run on it")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps the runs")
+    parser.add_argument("--record", action="store_true", help=f"write {RECORDED.name}")
+    options = parser.parse_args()
+    runs = dict(RUNS)
+    if options.fer2013 is not None:
+        store = f"data=Packed({str(options.fer2013.resolve())!r})"
+        runs["fer2013"] = ("recipes/fer2013_hmtl.py", store, *SHORT, "sampler=Fraction(0.02, label='expression')")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        found = train(options.tree.resolve(), folder, runs)
+        again = {"resumed": RUNS["demo"]}
+        found |= train(options.tree.resolve(), folder, again, resumed=("resumed",))
+    text = json.dumps({"environment": environment(), "runs": found}, indent=2) + "\n"
+    if options.record:
+        RECORDED.write_text(text)
+    print(text, end="")
+
+
+if __name__ == "__main__":
+    main()
