@@ -17,9 +17,9 @@ from jaxtyping import UInt8
 
 from engine.bench.cases import Case, Data
 from engine.bench.feeds import SEED, Opened
-from loaders.beton.package import ffcv, threads_kept
-from loaders.reading import cores
-from loaders.store import open_store
+from loaders.decoding.reading import cores
+from loaders.ffcv.package import ffcv, threads_kept
+from loaders.store.opening import open_store
 
 BARE = "bare "
 """Names of bare loops begin with it; the rest is the name of the source that reads the same files."""

@@ -29,7 +29,7 @@ from benchmarks.device_timer import FEWEST, DeviceTimer, Timer, measure
 from benchmarks.triton_augment_opponent import TritonAugment
 from benchmarks.view_cases import CASES, MEAN, STD, Inputs
 from benchmarks.views_table import CLONE, COPY, DRAWN, OURS, ROOT, Row, Rows, dated, moved, table, write
-from engine.environment import describe_environment
+from engine.runs.environment import describe_environment
 
 RIVAL = "triton-augment"
 REFERENCE = ("reference, eager", "reference, compiled")

@@ -36,21 +36,21 @@ import torch
 from PIL import Image
 
 from benchmarks.bare_loops import BARE, add_bare_loops
-from engine import recipe_file
 from engine.bench import report
 from engine.bench.both_ways import of_recipe
 from engine.bench.cases import Data, find
 from engine.bench.output import Measurement, to_markdown
 from engine.bench.stepping import CEILING, measure_steps, summary
 from engine.bench.throughput import by_name, measure, ratio
-from engine.environment import describe_environment
-from engine.files import write_text
-from engine.markdown import table
+from engine.recipe import file as recipe_file
+from engine.reports.markdown import table
+from engine.runs.environment import describe_environment
 from loaders import Packed
+from loaders.decoding.pictures import Form
+from loaders.decoding.reading import cores
+from loaders.files import write_text
 from loaders.importers import ClassFolders, Fer2013, Importer
-from loaders.pictures import Form
 from loaders.prepare import prepare
-from loaders.reading import cores
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("prepare", "fer2013", "fairface", "step")

@@ -26,8 +26,8 @@ import engine.torchvision_ops  # noqa: F401  (before timm)
 
 import timm  # isort: skip
 
-from engine.environment import describe_environment
-from loaders.drawing import EXPRESSIONS, draw_faces
+from engine.runs.environment import describe_environment
+from loaders.synthetic import EXPRESSIONS, draw_faces
 
 BACKBONE = "test_resnet"
 """timm's smallest residual network, 0.4 million weights: an epoch of 6,000 faces takes some 3 s on 2 cores."""

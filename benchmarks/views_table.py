@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.view_cases import Inputs
-from engine.environment import describe_environment
-from engine.files import write_text
+from engine.runs.environment import describe_environment
+from loaders.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 Times = tuple[float, float, float]

@@ -20,15 +20,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from engine import markdown
-from engine.class_changes import ClassChanges, class_changes
-from engine.curves import curves
-from engine.files import write_text
 from engine.quantities import format_count, format_value, in_brackets, label_of
-from engine.recipe import differences
-from engine.results import Run, as_mapping, as_number, read_run
-from engine.same_pictures import evaluated_on_others
+from engine.recipe.written import differences
+from engine.reports import markdown
+from engine.reports.class_changes import ClassChanges, class_changes
+from engine.reports.curves import curves
+from engine.reports.same_pictures import evaluated_on_others
+from engine.runs.result import Run, as_mapping, as_number, read_run
 from loaders.exit_status import exit_status
+from loaders.files import write_text
 
 # These lead; others follow in the order the runs have them.
 _LEADING = ("/accuracy", "/macro_f1")

@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
-from engine import checkpoint, settings
 from engine.backbone import Backbone
-from engine.model import InferenceModel, keyed_initialisation, measure_shape
-from engine.render import Renderer
+from engine.recipe import settings
+from engine.runs import checkpoint
 from engine.tasks.base import DeployedTask
+from engine.training.model import InferenceModel, keyed_initialisation, measure_shape
+from engine.training.render import Renderer
 from engine.views import EVALUATION
+from engine.weights import load_weights, misfits
 from kernels import Augment
 from loaders.base import Batch
 
@@ -36,7 +38,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
     folder = chosen if chosen.is_dir() else chosen.parent
     if (folder / "files.json").is_file() and (damage := checkpoint.damaged(folder)):
         raise ValueError(f"{where} is damaged ({damage}); take another checkpoint")
-    weights = checkpoint.load_weights(chosen)
+    weights = load_weights(chosen)
     known = weights.about
     if "tasks" not in known or "faces" not in known["preprocessing"]:
         raise ValueError(f"{where} does not say which heads it has; it is of an older version, train it again")
@@ -50,7 +52,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
         shape = measure_shape(encoder, known["backbone"]["name"], known["preprocessing"]["image_size"])
         network = InferenceModel(encoder, {name: task.head(shape, {}) for name, task in tasks.items()})
     kept = {key: tensor for key, tensor in weights.tensors.items() if _is_part(key, tasks)}
-    if wrong := checkpoint.misfits(network.state_dict(), kept, "the model"):
+    if wrong := misfits(network.state_dict(), kept, "the model"):
         raise ValueError(f"{where} does not fit what it says of itself ({wrong}); take another copy")
     network.load_state_dict(kept)
     return Deployed(network, tasks, known).to(device)

@@ -14,13 +14,13 @@ import typer
 from rich.console import Console
 
 from engine.deployed import Deployed, load
-from engine.device import choose_device
-from engine.files import replacing
+from engine.training.device import choose_device
+from loaders.decoding.pictures import Fit, Form
+from loaders.decoding.reading import Face, read_faces
 from loaders.exit_status import FAILED, exit_status
+from loaders.files import replacing
 from loaders.importers import Record, Skipped
 from loaders.importers.layout import pictures_below
-from loaders.pictures import Fit, Form
-from loaders.reading import Face, read_faces
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

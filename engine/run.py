@@ -11,13 +11,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from engine import recipe_file, settings
-from engine.device import choose_device
-from engine.loop import StoppedError
-from engine.smoke import smoke
-from engine.summary import print_summary
-from engine.train import train
-from engine.watch import NonFiniteLossError
+from engine.recipe import file as recipe_file
+from engine.recipe import settings
+from engine.recipe.smoke import smoke
+from engine.reports.summary import print_summary
+from engine.training.device import choose_device
+from engine.training.loop import StoppedError
+from engine.training.meters import NonFiniteLossError
+from engine.training.train import train
 from loaders.exit_status import INTERRUPTED, exit_status
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

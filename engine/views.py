@@ -7,7 +7,6 @@ own. A view's name in the recipe is the word by which tasks look at it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -16,7 +15,6 @@ from jaxtyping import Float32, Int16, Int64, UInt8
 from torch import Tensor
 
 import kernels
-from engine.hints import advice, shown
 
 LARGER_SIZES = (120, 128)
 """Sides of a puzzle above 112 px, drawn each step: multiples of 8 in 113..128 (authors: any integer there)."""
@@ -268,26 +266,3 @@ def size_at(view: View, image_size: int, *, name: str, seed: int, epoch: int, st
         return view.size[0]
     bits = kernels.random_bits(seed, epoch=epoch, sample=torch.tensor([step]), stream=f"size of {name}", count=1)
     return view.size[int(bits) % len(view.size)]
-
-
-def check_views(views: Mapping[str, View], image_size: int) -> None:
-    """Refuses views that cannot be rendered at the recipe's size.
-
-    Raises:
-        ValueError: No view, a name that is no identifier, something that is no view, or a grid larger than the picture.
-    """
-    if not views:
-        raise ValueError("Recipe: views (={}) must name at least one view; e.g. {'plain': Plain()}")
-    for name, view in views.items():
-        if not name.isidentifier():
-            raise ValueError(f"Recipe: views has {name!r}, a name must be an identifier; e.g. 'plain' or 'puzzle_3'")
-        if name == EVALUATION:
-            raise ValueError(f"Recipe: views has the name {EVALUATION!r}, which is kept for evaluation; choose another")
-        if isinstance(view, type) or not isinstance(view, View):
-            what = advice(view, View, "give one such as Puzzle(grid=3)")
-            raise ValueError(f"Recipe: views[{name!r}] (={shown(view)}) must be a view; {what}")
-        if view.size is None and view.grid > image_size:
-            raise ValueError(
-                f"Recipe: views[{name!r}] has grid (={view.grid}) larger than image_size (={image_size}); "
-                "use fewer cells or larger pictures"
-            )

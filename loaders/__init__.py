@@ -1,13 +1,13 @@
 """From files to batches of uint8 faces on the device: sources, samplers, and the store that `prepare` writes."""
 
 from loaders.base import Batch, Classes, Label, Loader, Numbers, Sampler, Source, Split
-from loaders.beton import FFCV
-from loaders.dali import DALI
-from loaders.folder import Folder
-from loaders.packed import Packed
-from loaders.samplers import ClassBalanced, Fraction, Shuffled, SquareRootBalanced
-from loaders.synthetic import Synthetic
-from loaders.with_test import WithTest
+from loaders.feed.samplers import ClassBalanced, Fraction, Shuffled, SquareRootBalanced
+from loaders.ffcv import FFCV
+from loaders.sources.dali import DALI
+from loaders.sources.folder import Folder
+from loaders.sources.packed import Packed
+from loaders.sources.synthetic import Synthetic
+from loaders.sources.with_test import WithTest
 
 __all__ = [
     "DALI",

@@ -19,18 +19,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from loaders.beton.packing import require_writer, scratch_beside, write_betons
-from loaders.beton.store import open_betons
-from loaders.checking import check, drop_duplicates, print_findings, write_report
+from loaders.decoding.pictures import Form
+from loaders.decoding.reading import read_faces
 from loaders.exit_status import exit_status
+from loaders.ffcv.packing import require_writer, scratch_beside, write_betons
+from loaders.ffcv.store import open_betons
 from loaders.importers import IMPORTERS, Importer
-from loaders.manifest import in_usual_order
-from loaders.packing import StoreWriter
-from loaders.picture_folder import check_pictures, write_pictures
-from loaders.pictures import Form
 from loaders.progress import LINE, progress
-from loaders.reading import read_faces
-from loaders.store import BETONS, FORMAT, PICTURES, SKIPPED, SOURCE, open_store, read_source
+from loaders.store.check_report import print_findings, write_report
+from loaders.store.checking import check
+from loaders.store.copies import drop_duplicates
+from loaders.store.manifest import in_usual_order
+from loaders.store.opening import BETONS, FORMAT, PICTURES, SKIPPED, SOURCE, open_store, read_source
+from loaders.store.picture_folder import check_pictures, write_pictures
+from loaders.store.writing import StoreWriter
 
 Format = Literal["packed", "ffcv", "folder"]
 

@@ -12,10 +12,10 @@ Try:     --seeds 1  --only "20 %"  --set epochs=15  --jobs 2  --list   (or one a
 from dataclasses import replace
 
 from engine.backbone import Backbone
-from engine.baselines import supervised as one_view
-from engine.baselines import supervised_equal_cost as equal_cost
 from engine.optim import AdamW
 from engine.recipe import Recipe
+from engine.recipe.baselines import supervised as one_view
+from engine.recipe.baselines import supervised_equal_cost as equal_cost
 from engine.table import Experiment, Group, Row
 from engine.tasks import FER2013_7, Expression, Inpaint, Perceptual, SolvePuzzle
 from engine.views import Holes, Plain, Puzzle

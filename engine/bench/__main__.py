@@ -11,14 +11,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from engine import recipe_file, settings
 from engine.bench import output, report
 from engine.bench.both_ways import STEP_NAMES, of_recipe
 from engine.bench.cases import NAMES, find
 from engine.bench.stepping import measure_steps
 from engine.bench.throughput import measure
-from engine.device import choose_device
-from engine.watch import NonFiniteLossError
+from engine.recipe import file as recipe_file
+from engine.recipe import settings
+from engine.training.device import choose_device
+from engine.training.meters import NonFiniteLossError
 from loaders.exit_status import exit_status
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

@@ -13,7 +13,7 @@ from PIL import Image
 from engine.bench.cases import Case, Data
 from engine.bench.feeds import SEED
 from loaders import Shuffled
-from loaders.pictures import as_channels, mean_colour
+from loaders.decoding.pictures import as_channels, mean_colour
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ import torch
 from engine.bench.agreement import Difference
 from engine.bench.cases import NAMES, Case, Data, chosen, of_source
 from engine.bench.feeds import OfSource
-from engine.from_recipe import renderer
 from engine.recipe import Recipe
-from engine.render import Renderer
-from engine.train import open_split
+from engine.training.parts import renderer
+from engine.training.render import Renderer
+from engine.training.train import open_split
 from engine.views import Plain, View
 from loaders import DALI, FFCV, Source
 from loaders.base import Batch, By

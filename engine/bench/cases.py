@@ -12,15 +12,15 @@ from pathlib import Path
 from engine.bench.excerpt import Excerpt, StoreFaces
 from engine.bench.feeds import Feed, OfSource, Torchvision
 from loaders import DALI, FFCV, Folder, Packed, Source, Synthetic
-from loaders.beton.packing import write_betons
+from loaders.decoding.pictures import Form
+from loaders.decoding.reading import read_faces
 from loaders.extras import SYSTEM
+from loaders.ffcv.packing import write_betons
 from loaders.importers import IMPORTERS, Importer, ManifestFile, Record, pictures_in
-from loaders.packing import StoreWriter
-from loaders.picture_folder import write_pictures
-from loaders.pictures import Form
-from loaders.reading import read_faces
-from loaders.scan import scan
-from loaders.store import BETONS, FORMAT, PICTURES, SOURCE, Store, open_store
+from loaders.sources.scan import scan
+from loaders.store.opening import BETONS, FORMAT, PICTURES, SOURCE, Store, open_store
+from loaders.store.picture_folder import write_pictures
+from loaders.store.writing import StoreWriter
 
 NAMES = ("packed", "resident", "folder", "dali", "ffcv", "ffcv-jpeg", "torchvision")
 QUALITY = 90

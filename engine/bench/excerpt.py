@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loaders.base import Classes, Split
+from loaders.decoding.records import Value
 from loaders.importers import Contents, Importer, Record, Skipped
-from loaders.importers.base import Value
-from loaders.store import open_store
+from loaders.store.opening import open_store
 
 
 @dataclass(frozen=True, slots=True)

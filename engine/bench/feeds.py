@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 import engine.torchvision_ops  # noqa: F401 - before torchvision
 from loaders import Shuffled
 from loaders.base import Batch, Loader, Source
-from loaders.reading import cores
+from loaders.decoding.reading import cores
 
 from torchvision.transforms.functional import pil_to_tensor  # isort: skip
 

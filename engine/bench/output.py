@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from engine import markdown
-from engine.files import write_json, write_text
-from engine.plotting import BLUE, INK, MUTED, new_figure, quiet_axes, save_figure
+from engine.reports import markdown
+from engine.reports.plotting import BLUE, INK, MUTED, new_figure, quiet_axes, save_figure
+from loaders.files import write_json, write_text
 
 
 @dataclass(frozen=True, slots=True)

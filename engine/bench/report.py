@@ -14,7 +14,7 @@ from engine.bench.cases import Data
 from engine.bench.output import Bar, Measurement
 from engine.bench.stepping import StepRow, summary
 from engine.bench.throughput import Row, by_name, ratio
-from engine.environment import describe_environment
+from engine.runs.environment import describe_environment
 
 BASELINE = "torchvision"
 MIB = 2**20

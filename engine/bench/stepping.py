@@ -16,10 +16,10 @@ from engine.bench.agreement import Difference, Truth
 from engine.bench.both_ways import compare
 from engine.bench.cases import Data
 from engine.bench.feeds import OfSource
-from engine.loop import Position, Trainer
 from engine.recipe import Recipe
-from engine.speed import Clock, summarise
-from engine.train import open_split
+from engine.training.clock import Clock, summarise
+from engine.training.loop import Position, Trainer
+from engine.training.train import open_split
 from loaders.base import Batch, Loader, augments
 
 CEILING = "one batch repeated"

@@ -9,17 +9,17 @@ from typing import Annotated
 
 import typer
 
-from engine.bootstrap import RESAMPLES
-from engine.environment import as_shell
-from engine.files import write_text
 from engine.quantities import label_of
+from engine.runs.environment import as_shell
 from engine.table import chart
+from engine.table.bootstrap import RESAMPLES
 from engine.table.experiment import read
 from engine.table.figures import make_table
 from engine.table.plan import Job, Plan, collect, make_plan
 from engine.table.running import Ended, InterruptedTableError, log_of, run_all
 from engine.table.text import number, to_csv, to_markdown
 from loaders.exit_status import FAILED, INTERRUPTED, exit_status
+from loaders.files import write_text
 
 RESULTS = Path("benchmarks/results/runs")
 

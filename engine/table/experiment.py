@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from engine import recipe_file
-from engine.hints import check_fields
+from engine.recipe import file as recipe_file
+from engine.recipe.hints import check_fields
 
 
 @dataclass(frozen=True, slots=True)

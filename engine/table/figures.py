@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
-from engine.bootstrap import RESAMPLES, Interval, paired_difference, resampled
 from engine.quantities import greater_is_better
+from engine.table.bootstrap import RESAMPLES, Interval, paired_difference, resampled
 from engine.table.experiment import Experiment, Group, Row, compared_with
 from engine.table.finished import Finished
 from engine.table.plan import Job, Plan

@@ -13,9 +13,10 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.encoder_weights import WEIGHT_FILES
-from engine.recipe import Recipe, describe
-from loaders.store import SOURCE
+from engine.recipe import Recipe
+from engine.recipe.written import describe
+from engine.weights import WEIGHT_FILES
+from loaders.store.opening import SOURCE
 
 # Fields of this name hold a file or folder even where they are plain strings.
 _FILE_FIELDS = ("path", "source", "weights", "checkpoint", "init")

@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.files import write_text
-from engine.results import Run, as_mapping, as_number, read_arrays, read_run
+from engine.runs.result import Run, as_mapping, as_number, read_arrays, read_run
 from engine.table import statistic
 from engine.table.fingerprint import fingerprint
+from loaders.files import write_text
 
 FORMAT, VERSION = "hmtl finished run", 1
 _COST = ("epochs", "steps", "seconds", "pictures_through_encoder", "parameters", "views", "select_on", "counts")

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from engine import recipe_file, settings
-from engine.recipe import Recipe, describe
+from engine.recipe import Recipe, settings
+from engine.recipe import file as recipe_file
+from engine.recipe.written import describe
 from engine.table import finished
 from engine.table.experiment import ExperimentFile, Group, Row
 from engine.table.fingerprint import data_identity, described_without_data, fingerprint, is_recipe, missing_file

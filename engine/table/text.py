@@ -7,8 +7,8 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 
-from engine import markdown
 from engine.quantities import format_count, in_brackets, is_percent, label_of, scale_of
+from engine.reports import markdown
 from engine.table.figures import Difference, RowFigures, Sample, Table, Verdict
 
 _READING: Mapping[Verdict, str] = {

@@ -19,10 +19,8 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 import engine.torchvision_ops  # noqa: F401 - before timm, which imports torchvision
-from engine import checkpoint
 from engine.backbone import Backbone, check_architecture
-from engine.encoder_weights import WEIGHT_FILES, encoder_of, fill_encoder, read_encoder
-from engine.hints import check_fields
+from engine.weights import WEIGHT_FILES, encoder_of, fill_encoder, read_encoder
 
 import timm  # isort: skip
 from timm.data import resolve_model_data_config  # isort: skip
@@ -73,7 +71,7 @@ class CheckpointTeacher:
         """The file is looked for when training begins: recipes are read where their files may be missing."""
 
     def build(self, encoder: nn.Module, mean: Colours, std: Colours) -> Teacher:
-        weights = checkpoint.load_weights(Path(self.path))
+        weights = load_weights(Path(self.path))
         backbone = Backbone(**weights.about["backbone"])
         network, where = backbone.build(), f"CheckpointTeacher: path (={self.path})"
         fill_encoder(network, encoder_of(weights), where, backbone.name)
@@ -128,8 +126,6 @@ class Perceptual:
     def check(self, where: str) -> None:
         """Refuses fields that cannot be, with a ValueError."""
         here = f"{where}: perceptual"
-        check_fields(self, here)
-        check_fields(self.teacher, f"{here}.teacher")
         if self.weight <= 0:
             raise ValueError(f"{here}: weight (={self.weight}) must be above 0; perceptual=None leaves it out")
         if self.from_epoch < 0:

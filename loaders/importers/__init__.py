@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from loaders.decoding.records import Contents, Importer, Record, Skipped
 from loaders.importers.affectnet2017 import AffectNet2017
 from loaders.importers.affectnet2021 import AffectNet2021
 from loaders.importers.aflw2000 import Aflw2000
-from loaders.importers.base import Contents, Importer, Record, Skipped
 from loaders.importers.biwi import Biwi
 from loaders.importers.celeba import CelebA
 from loaders.importers.ckplus48 import CkPlus48
@@ -20,7 +20,7 @@ from loaders.importers.pointing04 import Pointing04
 from loaders.importers.rafdb import RafDb
 from loaders.importers.utkface import UtkFace
 from loaders.importers.w300lp import W300Lp
-from loaders.store import BETONS, FORMAT, MANIFEST, prepared_as
+from loaders.store.opening import BETONS, FORMAT, MANIFEST, prepared_as
 
 IMPORTERS: dict[str, Callable[..., Importer]] = {
     "affectnet2017": AffectNet2017,

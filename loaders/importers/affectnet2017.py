@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from loaders.crops import Crop, Square, aligned, around_box, check_crop, five_of_68
-from loaders.holdout import check_shares, public_val_notes, public_val_split, stratified
+from loaders.decoding.crops import Crop, Square, aligned, around_box, check_crop, five_of_68
+from loaders.decoding.records import Contents, Record, Skipped, Value
 from loaders.importers import affectnet
-from loaders.importers.base import Contents, Record, Skipped, Value
+from loaders.importers.holdout import check_shares, public_val_notes, public_val_split, stratified
 from loaders.importers.layout import check_folder, csv_rows, find, require
 
 COLUMNS = (

@@ -6,8 +6,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from loaders.crops import Crop, check_crop
-from loaders.importers.base import Contents, Record, Skipped
+from loaders.decoding.crops import Crop, check_crop
+from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.layout import check_folder, is_picture
 from loaders.importers.pose_files import POSE, POSE_NOTE
 from loaders.importers.w300lp import record_of

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from loaders.crops import Crop, Square, check_crop
-from loaders.holdout import by_group, check_shares
-from loaders.importers.base import Contents, Record, Skipped
+from loaders.decoding.crops import Crop, Square, check_crop
+from loaders.decoding.records import Contents, Record, Skipped
+from loaders.importers.holdout import by_group, check_shares
 from loaders.importers.layout import check_folder
 from loaders.importers.pose_files import POSE, POSE_NOTE
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from loaders.base import Classes
-from loaders.crops import Crop, Square, aligned, around_box, check_crop
-from loaders.importers.base import Contents, Record, Skipped, Value
+from loaders.decoding.crops import Crop, Square, aligned, around_box, check_crop
+from loaders.decoding.records import Contents, Record, Skipped, Value
 from loaders.importers.layout import check_folder, find, require, word_lines
 
 GENDERS = ("Male", "Female")

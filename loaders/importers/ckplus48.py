@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loaders.base import Classes
-from loaders.holdout import by_group, check_shares
-from loaders.importers.base import Contents, Record, Skipped
+from loaders.decoding.records import Contents, Record, Skipped
+from loaders.importers.holdout import by_group, check_shares
 from loaders.importers.layout import check_folder, is_picture
 
 EXPRESSIONS = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from loaders.base import Classes
-from loaders.holdout import check_shares, public_val_notes, public_val_split, stratified
-from loaders.importers.base import Contents, Record, Skipped
+from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.header import check_header
+from loaders.importers.holdout import check_shares, public_val_notes, public_val_split, stratified
 from loaders.importers.layout import check_folder, csv_rows
 
 GENDERS = ("Male", "Female")

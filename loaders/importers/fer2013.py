@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 
-from loaders.ahead import Ahead
 from loaders.base import Classes, Label
+from loaders.decoding.records import Contents, Record, Skipped, Value
+from loaders.feed.ahead import Ahead
 from loaders.importers import ferplus
-from loaders.importers.base import Contents, Record, Skipped, Value
 from loaders.importers.folder import ClassFolders
 from loaders.importers.header import check_header, shown
 

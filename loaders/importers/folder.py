@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loaders.base import Classes
-from loaders.holdout import check_shares, stratified
-from loaders.importers.base import Contents, Record, Skipped
+from loaders.decoding.records import Contents, Record, Skipped
+from loaders.importers.holdout import check_shares, stratified
 
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"})
 SPLITS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loaders.base import Classes, Label, Numbers
-from loaders.importers.base import Contents, Record, Skipped, Value
+from loaders.decoding.records import Contents, Record, Skipped, Value
 from loaders.importers.header import check_header, shown
-from loaders.manifest import FIRST, MEAN, SOURCE_PATH, check_labels
-from loaders.store import PICTURES, SOURCE, labels_from_json
+from loaders.store.manifest import FIRST, MEAN, SOURCE_PATH, check_labels
+from loaders.store.opening import PICTURES, SOURCE, labels_from_json
 
 BOX = ("box_left", "box_top", "box_right", "box_bottom")
 MOST_CLASSES = 1000

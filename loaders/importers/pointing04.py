@@ -8,10 +8,10 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from loaders.crops import Crop, Square, around_box, check_crop
-from loaders.holdout import by_group, check_shares
-from loaders.importers.base import Contents, Record, Skipped
+from loaders.decoding.crops import Crop, Square, around_box, check_crop
+from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.header import check_header
+from loaders.importers.holdout import by_group, check_shares
 from loaders.importers.layout import check_folder, csv_rows, pictures_below
 from loaders.importers.pose_files import POSE, POSE_NOTE
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from loaders.base import Numbers
-from loaders.crops import Square, around_points
+from loaders.decoding.crops import Square, around_points
 
 POSE = Numbers(("yaw", "pitch", "roll"))
 """Degrees in the convention of 300W-LP, for every importer of head pose: yaw > 0 turns the nose to the image's left,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loaders.base import Classes, Numbers
-from loaders.holdout import check_shares, stratified
-from loaders.importers.base import Contents, Record, Skipped, Value
+from loaders.decoding.records import Contents, Record, Skipped, Value
+from loaders.importers.holdout import check_shares, stratified
 from loaders.importers.layout import check_folder, pictures_below
 
 GENDERS = ("Male", "Female")

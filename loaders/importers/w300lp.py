@@ -8,9 +8,9 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from loaders.crops import Crop, check_crop
-from loaders.holdout import by_group, check_shares
-from loaders.importers.base import Contents, Record, Skipped
+from loaders.decoding.crops import Crop, check_crop
+from loaders.decoding.records import Contents, Record, Skipped
+from loaders.importers.holdout import by_group, check_shares
 from loaders.importers.layout import check_folder, is_picture
 from loaders.importers.pose_files import POSE, POSE_NOTE, read_pose_file
 

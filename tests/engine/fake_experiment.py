@@ -18,8 +18,8 @@ FILE = '''"""An experiment of the tests."""
 
 from dataclasses import replace
 
-from engine.baselines import supervised as one_view
-from engine.baselines import supervised_equal_cost as equal_cost
+from engine.recipe.baselines import supervised as one_view
+from engine.recipe.baselines import supervised_equal_cost as equal_cost
 from engine.table import Experiment, Group, Row, Start
 from tests.engine import tiny
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.classwise import confusion_counts, recall
+from engine.reports.classwise import confusion_counts, recall
 
 CLASSES = [
     "Neutral",

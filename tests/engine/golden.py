@@ -1,8 +1,8 @@
 """Trains small runs and hashes what they leave: weights, predictions, rows of metrics.csv and final figures.
 
-    python tests/engine/golden.py --record              # re-makes tests/engine/golden.json on this machine
-    python tests/engine/golden.py --tree OTHER          # prints the hashes of another checkout, to be compared
-    python tests/engine/golden.py --fer2013 STORE       # adds a run on a prepared store of FER2013
+python tests/engine/golden.py --record              # re-makes tests/engine/golden.json on this machine
+python tests/engine/golden.py --tree OTHER          # prints the hashes of another checkout, to be compared
+python tests/engine/golden.py --fer2013 STORE       # adds a run on a prepared store of FER2013
 """
 
 from __future__ import annotations
@@ -38,17 +38,26 @@ RUNS: dict[str, tuple[str, ...]] = {
         FACES,
         *SHORT,
         "backbone=Backbone('resnet10t')",
-        "views={'plain': Plain(), 'holes': Holes(grid=8), 'parts': HiddenParts(grid=8)}",
-        "tasks=(Expression(SYNTHETIC_7), Inpaint(on=('holes', 'parts'), perceptual=Perceptual()))",
+        "tasks=(Expression(SYNTHETIC_7, on=('plain', 'puzzle')),)",
+        "views.puzzle=Holes(grid=8)",
+        "tasks=(Expression(SYNTHETIC_7), Inpaint(on='puzzle', perceptual=Perceptual()))",
         "augment=strong()",
+    ),
+    "parts": (
+        "recipes/demo.py",
+        FACES,
+        *SHORT,
+        "tasks=(Expression(SYNTHETIC_7, on=('plain', 'puzzle')),)",
+        "views.puzzle=HiddenParts(grid=8, fresh=True)",
+        "tasks=(Expression(SYNTHETIC_7), Inpaint(on='puzzle'))",
     ),
     "multi-size": (
         "recipes/demo.py",
         FACES,
         *SHORT,
-        "views={'plain': Plain(), 'puzzle': Puzzle(grid=2, turn=True, size=(32, 40, 48)), 'turned': Turned(grid=3)}",
+        "views.puzzle=Puzzle(grid=2, turn=True, size=(32, 40, 48))",
         "tasks=(Expression(SYNTHETIC_7, on=('plain', 'puzzle'), join='geometric'), SolvePuzzle(weight=0.1),"
-        " SolveTurns(on=('puzzle',), weight=0.1), SolveTurns(name='turned', on=('turned',), weight=0.1))",
+        " SolveTurns(on='puzzle', weight=0.1))",
         "total=Uncertainty()",
         "batch_statistics='per_view_plain'",
         "accumulate=2",
@@ -65,7 +74,7 @@ RUNS: dict[str, tuple[str, ...]] = {
         " group_names=SYNTHETIC_7), SolvePuzzle(weight=0.1))",
     ),
 }
-"""Name to a recipe and what is set in it. Options, not files of recipes, so that checkouts of other layouts run them."""
+"""Name to a recipe and what is set in it: options, not files, so that checkouts of other layouts run them."""
 
 
 def hashes(run: Path) -> dict[str, str]:
@@ -112,7 +121,7 @@ def _figures(path: Path) -> str:
 
 def environment() -> dict[str, str]:
     """What the bits of a training depend on beside the code."""
-    import torch  # noqa: PLC0415 - not needed where only another checkout is run
+    import torch
 
     return {
         "machine": platform.machine(),

@@ -14,15 +14,15 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from engine.alignment import gradient_cosines
-from engine.baselines import supervised_equal_cost
-from engine.loop import Trainer
 from engine.losses import Uncertainty
-from engine.objective import Objective
 from engine.recipe import Recipe
-from engine.recipe_file import RecipeFile
+from engine.recipe.baselines import supervised_equal_cost
+from engine.recipe.file import RecipeFile
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
-from engine.train import open_split, train
+from engine.training.alignment import gradient_cosines
+from engine.training.loop import Trainer
+from engine.training.objective import Objective
+from engine.training.train import open_split, train
 from engine.views import Plain
 from tests.engine import tiny
 from tests.engine.scalars import read_scalars

@@ -13,15 +13,14 @@ import torch
 from rich.console import Console
 
 import kernels
-from engine import settings
 from engine.averaging import Averaging, render
-from engine.loop import Trainer
-from engine.model import encode
-from engine.recipe import Recipe
-from engine.recipe_file import RecipeFile
-from engine.report import write_report
+from engine.recipe import Recipe, settings
+from engine.recipe.file import RecipeFile
+from engine.reports.report import write_report
 from engine.tasks import SolvePuzzle
-from engine.train import open_split, train
+from engine.training.loop import Trainer
+from engine.training.model import encode
+from engine.training.train import open_split, train
 from engine.views import EVALUATION, Puzzle
 from tests.engine import tiny
 

@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from engine.batchnorm import normalise_per_view
+from engine.training.batchnorm import normalise_per_view
 
 
 @pytest.fixture(params=["test_resnet", "test_efficientnet"])

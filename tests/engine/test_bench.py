@@ -32,10 +32,10 @@ from engine.bench.process import CaseProcess
 from engine.bench.stepping import CEILING, measure_steps, summary
 from engine.bench.throughput import Row, measure, ratio
 from loaders import Folder, Packed, Synthetic
+from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders, Record
-from loaders.pictures import Form
 from loaders.prepare import prepare
-from loaders.store import open_store
+from loaders.store.opening import open_store
 from tests.engine import tiny
 
 CPU = torch.device("cpu")
@@ -301,7 +301,7 @@ def test_what_is_shown_escapes_names_and_keeps_its_columns(tmp_path: Path) -> No
 
 
 def test_the_command_of_a_figure_is_the_one_that_was_typed() -> None:
-    code = "import sys; sys.argv = ['x', 'a', 'F(1, 2)']; from engine.environment import command; print(command())"
+    code = "import sys; sys.argv = ['x', 'a', 'F(1, 2)']; from engine.runs.environment import command; print(command())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "x a 'F(1, 2)'"
 

@@ -18,10 +18,11 @@ from engine.bench.feeds import OfSource
 from engine.bench.stepping import CEILING, measure_steps
 from engine.recipe import Recipe
 from engine.tasks import Expression, SolvePuzzle
-from engine.train import open_split
+from engine.training.train import open_split
 from engine.views import Holes, Plain, Puzzle, View
-from loaders import Folder, dali_drawing
+from loaders import Folder
 from loaders.base import augments
+from loaders.sources import dali_drawing
 from tests.engine import tiny
 from tests.loaders.conftest import dali, interpreted_ffcv  # noqa: F401 - fixtures
 from tests.loaders.data_sets import CLASSES, write_folders

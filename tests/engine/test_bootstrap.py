@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.bootstrap import paired_difference, resampled
 from engine.metrics import angle_figures, class_figures
+from engine.table.bootstrap import paired_difference, resampled
 from engine.table.statistic import AngleErrors, ClassAnswers, from_arrays, unpack
 
 
@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_draws_and_another_gives_others() -> None:
 def test_draws_do_not_depend_on_how_many_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = [mean_of(np.random.default_rng(0).random(40))]
     whole = resampled(figures, 40, resamples=100)
-    monkeypatch.setattr("engine.bootstrap._CHUNK", 40 * 7)
+    monkeypatch.setattr("engine.table.bootstrap._CHUNK", 40 * 7)
     np.testing.assert_allclose(resampled(figures, 40, resamples=100), whole, rtol=1e-6)
 
 

@@ -14,8 +14,8 @@ from matplotlib.offsetbox import TextArea
 from matplotlib.text import Text
 from PIL import Image
 
-import engine.charts
-from engine.charts import confusion, curve_panels, learning_curves, recall_bars
+import engine.reports.charts
+from engine.reports.charts import confusion, curve_panels, learning_curves, recall_bars
 from tests.engine.fake_run import CLASSES, predictions
 from tests.engine.saved_figures import keep_figures
 
@@ -24,7 +24,7 @@ EMPTY = float("nan")
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    return keep_figures(engine.charts, monkeypatch)
+    return keep_figures(engine.reports.charts, monkeypatch)
 
 
 def texts(figure: Figure) -> list[Text]:
@@ -337,6 +337,7 @@ def test_figures_are_pictures_at_the_resolution_of_the_house(tmp_path: Path) -> 
 
 
 def test_figures_leave_pyplot_alone() -> None:
-    code = "import engine.charts, engine.sheets, engine.report, sys; print('matplotlib.pyplot' in sys.modules)"
+    rooms = "engine.reports.charts, engine.reports.sheets, engine.reports.report"
+    code = f"import {rooms}, sys; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

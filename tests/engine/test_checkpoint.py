@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from engine import files
-from engine.checkpoint import BEFORE, LAST, damaged, fill, load_state, load_weights, newest, save
+from engine.runs.checkpoint import BEFORE, LAST, damaged, fill, load_state, load_weights, newest, save
+from loaders import files
 
 ABOUT = {"classes": {"expression": ["Sad", "Happy"]}, "epoch": 3}
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.classwise import confusion_counts, recall, wilson_interval
+from engine.reports.classwise import confusion_counts, recall, wilson_interval
 
 NAMES = ["a", "b", "c"]
 

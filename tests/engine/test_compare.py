@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from engine.compare import Comparison, blocks, compare, overlay, print_comparison, to_markdown
-from engine.summary import print_summary
+from engine.reports.summary import print_summary
 from tests.engine.fake_run import CLASSES, edit_json, write_fake_run
 
 

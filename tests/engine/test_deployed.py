@@ -17,11 +17,10 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from engine import checkpoint
 from engine.deployed import Deployed, load
 from engine.predict import answers_of, app
 from engine.recipe import Recipe
-from engine.recipe_file import RecipeFile
+from engine.recipe.file import RecipeFile
 from engine.tasks import (
     SYNTHETIC_7,
     Attribute,
@@ -32,8 +31,9 @@ from engine.tasks import (
     PoseRotation,
     SolvePuzzle,
 )
-from engine.train import train
+from engine.training.train import train
 from engine.views import Holes, Plain, Puzzle
+from engine.weights import ABOUT, load_weights
 from kernels import Augment
 from loaders import Folder, Synthetic
 from loaders.base import Batch
@@ -200,8 +200,8 @@ def test_a_damaged_checkpoint_is_refused(run: Path, tmp_path: Path, file: str) -
 def changed(run: Path, out: Path, **about: Any) -> Path:
     """The run's weights with another description."""
     file = run / "checkpoints" / "best" / "weights.safetensors"
-    known = {**checkpoint.load_weights(file).about, **about}
-    save_file(load_file(file), out / "weights.safetensors", {checkpoint.ABOUT: json.dumps(known)})
+    known = {**load_weights(file).about, **about}
+    save_file(load_file(file), out / "weights.safetensors", {ABOUT: json.dumps(known)})
     return out / "weights.safetensors"
 
 

@@ -15,18 +15,18 @@ from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine import checkpoint
 from engine.backbone import Backbone
-from engine.from_recipe import build_model
-from engine.initial import MissingWeightsError, locate, take_over
-from engine.loop import Trainer
-from engine.model import InferenceModel
 from engine.recipe import Recipe
-from engine.recipe_file import RecipeFile
-from engine.smoke import smoke
+from engine.recipe.file import RecipeFile
+from engine.recipe.smoke import smoke
+from engine.runs.initial import MissingWeightsError, locate, take_over
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
-from engine.train import open_split, train
+from engine.training.loop import Trainer
+from engine.training.model import InferenceModel
+from engine.training.parts import build_model
+from engine.training.train import open_split, train
 from engine.views import Plain, Puzzle
+from engine.weights import load_weights
 from loaders import Packed
 from tests.engine import tiny
 
@@ -42,7 +42,7 @@ def run(recipe: Recipe, out: Path, *, resume: bool = False, console: Console | N
 
 
 def encoder_of(path: Path) -> dict[str, Tensor]:
-    tensors = checkpoint.load_weights(path).tensors
+    tensors = load_weights(path).tensors
     return {key: value for key, value in tensors.items() if key.startswith("encoder.")}
 
 
@@ -80,7 +80,7 @@ def test_fine_tuning_starts_from_the_encoder_of_a_pre_training_run_and_its_head_
     result = json.loads((out / "result.json").read_text())
     assert result["init"]["path"] == str(earlier / "checkpoints" / "last" / "weights.safetensors")
     assert len(result["init"]["sha256"]) == 64
-    assert checkpoint.load_weights(out / "checkpoints" / "best").about["init"]["sha256"] == result["init"]["sha256"]
+    assert load_weights(out / "checkpoints" / "best").about["init"]["sha256"] == result["init"]["sha256"]
 
 
 def test_a_run_goes_on_though_what_it_started_from_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

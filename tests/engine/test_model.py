@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from engine.backbone import Backbone
-from engine.from_recipe import build_model
-from engine.model import measure_shape
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle
+from engine.training.model import measure_shape
+from engine.training.parts import build_model
 from engine.views import Holes, Plain, Puzzle
 from tests.engine import tiny
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.loop import Trainer
-from engine.objective import Objective, compile_objective, encoder_graphs
 from engine.recipe import Recipe
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
-from engine.train import open_split
+from engine.training.loop import Trainer
+from engine.training.objective import Objective, compile_objective, encoder_graphs
+from engine.training.train import open_split
 from engine.views import LARGER_SIZES, SMALLER_SIZES, Plain, Puzzle
 from tests.engine import tiny
 

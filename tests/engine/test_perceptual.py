@@ -16,21 +16,22 @@ from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine import checkpoint, settings
 from engine.backbone import Backbone
-from engine.baselines import pictures_a_face, supervised_equal_cost
-from engine.batchnorm import normalise_per_view
-from engine.loop import Trainer
-from engine.objective import Objective
-from engine.recipe import Recipe
-from engine.recipe_file import RecipeFile
-from engine.rundir import RunDir
+from engine.recipe import Recipe, settings
+from engine.recipe.baselines import pictures_a_face, supervised_equal_cost
+from engine.recipe.file import RecipeFile
+from engine.runs import checkpoint
+from engine.runs.folder import RunDir
 from engine.tasks import SYNTHETIC_7, CheckpointTeacher, EMATeacher, Expression, Inpaint, Perceptual, TimmTeacher
 from engine.tasks.base import Look
 from engine.tasks.inpaint import HiddenL1AndPerceptual
 from engine.tasks.perceptual import MovingAverage, Teacher, compared_stages, distance
-from engine.train import open_split, train
+from engine.training.batchnorm import normalise_per_view
+from engine.training.loop import Trainer
+from engine.training.objective import Objective
+from engine.training.train import open_split, train
 from engine.views import Cells, Holes, Plain
+from engine.weights import load_weights
 from loaders.base import Batch
 from tests.engine import tiny
 
@@ -256,7 +257,7 @@ def test_a_resumed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     kept = checkpoint.load_state(tmp_path / "run" / "checkpoints" / "last")["criteria"]["inpaint"]
     assert any(key.startswith("teacher.network.") for key in kept)
     assert same(loss.state_dict(), kept)
-    weights = checkpoint.load_weights(tmp_path / "run" / "checkpoints" / "last").tensors
+    weights = load_weights(tmp_path / "run" / "checkpoints" / "last").tensors
     assert all(torch.equal(weights[key], value) for key, value in again.model.state_dict().items())
 
 
@@ -312,7 +313,7 @@ def test_a_checkpoint_of_an_earlier_run_is_a_teacher_that_stays(tmp_path: Path) 
     run(tiny.recipe(epochs=1, mean=HALF, std=HALF, batch_statistics="per_view"), tmp_path / "earlier")
     path = tmp_path / "earlier" / "checkpoints" / "best"
     loss = criterion(Perceptual(teacher=CheckpointTeacher(str(path))))
-    kept = checkpoint.load_weights(path).tensors
+    kept = load_weights(path).tensors
     for key, value in loss.teacher.network.state_dict().items():
         assert torch.equal(value, kept[f"encoder.{key}"])
     shown = pictures()

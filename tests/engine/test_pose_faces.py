@@ -14,8 +14,8 @@ from torch import Tensor
 import kernels
 from engine.tasks.pose_geometry import seen_pose, wrapped
 from kernels.tables.geometry import affine
-from loaders.drawing.single import FaceSpec, draw_face
 from loaders.importers.pose_files import PoseFile, read_pose_file
+from loaders.synthetic.single import FaceSpec, draw_face
 
 SIZE = 96
 SAMPLES = "samples/aflw2000_16_and_300wlp_17.zip"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import engine.report
+import engine.reports.report
 from engine.quantities import format_value, in_brackets, is_degrees, is_percent, label_of, scale_of, unit_of
-from engine.report import write_report
+from engine.reports.report import write_report
 from engine.table.text import metric_in_words
 from tests.engine.fake_run import edit_json, write_fake_run
 
@@ -17,7 +17,7 @@ from tests.engine.fake_run import edit_json, write_fake_run
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished run without charts."""
     for name in ("learning_curves", "confusion", "recall_bars"):
-        monkeypatch.setattr(engine.report, name, lambda *args, **options: tmp_path / "run" / "chart.png")
+        monkeypatch.setattr(engine.reports.report, name, lambda *args, **options: tmp_path / "run" / "chart.png")
     return write_fake_run(tmp_path / "run", epochs=2)
 
 

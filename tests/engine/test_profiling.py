@@ -10,8 +10,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from engine.recipe_file import RecipeFile
-from engine.train import train
+from engine.recipe.file import RecipeFile
+from engine.training.train import train
 from tests.engine import tiny
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from engine import recipe_file, settings
-from engine.baselines import pictures_a_face
-from engine.initial import MissingWeightsError, locate
-from engine.recipe import Recipe
+from engine.recipe import Recipe, settings
+from engine.recipe import file as recipe_file
+from engine.recipe.baselines import pictures_a_face
+from engine.runs.initial import MissingWeightsError, locate
 from engine.tasks.base import Shape
 
 SHAPE = Shape(channels=8, width=8, stride=32)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import kernels
-from engine.render import Renderer, _groups
+from engine.training.render import Renderer, _groups
 from engine.views import EVALUATION, Cells, Frame, HiddenParts, Holes, Plain, Puzzle, Turned, View, check_views
 from kernels import Augment
 from tests.engine import tiny

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import engine.report
-from engine import markdown
-from engine.report import pictured, recipe_docstring, write_report
-from engine.results import ClassPredictions, read_run
+import engine.reports.report
+from engine.reports import markdown
+from engine.reports.report import pictured, recipe_docstring, write_report
+from engine.runs.result import ClassPredictions, read_run
 from tests.engine.fake_run import CLASSES, RECIPE, edit_json, metrics_rows, predictions, write_fake_run, write_metrics
 
 
@@ -48,7 +48,7 @@ def unpainted(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return path
 
     for name in ("learning_curves", "confusion", "recall_bars"):
-        monkeypatch.setattr(engine.report, name, touch)
+        monkeypatch.setattr(engine.reports.report, name, touch)
     return run
 
 
@@ -510,7 +510,7 @@ def test_a_failed_write_leaves_the_report_before(unpainted: Path, monkeypatch: p
 
 def test_the_command_writes_reports_and_refuses_in_one_line(run: Path) -> None:
     def call(*paths: Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "engine.report", *map(str, paths)]
+        command = [sys.executable, "-m", "engine.reports.report", *map(str, paths)]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     shutil.rmtree(run / "figures", ignore_errors=True)

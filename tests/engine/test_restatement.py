@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.loop import Trainer
 from engine.optim import AdaBelief, Steps
 from engine.recipe import Recipe
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
-from engine.train import open_split
+from engine.training.loop import Trainer
+from engine.training.train import open_split
 from engine.views import Plain, Puzzle
 from tests.engine import tiny
 

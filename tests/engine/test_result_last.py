@@ -10,10 +10,10 @@ import pytest
 import torch
 from rich.console import Console
 
-import engine.train
-from engine.recipe_file import RecipeFile
-from engine.report import write_report
-from engine.train import train
+import engine.training.train
+from engine.recipe.file import RecipeFile
+from engine.reports.report import write_report
+from engine.training.train import train
 from tests.engine import tiny
 
 
@@ -34,7 +34,7 @@ def test_a_run_that_ends_while_it_reports_has_no_result_and_is_completed_by_a_re
     def killed(*_: Any, **__: Any) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine.train, "write_report", killed)
+    monkeypatch.setattr(engine.training.train, "write_report", killed)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run")
     assert not (tmp_path / "run" / "result.json").exists()

@@ -19,12 +19,12 @@ import torch
 from rich.console import Console
 
 from engine.averaging import Averaging
-from engine.loop import StoppedError, Trainer
 from engine.losses import Uncertainty
 from engine.optim import SGD, AdaBelief, AdamW
 from engine.recipe import Recipe
-from engine.recipe_file import RecipeFile
-from engine.train import train
+from engine.recipe.file import RecipeFile
+from engine.training.loop import StoppedError, Trainer
+from engine.training.train import train
 from tests.engine import tiny
 from tests.engine.scalars import read_scalars
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine.device import choose_device
 from engine.run import app
 from engine.table.experiment import read
 from engine.table.plan import make_plan
+from engine.training.device import choose_device
 
 FILES = sorted(p for p in Path(__file__).parents[2].joinpath("recipes").glob("*.py") if p.stem != "__init__")
 RECIPES = [path for path in FILES if "\nrecipe = " in path.read_text()]

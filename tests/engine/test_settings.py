@@ -10,7 +10,7 @@ import pytest
 import kernels
 from engine.losses import Geometric
 from engine.optim import SGD, Steps
-from engine.settings import apply
+from engine.recipe.settings import apply
 from engine.tasks import SYNTHETIC_7, PoseBins
 from engine.views import Holes, Plain, Puzzle
 from loaders import Fraction, Packed

@@ -11,9 +11,9 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-import engine.sheets
+import engine.reports.sheets
 import kernels
-from engine.sheets import LARGEST, Column, inpaint_sheet, is_puzzle, magnify, tile_numbers, views_sheet
+from engine.reports.sheets import LARGEST, Column, inpaint_sheet, is_puzzle, magnify, tile_numbers, views_sheet
 from tests.engine.saved_figures import keep_figures
 
 rng = np.random.default_rng(3)
@@ -21,7 +21,7 @@ rng = np.random.default_rng(3)
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    return keep_figures(engine.sheets, monkeypatch)
+    return keep_figures(engine.reports.sheets, monkeypatch)
 
 
 def colour_of(cell: int) -> np.ndarray:

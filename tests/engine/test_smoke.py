@@ -6,7 +6,7 @@ from contextlib import closing
 
 import torch
 
-from engine.smoke import Relabelled, smoke
+from engine.recipe.smoke import Relabelled, smoke
 from engine.tasks import FAIRFACE_RACES, FER2013_7, GENDERS, SYNTHETIC_7, Attribute, Expression, PoseRegression
 from engine.views import Plain
 from kernels import Augment

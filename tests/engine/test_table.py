@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.environment import as_shell
-from engine.recipe import describe
+from engine.recipe.written import describe
+from engine.runs.environment import as_shell
 from engine.table import Experiment, Group, Row, Start, chart
 from engine.table.experiment import read
 from engine.table.figures import make_table

@@ -15,22 +15,23 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from engine import checkpoint
-from engine.evaluate import figures
-from engine.from_recipe import headline
-from engine.loop import Trainer
-from engine.objective import Objective
 from engine.optim import SGD, AdamW
-from engine.precision import resolve
 from engine.recipe import Recipe
-from engine.recipe_file import RecipeFile
-from engine.rundir import RunDir
+from engine.recipe.file import RecipeFile
+from engine.runs import checkpoint
+from engine.runs.folder import RunDir
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle
 from engine.tasks.base import Criterion
 from engine.tasks.softmax import CrossEntropy
-from engine.train import open_split, train
+from engine.training.evaluate import figures
+from engine.training.loop import Trainer
+from engine.training.meters import NonFiniteLossError, Watch
+from engine.training.objective import Objective
+from engine.training.parts import headline
+from engine.training.precision import resolve
+from engine.training.train import open_split, train
 from engine.views import Holes, Plain, Puzzle
-from engine.watch import NonFiniteLossError, Watch
+from engine.weights import load_weights
 from loaders import Fraction, Packed
 from loaders.base import Batch, Loader, Split
 from tests.engine import tiny
@@ -77,7 +78,7 @@ def test_a_finished_run_leaves_everything_and_its_figures_agree(tmp_path: Path) 
     assert result["last"]["test"]["expression/accuracy"] == pytest.approx(right)
     assert result["pictures_through_encoder"] == 2 * 32 * 3
     assert result["parameters"]["inference"] < result["parameters"]["training"]
-    weights = checkpoint.load_weights(tmp_path / "run" / "checkpoints" / "best")
+    weights = load_weights(tmp_path / "run" / "checkpoints" / "best")
     assert weights.about["classes"] == {"expression": list(SYNTHETIC_7)}
     assert weights.about["preprocessing"]["image_size"] == 32
 
@@ -88,7 +89,7 @@ def test_a_loss_that_is_no_number_stops_the_run_names_the_step_and_keeps_the_las
     recipe = tiny.recipe(optim=SGD(lr=1e30), checkpoint_every=1)
     with pytest.raises(NonFiniteLossError, match=r"not finite at step \d; the last good checkpoint is kept"):
         run(recipe, tmp_path / "run")
-    weights = checkpoint.load_weights(tmp_path / "run" / "checkpoints" / "last")
+    weights = load_weights(tmp_path / "run" / "checkpoints" / "last")
     assert max(tensor.abs().max() for tensor in weights.tensors.values() if tensor.is_floating_point()) < 1e3
     assert checkpoint.damaged(tmp_path / "run" / "checkpoints" / "last") is None
 
@@ -136,7 +137,7 @@ def test_the_moving_average_is_what_is_evaluated_and_kept(tmp_path: Path) -> Non
     assert not torch.equal(*(m.state_dict()["heads.expression.linear.weight"] for m in (made.evaluated, made.model)))
     run(recipe, tmp_path / "run")
     state = checkpoint.load_state(tmp_path / "run" / "checkpoints" / "last")
-    kept = checkpoint.load_weights(tmp_path / "run" / "checkpoints" / "last").tensors
+    kept = load_weights(tmp_path / "run" / "checkpoints" / "last").tensors
     name = "heads.expression.linear.weight"
     assert not torch.equal(state["model"][name], kept[name])
 
@@ -272,7 +273,7 @@ def test_what_the_source_chose_is_said_once_for_splits_that_agree(
         loader.note = notes.get(split, "")
         return loader
 
-    monkeypatch.setattr("engine.train.open_split", noted)
+    monkeypatch.setattr("engine.training.train.open_split", noted)
     said = io.StringIO()
     file, console = RecipeFile("tiny", tiny.recipe(epochs=1), ""), Console(file=said, soft_wrap=True)
     train(file, tmp_path / "run", device=CPU, resume=False, deterministic=False, console=console)

@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 import kernels
-from engine import settings
-from engine.render import Renderer
+from engine.recipe import settings
 from engine.tasks import Inpaint
+from engine.training.render import Renderer
 from engine.views import (
     EVALUATION,
     FAIRFACE_PARTS,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from loaders.beton.package import ffcv, threads_kept
+from loaders.decoding.pictures import Form
+from loaders.ffcv.package import ffcv, threads_kept
 from loaders.importers import ClassFolders
-from loaders.pictures import Form
 from loaders.prepare import prepare
 from tests.loaders.data_sets import write_folders
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from loaders.drawing import FaceSpec, draw_face
+from loaders.decoding.pictures import Form
+from loaders.decoding.reading import Face, read_faces
 from loaders.importers import Importer, Record, Skipped
-from loaders.pictures import Form
-from loaders.reading import Face, read_faces
+from loaders.synthetic import FaceSpec, draw_face
 
 Pose = tuple[float, float, float]
 """Yaw, pitch, roll in degrees."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from loaders.ahead import Ahead
+from loaders.feed.ahead import Ahead
 
 
 def test_items_come_in_order_and_the_thread_ends() -> None:

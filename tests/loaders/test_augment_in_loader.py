@@ -18,14 +18,14 @@ import torch
 from PIL import Image
 
 import kernels
-from engine.render import Drawing, Renderer
+from engine.training.render import Drawing, Renderer
 from engine.views import Holes, Plain, Puzzle, View
 from kernels import Augment
 from loaders import DALI, FFCV, Batch, Folder, Packed, Shuffled, Source, Synthetic
-from loaders.drawing import draw_faces
+from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders
-from loaders.pictures import Form
 from loaders.prepare import prepare
+from loaders.synthetic import draw_faces
 
 MOST = 0.51  # gray levels at any pixel: half a one, and what fp32 and DALI's own order of sums leave
 MOST_MEAN = 0.26  # rounding alone leaves a quarter

@@ -17,18 +17,18 @@ from rich.console import Console
 from torch import Tensor
 
 import kernels
-from engine.evaluate import figures
-from engine.loop import Trainer
 from engine.recipe import Recipe
-from engine.recipe_file import RecipeFile
+from engine.recipe.file import RecipeFile
 from engine.tasks import SYNTHETIC_7
-from engine.train import open_split, train
+from engine.training.evaluate import figures
+from engine.training.loop import Trainer
+from engine.training.train import open_split, train
 from engine.views import Plain, Puzzle
 from loaders import DALI, FFCV, Folder, Packed, Source
-from loaders.drawing import draw_faces
+from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders
-from loaders.pictures import Form
 from loaders.prepare import prepare
+from loaders.synthetic import draw_faces
 from tests.engine import tiny
 
 CPU = torch.device("cpu")

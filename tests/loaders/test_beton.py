@@ -21,16 +21,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from loaders import FFCV, Packed, Shuffled
-from loaders.beton.layout import FIELD, HEADER, check_beton
-from loaders.beton.package import ffcv, threads_kept, worker_count
-from loaders.beton.store import open_betons
-from loaders.beton.writer import field_names
+from loaders.decoding.pictures import Form
+from loaders.decoding.reading import cores
+from loaders.ffcv.layout import FIELD, HEADER, check_beton
+from loaders.ffcv.package import ffcv, threads_kept, worker_count
+from loaders.ffcv.store import open_betons
+from loaders.ffcv.writer import field_names
 from loaders.importers import ClassFolders, Fer2013, ManifestFile
-from loaders.packing import beside
-from loaders.pictures import Form
 from loaders.prepare import main, prepare
-from loaders.reading import cores
-from loaders.store import open_store
+from loaders.store.opening import open_store
+from loaders.store.writing import beside
 from tests.loaders.conftest import NO_FFCV
 from tests.loaders.data_sets import fer_rows, fer_text, picture, write_folders
 
@@ -157,7 +157,7 @@ def test_nothing_is_left_of_a_run_that_fails(tmp_path: Path, folders: Path, monk
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("loaders.beton.packing.write_beton", full)
+    monkeypatch.setattr("loaders.ffcv.packing.write_beton", full)
     with pytest.raises(OSError, match=r"the disk must have room for the faces; it was full, .*nothing was left behind"):
         prepare(ClassFolders(folders), tmp_path / "out", Form(), format="ffcv")
     assert list(tmp_path.iterdir()) == []
@@ -382,7 +382,7 @@ for workers in (1, 2):
             assert torch.equal(one.store, other.store)
         for loader in loaders:
             loader.close()
-import loaders.beton.operations
+import loaders.ffcv.operations
 later = []
 thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
 thread.start()
@@ -422,9 +422,9 @@ def test_without_the_package_it_says_what_to_run(
             prepare(ClassFolders(folders), tmp_path / "out", Form(), format="ffcv")
         assert not any(tmp_path.iterdir())
     else:
-        monkeypatch.delitem(sys.modules, "loaders.beton.operations", raising=False)
-        with pytest.raises(ValueError, match=f"loaders.beton.operations: {wanted}"):
-            importlib.import_module("loaders.beton.operations")
+        monkeypatch.delitem(sys.modules, "loaders.ffcv.operations", raising=False)
+        with pytest.raises(ValueError, match=f"loaders.ffcv.operations: {wanted}"):
+            importlib.import_module("loaders.ffcv.operations")
 
 
 def test_files_of_many_splits_hold_their_own_samples(tmp_path: Path, interpreted_ffcv: None) -> None:

@@ -21,8 +21,8 @@ from torch import Tensor
 
 import kernels
 from loaders import FFCV, Batch, ClassBalanced, Shuffled
-from loaders.beton import draws
-from loaders.beton.package import ffcv, threads_kept
+from loaders.ffcv import draws
+from loaders.ffcv.package import ffcv, threads_kept
 
 MEAN, STD = (0.5, 0.41, 0.33), (0.2, 0.25, 0.3)
 SEEDS = st.integers(0, 2**64 - 1)
@@ -115,8 +115,8 @@ def epochs(betons: Path) -> Iterator[Any]:
 
 @pytest.mark.parametrize("grid", [2, 5])
 def test_shuffled_tiles_are_those_of_render_views(betons: Path, epochs: Any, grid: int) -> None:
-    from loaders.beton.operations import ShuffleTiles
-    from loaders.beton.traversal import InOrder
+    from loaders.ffcv.operations import ShuffleTiles
+    from loaders.ffcv.traversal import InOrder
 
     order, ids, batches = epochs
     shuffle = ShuffleTiles(grid, seed=9, sample=ids)
@@ -133,8 +133,8 @@ def test_shuffled_tiles_are_those_of_render_views(betons: Path, epochs: Any, gri
 
 @pytest.mark.parametrize("grid", [3, 10])
 def test_hidden_cells_are_those_of_render_views_in_the_mean_colour(betons: Path, epochs: Any, grid: int) -> None:
-    from loaders.beton.operations import HideCells
-    from loaders.beton.traversal import InOrder
+    from loaders.ffcv.operations import HideCells
+    from loaders.ffcv.traversal import InOrder
 
     order, ids, batches = epochs
     hide = HideCells(grid, seed=9, mean=MEAN, sample=ids)
@@ -155,8 +155,8 @@ def test_hidden_cells_are_those_of_render_views_in_the_mean_colour(betons: Path,
 
 
 def test_other_epochs_seeds_streams_and_samples_draw_other_views(betons: Path, epochs: Any) -> None:
-    from loaders.beton.operations import ShuffleTiles
-    from loaders.beton.traversal import InOrder
+    from loaders.ffcv.operations import ShuffleTiles
+    from loaders.ffcv.traversal import InOrder
 
     order, ids, _ = epochs
 
@@ -177,9 +177,9 @@ def test_compiled_on_two_threads_operations_give_the_same(betons: Path) -> None:
     code = f"""
 import torch
 from loaders import FFCV, Shuffled
-from loaders.beton.operations import HideCells, ShuffleTiles
-from loaders.beton.traversal import InOrder
-from loaders.beton.package import ffcv
+from loaders.ffcv.operations import HideCells, ShuffleTiles
+from loaders.ffcv.traversal import InOrder
+from loaders.ffcv.package import ffcv
 from ffcv.fields.rgb_image import SimpleRGBImageDecoder
 from ffcv.loader import Loader
 from ffcv.transforms import ToTensor
@@ -214,7 +214,7 @@ print("equal", len(seen[0]))
     ],
 )
 def test_wrong_shuffles_are_refused(arguments: dict[str, Any], error: str) -> None:
-    from loaders.beton.operations import ShuffleTiles
+    from loaders.ffcv.operations import ShuffleTiles
 
     with pytest.raises(ValueError, match=error):
         ShuffleTiles(**({"grid": 2, "seed": 0} | arguments))
@@ -231,14 +231,14 @@ def test_wrong_shuffles_are_refused(arguments: dict[str, Any], error: str) -> No
     ],
 )
 def test_wrong_holes_are_refused(arguments: dict[str, Any], error: str) -> None:
-    from loaders.beton.operations import HideCells
+    from loaders.ffcv.operations import HideCells
 
     with pytest.raises(ValueError, match=error):
         HideCells(2, **({"seed": 0, "mean": MEAN} | arguments))
 
 
 def test_an_epoch_out_of_range_is_refused() -> None:
-    from loaders.beton.operations import ShuffleTiles
+    from loaders.ffcv.operations import ShuffleTiles
 
     shuffle = ShuffleTiles(2, seed=0)
     shuffle.epoch = 2**32 - 1
@@ -248,8 +248,8 @@ def test_an_epoch_out_of_range_is_refused() -> None:
 
 
 def test_pipelines_that_cannot_work_are_refused(betons: Path, epochs: Any) -> None:
-    from loaders.beton.operations import HideCells, ShuffleTiles
-    from loaders.beton.traversal import InOrder
+    from loaders.ffcv.operations import HideCells, ShuffleTiles
+    from loaders.ffcv.traversal import InOrder
 
     order, ids, _ = epochs
     to_tensor = ffcv("ffcv.transforms.ops").ToTensor
@@ -276,7 +276,7 @@ def test_pipelines_that_cannot_work_are_refused(betons: Path, epochs: Any) -> No
 @pytest.mark.parametrize("sampler", [None, Shuffled(), ClassBalanced("expression")])
 @pytest.mark.parametrize(("rank", "world"), [(0, 1), (1, 2)])
 def test_ffcvs_loader_shows_samples_in_our_order(betons: Path, sampler: Any, rank: int, world: int) -> None:
-    from loaders.beton.traversal import InOrder
+    from loaders.ffcv.traversal import InOrder
 
     options: dict[str, Any] = {"batch_size": 2, "seed": 4, "rank": rank, "world": world, "sampler": sampler}
     with closing(FFCV(betons).open("val", device="cpu", **options)) as loader:
@@ -290,7 +290,7 @@ def test_ffcvs_loader_shows_samples_in_our_order(betons: Path, sampler: Any, ran
 
 
 def test_an_order_of_something_else_is_refused(betons: Path) -> None:
-    from loaders.beton.traversal import InOrder
+    from loaders.ffcv.traversal import InOrder
 
     with pytest.raises(ValueError, match=r"InOrder: batch_size \(=4\) must be that of the order \(2\)"):
         shown(betons, [], InOrder(FFCV(betons).order("val", batch_size=2, seed=0)), batch_size=4)

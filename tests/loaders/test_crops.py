@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from loaders.crops import TEMPLATE, Square, aligned, around_box, around_points, check_crop, cut, five_of_68
-from loaders.pictures import Form, UnreadableError, decode
+from loaders.decoding.crops import TEMPLATE, Square, aligned, around_box, around_points, check_crop, cut, five_of_68
+from loaders.decoding.pictures import Form, UnreadableError, decode
 
 
 def smooth(height: int, width: int) -> NDArray[np.uint8]:

@@ -16,11 +16,11 @@ from PIL import Image
 
 from loaders import DALI, Batch, Folder, Source
 from loaders.base import Classes
-from loaders.crops import Square
-from loaders.encoded import look_at_all
+from loaders.decoding.crops import Square
+from loaders.decoding.pictures import Form
 from loaders.importers import Contents, Record, Skipped
-from loaders.pictures import Form
-from loaders.scan import scan
+from loaders.sources.encoded import look_at_all
+from loaders.sources.scan import scan
 from tests.loaders.data_sets import picture
 
 ORIENTATION = 0x0112
@@ -242,7 +242,7 @@ def test_a_picture_that_only_dali_cannot_read_is_named(
 ) -> None:
     folder = saved(*((photo(i, 40, 40), "png", {}) for i in range(4)))
     with closing(DALI(folder).open("train", batch_size=2, seed=0, device="cpu")) as loader:
-        monkeypatch.setattr("loaders.encoded._read", lambda path, length: np.zeros(length, np.uint8))
+        monkeypatch.setattr("loaders.sources.encoded._read", lambda path, length: np.zeros(length, np.uint8))
         with pytest.raises(ValueError, match=r"dali: pictures \(=a/00.png, a/01.png\) must be readable by DALI"):
             next(loader.epoch(0))
 

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from loaders import Classes, Numbers
-from loaders.checking import check as check_store
-from loaders.checking import drop_duplicates
+from loaders.decoding.pictures import Form
 from loaders.importers import Fer2013, Record, Skipped
 from loaders.importers.fer2013 import parse_pixels
-from loaders.pictures import Form
 from loaders.prepare import prepare
-from loaders.store import Store, open_store
+from loaders.store.checking import check as check_store
+from loaders.store.copies import drop_duplicates
+from loaders.store.opening import Store, open_store
 from tests.loaders.data_sets import fer_rows, fer_text, pixel_text
 
 NAMES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from loaders.holdout import by_group, check_shares, stratified
+from loaders.importers.holdout import by_group, check_shares, stratified
 
 KINDS = [0] * 600 + [1] * 300 + [2] * 100
 

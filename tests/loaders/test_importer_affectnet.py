@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loaders.crops import TEMPLATE, Square
+from loaders.decoding.crops import TEMPLATE, Square
+from loaders.decoding.pictures import Form
 from loaders.importers import AffectNet2017, AffectNet2021, Importer
 from loaders.importers.affectnet2017 import COLUMNS
-from loaders.pictures import Form
 from loaders.prepare import prepare
-from loaders.store import open_store
+from loaders.store.opening import open_store
 from tests.loaders.imported import faces, listed, save, splits
 
 NAMES = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt")

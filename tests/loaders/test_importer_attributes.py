@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loaders.crops import TEMPLATE, Square
+from loaders.decoding.crops import TEMPLATE, Square
+from loaders.decoding.pictures import Form
 from loaders.importers import CelebA, FairFace, UtkFace
 from loaders.importers.fairface import AGES, GENDERS, RACES
-from loaders.pictures import Form
 from loaders.prepare import prepare
-from loaders.store import open_store
+from loaders.store.opening import open_store
 from tests.loaders.imported import faces, listed, save, splits
 
 # --- FairFace -----------------------------------------------------------------------------------------------------

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from scipy.io import loadmat, savemat
 
 from loaders import Folder, Packed
-from loaders.crops import Square
-from loaders.drawing.pose import rotation as drawn_rotation
+from loaders.decoding.crops import Square
+from loaders.decoding.pictures import Form
 from loaders.importers import Aflw2000, Biwi, Importer, Pointing04, W300Lp
 from loaders.importers.biwi import angles, read_camera
-from loaders.pictures import Form
 from loaders.prepare import prepare
-from loaders.store import open_store
+from loaders.store.opening import open_store
+from loaders.synthetic.pose import rotation as drawn_rotation
 from tests.loaders.imported import Pose, faces, head, listed, save, splits, told_pose
 
 POSES = [(30.0, 12.0, 20.0), (-30.0, 12.0, 20.0), (30.0, -12.0, 20.0), (30.0, 12.0, -20.0), (-12.0, -30.0, -20.0)]

@@ -12,13 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from loaders import Folder, kept
-from loaders.encoded import look_at_all
+from loaders import Folder
+from loaders.decoding.pictures import Form
+from loaders.decoding.reading import read_faces
 from loaders.importers import ClassFolders
-from loaders.kept import folder, remember
-from loaders.pictures import Form
-from loaders.reading import read_faces
-from loaders.scan import Scanned, scan
+from loaders.sources import kept
+from loaders.sources.encoded import look_at_all
+from loaders.sources.kept import folder, remember
+from loaders.sources.scan import Scanned, scan
 from tests.loaders.data_sets import picture, write_folders
 
 
@@ -39,7 +40,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(records))
         return read_faces(records, form)
 
-    monkeypatch.setattr("loaders.scan.read_faces", counted)
+    monkeypatch.setattr("loaders.sources.scan.read_faces", counted)
     return counts
 
 
@@ -162,7 +163,7 @@ def test_headers_are_kept_as_they_are_read(tmp_path: Path, cache: Path, monkeypa
     read = look_at_all(found, form)
     assert [one.length for one in read] == [file.stat().st_size for file in sorted(root.iterdir())]
     assert [one.shown for one in read] == [(5.0, 0.0, 35.0, 30.0), (0.0, 5.0, 30.0, 35.0), None]  # DALI reads no BMP
-    monkeypatch.setattr("loaders.encoded._header", None)  # is not called again
+    monkeypatch.setattr("loaders.sources.encoded._header", None)  # is not called again
     forget(monkeypatch)
     assert look_at_all(found, form) == read
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from loaders import Classes, Numbers
+from loaders.decoding.pictures import Form
 from loaders.importers import ManifestFile, Record
-from loaders.pictures import Form
 from loaders.prepare import prepare
-from loaders.store import open_store
+from loaders.store.opening import open_store
 from tests.loaders.data_sets import picture
 
 

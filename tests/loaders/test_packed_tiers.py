@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from loaders import Packed, Shuffled
-from loaders.memory import free_on_gpu, free_on_host
-from loaders.opened import Streamed, batch_by_batch
-from loaders.order import Order
-from loaders.packed import Pinned
-from loaders.store import open_store
-from loaders.tiers import choose_tier
+from loaders.feed.opened import Streamed, batch_by_batch
+from loaders.feed.order import Order
+from loaders.sources.memory import free_on_gpu, free_on_host
+from loaders.sources.packed import Pinned
+from loaders.sources.tiers import choose_tier
+from loaders.store.opening import open_store
 
 GB = 10**9
 GPU = torch.device("cuda", 0)
@@ -27,8 +27,8 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Any:
     def set_to(gpu: float, host: float) -> None:
-        monkeypatch.setattr("loaders.memory.free_on_gpu", lambda device: int(gpu * GB))
-        monkeypatch.setattr("loaders.memory.free_on_host", lambda: int(host * GB))
+        monkeypatch.setattr("loaders.sources.memory.free_on_gpu", lambda device: int(gpu * GB))
+        monkeypatch.setattr("loaders.sources.memory.free_on_host", lambda: int(host * GB))
 
     return set_to
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.evaluate import figures
-from engine.loop import Position, Trainer
-from engine.train import open_split
+from engine.training.evaluate import figures
+from engine.training.loop import Position, Trainer
+from engine.training.train import open_split
 from loaders import DALI, FFCV, Folder, Packed, Source
 from tests.engine import tiny
 from tests.loaders.data_sets import CLASSES

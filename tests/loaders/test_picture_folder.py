@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from loaders import DALI, Classes, Folder, Numbers, Packed
+from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders, Fer2013, Importer, ManifestFile, Pointing04, pictures_in
-from loaders.pictures import Form
 from loaders.prepare import prepare
-from loaders.store import open_store
+from loaders.store.opening import open_store
 from tests.loaders.data_sets import fer_rows, fer_text, picture, write_folders
 from tests.loaders.imported import save
 from tests.loaders.test_fer2013 import plus_text, votes

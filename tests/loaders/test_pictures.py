@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from loaders.decoding.pictures import Form, UnreadableError, decode, mean_colour
+from loaders.decoding.reading import CHUNK, Face, read_faces
 from loaders.importers import Record, Skipped
-from loaders.pictures import Form, UnreadableError, decode, mean_colour
-from loaders.reading import CHUNK, Face, read_faces
 from tests.loaders.data_sets import picture
 
 RAMP = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)

@@ -20,10 +20,10 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from loaders.decoding.pictures import Form
 from loaders.importers import IMPORTERS, ClassFolders, Fer2013
-from loaders.pictures import Form
 from loaders.prepare import main, prepare
-from loaders.store import open_store
+from loaders.store.opening import open_store
 from tests.loaders.data_sets import fer_rows, fer_text, picture, write_folders
 from tests.loaders.test_fer2013 import plus_text, votes
 
@@ -302,7 +302,7 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path: Path) -> None
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loaders.packing import StoreWriter
+    from loaders.store.writing import StoreWriter
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -17,10 +17,11 @@ from PIL import Image
 
 from loaders import DALI, FFCV, Folder, Packed
 from loaders.base import Source
-from loaders.checking import check, write_report
+from loaders.decoding.pictures import Form
 from loaders.importers import Aflw2000, FairFace, Importer, Pointing04, W300Lp
-from loaders.pictures import Form
 from loaders.prepare import prepare
+from loaders.store.check_report import write_report
+from loaders.store.checking import check
 
 FACES = 300
 """Of FairFace's training pictures; of the other sources all."""

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from loaders import ClassBalanced, Classes, Fraction, Numbers, Shuffled, Split, SquareRootBalanced
-from loaders.order import Order
-from loaders.samplers import chosen_from
-from loaders.strata import apportion
+from loaders.feed.order import Order
+from loaders.feed.samplers import chosen_from
+from loaders.feed.strata import apportion
 
 COUNTS = (700, 200, 80, 20)
 

@@ -23,11 +23,11 @@ import torch
 from PIL import Image
 
 from loaders import DALI, FFCV, Batch, ClassBalanced, Folder, Fraction, Loader, Packed, Shuffled, Source, Synthetic
-from loaders.folder import _checked
+from loaders.decoding.pictures import Form
+from loaders.feed.samplers import SquareRootBalanced
 from loaders.importers import ClassFolders, Fer2013
-from loaders.pictures import Form
 from loaders.prepare import prepare
-from loaders.samplers import SquareRootBalanced
+from loaders.sources.folder import _checked
 from tests.loaders.data_sets import CLASSES, COUNTS, fer_rows, fer_text, picture
 
 FILES = ("mapped", "resident", "folder", "ffcv", "dali")

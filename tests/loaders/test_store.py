@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 import torch
 
-import loaders.packing
+import loaders.store.writing
 from loaders import Classes, Numbers, Packed
+from loaders.decoding.pictures import Form
+from loaders.decoding.reading import Face
 from loaders.importers import Record, Skipped
-from loaders.manifest import ManifestWriter, read_manifest
-from loaders.packing import StoreWriter
-from loaders.pictures import Form
-from loaders.reading import Face
-from loaders.store import open_store
+from loaders.store.manifest import ManifestWriter, read_manifest
+from loaders.store.opening import open_store
+from loaders.store.writing import StoreWriter
 from tests.loaders.data_sets import CLASSES, COUNTS, picture
 
 LABELS = {"mood": Classes(("good", "bad")), "pose": Numbers(("yaw", "pitch"))}
@@ -88,7 +88,7 @@ def test_gray_stays_one_channel(tmp_path: Path) -> None:
 
 
 def test_a_colour_picture_after_gray_ones_makes_the_store_rgb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loaders.packing, "COPY_BYTES", 300)  # copied in several pieces
+    monkeypatch.setattr(loaders.store.writing, "COPY_BYTES", 300)  # copied in several pieces
     faces = [*(face(i, 1) for i in range(8)), face(8, 3), face(9, 1)]
     write(tmp_path / "s", list(faces))
     store = open_store(tmp_path / "s", check_pixels=True)
@@ -138,8 +138,8 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     name, owner = {
-        "faces": ("append", loaders.packing._FaceFile),
-        "header": ("finish", loaders.packing._FaceFile),
+        "faces": ("append", loaders.store.writing._FaceFile),
+        "header": ("finish", loaders.store.writing._FaceFile),
         "manifest": ("add", ManifestWriter),
     }[moment]
     with StoreWriter(tmp_path / "old", LABELS, origin={}) as writer:
@@ -210,7 +210,7 @@ def test_a_store_moved_away_by_a_run_that_died_is_put_back(tmp_path: Path) -> No
     dead = ended_process()
     write(tmp_path / "s", [face(0)])
     (tmp_path / "s").rename(tmp_path / f".s.replaced-{socket.gethostname()}-{dead}")
-    loaders.packing.remove_leftovers(tmp_path / "s")
+    loaders.store.writing.remove_leftovers(tmp_path / "s")
     assert len(open_store(tmp_path / "s").manifest) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
 

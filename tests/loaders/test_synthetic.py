@@ -16,17 +16,17 @@ from PIL import Image
 
 from benchmarks import measure_synthetic
 from loaders.base import Classes, Loader, Numbers
-from loaders.drawing import EXPRESSIONS, FaceSpec, draw_face, draw_faces
-from loaders.drawing.appearance import MAX_PITCH, MAX_ROLL, MAX_YAW
-from loaders.drawing.columns import Table
-from loaders.drawing.expression import Units, units_at
-from loaders.drawing.faces import Build, Faces, Look, Setting
-from loaders.drawing.head import Head
-from loaders.drawing.pose import rotation, turn
-from loaders.drawing.raster import paint
-from loaders.drawing.scene import paint_faces
-from loaders.drawing.stack import NONE, SLOTS, Stack
-from loaders.synthetic import Synthetic
+from loaders.sources.synthetic import Synthetic
+from loaders.synthetic import EXPRESSIONS, FaceSpec, draw_face, draw_faces
+from loaders.synthetic.appearance import MAX_PITCH, MAX_ROLL, MAX_YAW
+from loaders.synthetic.columns import Table
+from loaders.synthetic.expression import Units, units_at
+from loaders.synthetic.faces import Build, Faces, Look, Setting
+from loaders.synthetic.head import Head
+from loaders.synthetic.pose import rotation, turn
+from loaders.synthetic.raster import paint
+from loaders.synthetic.scene import paint_faces
+from loaders.synthetic.stack import NONE, SLOTS, Stack
 
 SMALL = Synthetic(train=40, val=9, test=7, size=32)
 
@@ -63,7 +63,7 @@ def test_a_face_does_not_depend_on_the_faces_drawn_with_it() -> None:
 
 def test_another_process_draws_the_same_bytes() -> None:
     program = (
-        "import hashlib, numpy as np; from loaders.drawing import draw_faces; "
+        "import hashlib, numpy as np; from loaders.synthetic import draw_faces; "
         "print(hashlib.sha256(draw_faces(1, 'val', np.arange(20), 24)[0].tobytes()).hexdigest())"
     )
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()

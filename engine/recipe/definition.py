@@ -1,0 +1,217 @@
+"""The recipe: one experiment, whole, as a frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from engine.averaging import Averaging
+from engine.backbone import Backbone
+from engine.losses import Geometric, Total, WeightedSum
+from engine.optim import Optim
+from engine.recipe.hints import advice, check_fields, shown
+from engine.tasks.base import LimitsAugment, Task
+from engine.views import EVALUATION, Plain, View
+from kernels import Augment
+from loaders.base import Classes, Sampler, Source, Split
+from loaders.feed.samplers import Shuffled
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+BatchStatistics = Literal["joint", "per_view", "per_view_plain"]
+"""What batch normalisation sees of several views; see `engine.training.batchnorm`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """An experiment; change one with `dataclasses.replace`.
+
+    Args:
+        data: Where the faces come from.
+        views: Name to view; all pictures the network sees in training.
+        tasks: One head and loss each; those with a label are kept for inference.
+        backbone: The encoder.
+        init: What the encoder starts from, found from the working directory: the folder of a finished run (its last
+            epoch) or of a checkpoint, or a file of timm's weights; heads start afresh. None is fresh weights, whose
+            start depends on (seed, module name) alone. See `engine.runs.initial`.
+        frozen_encoder: Keep the encoder as it starts: no gradient, no decay, its normalisation in evaluation mode.
+        augment: Ranges of geometry, colour, blur and noise.
+        optim: Optimiser, learning rate and its schedule.
+        epochs: Passes over the training split.
+        batch_size: Faces of one forward pass; each is shown in every view.
+        image_size: Side in pixels of the views that name no size.
+        sampler: Order and choice of the training samples.
+        total: How the tasks' losses are joined.
+        batch_statistics: What batch normalisation sees of several views; see `engine.training.batchnorm`.
+        accumulate: Batches whose gradients are summed up before an optimiser step.
+        ema: Decay of a moving average of the weights, which is then what is evaluated and kept; None for none.
+        precision: "auto" is bf16 on a CUDA device that has it, else fp32.
+        compile: Whether `torch.compile` is used; None is yes on CUDA, no on a CPU.
+        test_time: Pictures of a face whose probabilities are averaged in the last evaluations, beside the figures of
+            the one picture; None for none.
+        evaluation_crop: Share of the side that evaluation keeps, centred (authors: 0.80 and 0.85).
+        mean, std: Normalisation on the 0..1 scale; the default is ImageNet's.
+        train, select, test: Splits to train on, to choose epochs on, and to report (None to report none).
+        evaluate_every: Epochs between evaluations on `select`; the last is always evaluated.
+        checkpoint_every: Optimiser steps between checkpoints inside an epoch; every epoch's end is kept too.
+        log_every: Optimiser steps between lines of the log.
+        gradient_cosine_every: Optimiser steps between measurements of the cosine between the supervised gradient and
+            that of each pretext task, on the encoder; each costs a forward pass, and a backward pass a task. None for
+            none.
+        seed: Key of every random choice.
+    """
+
+    data: Source
+    views: Mapping[str, View]
+    tasks: tuple[Task, ...]
+    backbone: Backbone
+    augment: Augment
+    optim: Optim
+    epochs: int
+    batch_size: int
+    image_size: int
+    init: str | None = None
+    frozen_encoder: bool = False
+    sampler: Sampler = field(default_factory=Shuffled)
+    total: Total = field(default_factory=WeightedSum)
+    batch_statistics: BatchStatistics = "joint"
+    accumulate: int = 1
+    ema: float | None = None
+    precision: Precision = "auto"
+    compile: bool | None = None
+    test_time: Averaging | None = None
+    evaluation_crop: float = 0.85
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    train: str = "train"
+    select: str = "val"
+    test: str | None = "test"
+    evaluate_every: int = 1
+    checkpoint_every: int = 500
+    log_every: int = 50
+    gradient_cosine_every: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Recipe", leave=("views", "tasks"))
+        for name in (
+            "epochs",
+            "batch_size",
+            "image_size",
+            "accumulate",
+            "evaluate_every",
+            "checkpoint_every",
+            "log_every",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Recipe: {name} (={getattr(self, name)}) must be 1 or more")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"Recipe: seed (={self.seed}) must be 0 or more and below 2**63")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"Recipe: ema (={self.ema}) must be between 0 and 1, e.g. 0.999, or None for none")
+        if not 0 < self.evaluation_crop <= 1:
+            raise ValueError(f"Recipe: evaluation_crop (={self.evaluation_crop}) must be above 0 and at most 1")
+        if min(self.std) <= 0:
+            raise ValueError(f"Recipe: std (={self.std}) must be above 0 in every channel")
+        if self.optim.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"Recipe: optim.warmup_epochs (={self.optim.warmup_epochs}) must be at most epochs (={self.epochs}); "
+                "shorten it too (--set optim.warmup_epochs=0 leaves it out), or train longer"
+            )
+        _check_views(self.views, self.image_size)
+        self._check_tasks()
+        self._check_gradient_cosine()
+        if self.batch_statistics == "per_view_plain" and not any(isinstance(v, Plain) for v in self.views.values()):
+            raise ValueError(
+                "Recipe: batch_statistics (='per_view_plain') needs a Plain view, the running statistics come from it; "
+                "add {'plain': Plain()} to views, or use 'per_view'"
+            )
+
+    def _check_gradient_cosine(self) -> None:
+        every = self.gradient_cosine_every
+        if every is None:
+            return
+        if every < 1:
+            raise ValueError(f"Recipe: gradient_cosine_every (={every}) must be 1 or more, or None for none")
+        if self.frozen_encoder:
+            raise ValueError(
+                f"Recipe: gradient_cosine_every (={every}) measures the encoder's gradient, and frozen_encoder leaves "
+                "it none; set one of them back"
+            )
+        if len({task.label is None for task in self.tasks}) < 2:
+            raise ValueError(
+                f"Recipe: gradient_cosine_every (={every}) compares a supervised task with pretext tasks, and the "
+                "recipe lacks one kind; set it to None"
+            )
+
+    def _check_tasks(self) -> None:
+        if not self.tasks:
+            raise ValueError("Recipe: tasks (=()) must hold at least one task; e.g. (Expression(FER2013_7),)")
+        for task in self.tasks:
+            if isinstance(task, type) or not isinstance(task, Task):
+                what = advice(task, Task, "give one such as SolvePuzzle()")
+                raise ValueError(f"Recipe: tasks holds {shown(task)}, which is no task; {what}")
+            if not task.name.isidentifier():
+                raise ValueError(f"Recipe: the task name {task.name!r} must be an identifier; e.g. 'expression'")
+            check_fields(task, f"{type(task).__name__} {task.name!r}")
+        names = [task.name for task in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"Recipe: tasks have the names {', '.join(names)}; give each its own, name='...'")
+        for task in self.tasks:
+            task.check(self.views)
+            if isinstance(task, LimitsAugment):
+                task.check_augment(self.augment)
+        if isinstance(self.total, Geometric):
+            for task in self.tasks:
+                if task.label is not None and (task.weight == 0 or (len(task.on) > 1 and task.join in ("sum", "mean"))):
+                    raise ValueError(
+                        f"Recipe: total (=Geometric()) takes the geometric mean of supervised losses; {task.name!r} "
+                        f"has weight {task.weight} and joins {len(task.on)} views by {task.join!r}: "
+                        "set join='geometric' and a weight above 0, or use WeightedSum()"
+                    )
+        used = {view for task in self.tasks for view in task.on}
+        for view in self.views:
+            if view not in used:
+                raise ValueError(
+                    f"Recipe: no task looks at the view {view!r}; name it in a task's `on`, or take it out of views"
+                )
+
+    def check_labels(self, split: Split) -> None:
+        """Refuses data that lacks a label, or has other classes, than the tasks ask for."""
+        for task in self.tasks:
+            if task.label is None:
+                continue
+            if task.label not in split.labels:
+                raise ValueError(
+                    f"{type(task).__name__} {task.name!r}: label {task.label!r} is not in the data; "
+                    f"it has {', '.join(split.labels) or 'none'}"
+                )
+            task.check_labels(split.labels)
+        if self.test_time is not None and not self.averaged_tasks(split):
+            raise ValueError(
+                "Recipe: test_time needs a task with classes, whose probabilities it averages, and there is none; "
+                "set it to None"
+            )
+
+    def averaged_tasks(self, split: Split) -> tuple[Task, ...]:
+        """The tasks whose probabilities `test_time` averages: those that learn classes."""
+        return tuple(t for t in self.tasks if t.label is not None and isinstance(split.labels[t.label], Classes))
+
+
+def _check_views(views: Mapping[str, View], image_size: int) -> None:
+    """Refuses no view, a name that is no identifier, what is no view, and a grid larger than the picture."""
+    if not views:
+        raise ValueError("Recipe: views (={}) must name at least one view; e.g. {'plain': Plain()}")
+    for name, view in views.items():
+        if not name.isidentifier():
+            raise ValueError(f"Recipe: views has {name!r}, a name must be an identifier; e.g. 'plain' or 'puzzle_3'")
+        if name == EVALUATION:
+            raise ValueError(f"Recipe: views has the name {EVALUATION!r}, which is kept for evaluation; choose another")
+        if isinstance(view, type) or not isinstance(view, View):
+            what = advice(view, View, "give one such as Puzzle(grid=3)")
+            raise ValueError(f"Recipe: views[{name!r}] (={shown(view)}) must be a view; {what}")
+        if view.size is None and view.grid > image_size:
+            raise ValueError(
+                f"Recipe: views[{name!r}] has grid (={view.grid}) larger than image_size (={image_size}); "
+                "use fewer cells or larger pictures"
+            )

@@ -1,0 +1,1 @@
+"""The folder of a run: how it is written and read back."""

@@ -1,0 +1,1 @@
+"""Training one recipe: the loop and what it is made of."""

@@ -1,0 +1,138 @@
+"""Whether a pretext task pulls the shared encoder where the supervised task does: the cosine between their gradients.
+
+1 says that a step for one is a step for the other, 0 that they have nothing to do with each other, below 0 that they
+work against each other (the quantity of Du et al., "Adapting auxiliary losses using gradient similarity", 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float32, Float64
+from torch import Tensor, nn
+
+from engine.losses import TaskWeights
+from engine.training.model import encode
+from engine.training.objective import Objective
+from engine.training.render import Rendered
+
+GRADIENT_COSINE = "gradient_cosine"
+"""The name it is logged by, as `<task>/gradient_cosine`."""
+
+
+class Alignment:
+    """Running means of the gradient cosine of each pretext task, kept on the device until they are asked for."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        weights: TaskWeights,
+        supervised: frozenset[str],
+        every: int,
+        device: torch.device,
+    ) -> None:
+        self.objective, self.weights, self.supervised, self.every = objective, dict(weights), supervised, every
+        self.pretext = tuple(name for name in weights if name not in supervised)
+        self._sums = torch.zeros(2, len(self.pretext), dtype=torch.float64, device=device)  # of cosines; how many
+        self._read = self._sums.to("cpu", copy=True)
+
+    def due(self, step: int) -> bool:
+        """Whether a step, counted from 0, is one to measure at."""
+        return step % self.every == 0
+
+    def measure(
+        self, rendered: Rendered, target: Mapping[str, Tensor], scale: Callable[[Tensor], Tensor] = lambda loss: loss
+    ) -> None:
+        """Adds one batch: a forward pass of its own and a backward pass a task, without waiting for the device.
+
+        Training does not notice: no gradient is kept, and buffers and random numbers are put back. Nothing is compiled
+        here, since several backward passes go through one graph.
+
+        Args:
+            scale: What multiplies a loss, so that gradients in fp16 do not vanish; one factor for all.
+        """
+        with _untouched(self.objective):
+            losses = {name: scale(loss) for name, loss in self.objective(rendered, target).items()}
+            parameters = [p for p in self.objective.model.encoder.parameters() if p.requires_grad]
+            cosines = gradient_cosines(losses, self.weights, self.supervised, parameters)
+        found = torch.stack([cosines[name] for name in self.pretext])
+        known = torch.isfinite(found)
+        self._sums += torch.stack([torch.where(known, found, 0.0), known.double()])
+
+    def recent(self) -> dict[str, float]:
+        """Means since the last call, of the tasks that were measured; reads the device."""
+        now = self._sums.to("cpu", copy=True)
+        since, self._read = now - self._read, now
+        return self._means(since)
+
+    def epoch(self) -> dict[str, float]:
+        """Means of the epoch so far; reads the device."""
+        return self._means(self._sums.to("cpu", copy=True))
+
+    def reset(self) -> None:
+        """Begins an epoch."""
+        self._sums.zero_()
+        self._read = self._sums.to("cpu", copy=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": self._sums.to("cpu", copy=True), "read": self._read.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._sums.copy_(state["sums"])
+        self._read = state["read"].clone()
+
+    def _means(self, sums: Float64[Tensor, "2 tasks"]) -> dict[str, float]:
+        pairs = zip(self.pretext, *sums.tolist(), strict=True)
+        return {f"{name}/{GRADIENT_COSINE}": total / count for name, total, count in pairs if count}
+
+
+def gradient_cosines(
+    losses: Mapping[str, Float32[Tensor, ""]],
+    weights: TaskWeights,
+    supervised: frozenset[str],
+    parameters: Sequence[nn.Parameter],
+) -> dict[str, Float64[Tensor, ""]]:
+    """For each pretext task the cosine between its gradient and that of the weighted sum of the supervised losses.
+
+    All parameters count as one long vector. It is no number where a gradient is 0 or not finite.
+
+    Args:
+        losses: Task name to its loss, with a graph that this consumes.
+        weights: Task name to its weight; those of pretext tasks do not matter.
+        supervised: Names of the supervised tasks.
+        parameters: What the gradients are taken by.
+    """
+    pretext = [name for name in losses if name not in supervised]
+    together = torch.stack([weights[name] * losses[name] for name in losses if name in supervised]).sum()
+    reference = torch.autograd.grad(together, parameters, retain_graph=True, materialize_grads=True)
+    found = {}
+    for name in pretext:
+        keep = name != pretext[-1]
+        gradient = torch.autograd.grad(losses[name], parameters, retain_graph=keep, materialize_grads=True)
+        norms = _dot(reference, reference).sqrt() * _dot(gradient, gradient).sqrt()
+        found[name] = _dot(reference, gradient) / norms
+    return found
+
+
+def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Float64[Tensor, ""]:
+    """Scalar product of two lists of tensors as one long vector."""
+    return torch.stack([(x.double() * y.double()).sum() for x, y in zip(a, b, strict=True)]).sum()
+
+
+@contextmanager
+def _untouched(objective: Objective) -> Iterator[None]:
+    """Puts buffers (running statistics, a loss's state) and torch's generators back; the encoder runs eagerly."""
+    buffers = [(buffer, buffer.clone()) for buffer in objective.buffers()]
+    devices = {p.device for p in objective.parameters() if p.device.type == "cuda"}
+    through, objective.model.training_pass = objective.model.training_pass, encode
+    try:
+        with torch.random.fork_rng(devices=list(devices)):
+            yield
+    finally:
+        objective.model.training_pass = through
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)

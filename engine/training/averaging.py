@@ -1,0 +1,80 @@
+"""Evaluates with test-time augmentation: a face is shown several times, and the probabilities are averaged.
+
+The figures of one picture a face stay the main ones; the averaged ones stand beside them as those of a task
+`<task>_tta`. Only tasks with classes are averaged: they do not change when a face is shifted or mirrored, poses do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+import kernels
+from engine.averaging import Averaging
+from engine.tasks.base import Criterion, Look, Rows, Task
+from engine.training.evaluate import RowParts, joined_rows, keep_rows
+from engine.training.model import Model, encode, evaluating
+from engine.training.render import Renderer
+from engine.views import Cells
+from loaders.base import Batch, Loader
+
+
+def render(
+    averaging: Averaging, renderer: Renderer, batch: Batch
+) -> tuple[Float[Tensor, "v b 3 s s"], Float32[Tensor, "v b 2 3"]]:
+    """All pictures of a batch in one launch, and their geometry."""
+    size, faces = renderer.image_size, len(batch.row)
+    stored = (batch.store.shape[1], batch.store.shape[2])
+    centre = kernels.centre(renderer.evaluation_crop, store=stored, size=size, batch=faces, device=batch.row.device)
+    where = averaging.where(centre.where, size)
+    pictures = kernels.render_views(
+        batch.store,
+        batch.row,
+        where,
+        centre.colour.expand(len(where), -1, -1, -1).contiguous(),
+        kernels.identity_cells(1, faces, batch.row.device).expand(len(where), -1, -1).contiguous(),
+        size=size,
+        mean=renderer.mean,
+        std=renderer.std,
+        dtype=renderer.dtype,
+    )
+    return pictures, where
+
+
+def averaged_name(task: str) -> str:
+    """The name that a task's averaged figures go by."""
+    return f"{task}_tta"
+
+
+def predict(
+    averaging: Averaging,
+    model: Model,
+    renderer: Renderer,
+    loader: Loader,
+    tasks: Sequence[Task],
+    criteria: Mapping[str, Criterion],
+    autocast: AbstractContextManager[object],
+) -> dict[str, Rows]:
+    """For each task its rows as in evaluation, with the mean probability over all pictures of a face.
+
+    Samples come in the order of `engine.training.evaluate.predict`. The pictures pass through the encoder one after
+    another, so that this needs no more memory than evaluation, but for the pictures.
+    """
+    kept: dict[str, RowParts] = {task.name: {} for task in tasks}
+    with evaluating(model):
+        for batch in loader.epoch(0):
+            pictures, where = render(averaging, renderer, batch)
+            cells = Cells(kernels.identity_cells(1, len(batch.row), batch.row.device))
+            with autocast:
+                features = [encode(model.encoder, picture) for picture in pictures]
+                outputs = {task.name: [model.heads[task.name](feature) for feature in features] for task in tasks}
+            looks = [Look(picture, cells, where[i], None, batch.target) for i, picture in enumerate(pictures)]
+            for name, shown in outputs.items():
+                rows = [criteria[name].rows(output, look) for output, look in zip(shown, looks, strict=True)]
+                probability = torch.stack([row["probability"] for row in rows]).mean(dim=0)
+                keep_rows(kept[name], {**rows[0], "probability": probability}, batch.sample >= 0)
+    return joined_rows(kept)

@@ -1,0 +1,90 @@
+"""Evaluation: supervised heads on the un-puzzled face, pretext heads on their own views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from engine.tasks.base import Criterion, Look, Rows, Task
+from engine.training.model import Model, evaluating
+from engine.training.render import Rendered, Renderer
+from engine.views import EVALUATION
+from loaders.base import Batch, Loader
+
+RowParts = dict[str, list[Tensor]]
+"""One task's rows batch by batch, on the CPU."""
+
+
+def look(rendered: Rendered, view: str, target: Mapping[str, Tensor]) -> Look:
+    """One view of a batch, as a loss sees it."""
+    return Look(
+        picture=rendered.pictures[view],
+        cells=rendered.cells[view],
+        where=rendered.where[view],
+        whole=rendered.whole.get(view),
+        target=target,
+    )
+
+
+def predict(
+    model: Model,
+    renderer: Renderer,
+    loader: Loader,
+    tasks: Sequence[Task],
+    criteria: Mapping[str, Criterion],
+    autocast: AbstractContextManager[object],
+) -> tuple[Int64[np.ndarray, " n"], dict[str, Rows]]:
+    """What the model says of every sample of a split, each exactly once.
+
+    Returns:
+        Sample ids, and for each task its rows; a task on several views of its own has their rows one after another.
+    """
+    where = {task.name: (EVALUATION,) if task.label is not None else task.on for task in tasks}
+    pretext_views = tuple(dict.fromkeys(view for task in tasks if task.label is None for view in task.on))
+    samples: list[Tensor] = []
+    kept: dict[str, RowParts] = {task.name: {} for task in tasks}
+    with evaluating(model):
+        for batch in loader.epoch(0):
+            real = batch.sample >= 0
+            samples.append(batch.sample[real].cpu())
+            rendered = renderer.evaluation(batch, pretext_views)
+            with autocast:
+                features = model.encode(rendered.pictures)
+                outputs = {(name, view): model.heads[name](features[view]) for name in where for view in where[name]}
+            for (name, view), output in outputs.items():
+                keep_rows(kept[name], criteria[name].rows(output, look(rendered, view, batch.target)), real)
+    return torch.cat(samples).numpy(), joined_rows(kept)
+
+
+def keep_rows(kept: RowParts, rows: Mapping[str, Tensor], real: Bool[Tensor, " b"]) -> None:
+    """Adds the rows of a batch's samples that are not padding."""
+    for key, value in rows.items():
+        kept.setdefault(key, []).append(value[real].cpu())
+
+
+def joined_rows(kept: Mapping[str, RowParts]) -> dict[str, Rows]:
+    """Each task's rows in one piece."""
+    return {name: {key: torch.cat(parts).numpy() for key, parts in rows.items()} for name, rows in kept.items()}
+
+
+def prediction_arrays(samples: Int64[np.ndarray, " n"], rows: Mapping[str, Rows]) -> dict[str, np.ndarray]:
+    """Rows of all tasks as flat arrays, `<task>.<what>`, beside the sample ids: a file of predictions."""
+    return {"sample": samples} | {f"{task}.{key}": value for task, r in rows.items() for key, value in r.items()}
+
+
+def figures(tasks: Sequence[Task], rows: Mapping[str, Rows]) -> dict[str, float]:
+    """All figures of an evaluation as `<task>/<metric>`."""
+    return {f"{task.name}/{metric}": value for task in tasks for metric, value in task.measure(rows[task.name]).items()}
+
+
+def preview(model: Model, renderer: Renderer, batch: Batch, view: str, task: str) -> tuple[Look, Tensor]:
+    """One pretext view of a batch as evaluation sees it, and what a head makes of it."""
+    with evaluating(model):
+        rendered = renderer.evaluation(batch, (view,))
+        output = model.heads[task](model.encode({view: rendered.pictures[view]})[view])
+    return look(rendered, view, batch.target), output

@@ -1,0 +1,346 @@
+"""The multi-task training loop.
+
+The loop knows tasks, views and losses by their borders only: which task is supervised, what a view hides and how the
+faces are stored are not its business.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+
+import engine.torchvision_ops  # noqa: F401 - before timm, which imports torchvision
+from engine.optim import set_rate
+from engine.recipe import Recipe
+from engine.runs import checkpoint
+from engine.runs.folder import RunDir
+from engine.runs.initial import take_over
+from engine.tasks.base import Rows, Task
+from engine.training import averaging
+from engine.training.alignment import Alignment
+from engine.training.clock import Clock, summarise
+from engine.training.evaluate import figures, predict, prediction_arrays
+from engine.training.meters import NonFiniteLossError, Watch
+from engine.training.model import Model
+from engine.training.objective import Objective, compile_objective
+from engine.training.parts import build_model, classes, describe_weights, headline, renderer
+from engine.training.precision import autocast, resolve
+from engine.training.progress import Bars
+from engine.weights import load_weights
+from loaders.base import Batch, Loader
+
+from timm.utils import ModelEmaV3  # isort: skip
+
+T = TypeVar("T")
+
+
+class StoppedError(RuntimeError):
+    """Training was asked to stop, and its checkpoint is written."""
+
+
+@dataclass(slots=True)
+class Position:
+    """Where training stands."""
+
+    epoch: int = 0
+    """Epochs finished."""
+    step: int = 0
+    """Optimiser steps of the running epoch."""
+    total: int = 0
+    """Optimiser steps since the start."""
+
+
+@dataclass(slots=True)
+class Best:
+    """The best evaluation on the select split so far."""
+
+    epoch: int
+    value: float
+    figures: dict[str, float]
+
+
+class Trainer:
+    """Trains one recipe on one device, from wherever its run stands.
+
+    Args:
+        resumed: Whether a checkpoint follows by `load`: what the encoder started from is then not read again.
+
+    Raises:
+        ValueError: What the recipe's `init` names is not there, or does not fit its backbone.
+    """
+
+    def __init__(
+        self, recipe: Recipe, train: Loader, select: Loader, device: torch.device, *, resumed: bool = False
+    ) -> None:
+        self.recipe, self.train, self.select, self.device = recipe, train, select, device
+        dtype = resolve(recipe.precision, device)
+        self.autocast: Callable[[], Any] = lambda: autocast(dtype, device)
+        self.renderer = renderer(recipe, dtype)
+        model = build_model(recipe)
+        starts = recipe.init is not None and not resumed
+        self.origin: dict[str, Any] | None = (
+            asdict(take_over(model.encoder, recipe.backbone, str(recipe.init))) if starts else None
+        )
+        """What the encoder started from, where the recipe names something."""
+        self.model = model.to(device=device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.criteria = {task.name: task.criterion(train.split).to(device) for task in recipe.tasks}
+        for criterion in self.criteria.values():
+            criterion.attach(self.model.encoder, recipe.mean, recipe.std)
+        self.total_loss = recipe.total.build(
+            {task.name: task.weight for task in recipe.tasks},
+            frozenset(task.name for task in recipe.tasks if task.label is not None),
+        ).to(device)
+        self.compiled = recipe.compile if recipe.compile is not None else device.type == "cuda"
+        objective = Objective(self.model, recipe.tasks, self.criteria)
+        self.objective: nn.Module = (
+            compile_objective(objective, recipe.views, recipe.image_size) if self.compiled else objective
+        )
+        total, every = self.total_loss, recipe.gradient_cosine_every
+        self.alignment = None if every is None else Alignment(objective, total.weights, total.supervised, every, device)
+        self.optimiser = recipe.optim.build([self.model, self.total_loss])
+        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self.ema = None if recipe.ema is None else ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True)
+        self.watch = Watch([task.name for task in recipe.tasks], device)
+        self.clock = Clock()
+        """Of the run since it was started; one epoch is added when it ends."""
+        self.at = Position()
+        self.best: Best | None = None
+        self.last_figures: dict[str, float] = {}
+        self.seconds = 0.0
+        self.steps = math.ceil(len(train) / recipe.accumulate)
+        """Optimiser steps of an epoch."""
+        self.stop = False
+        self.after_step: Callable[[], None] = lambda: None
+        """Called after each step of `fit`; a profiler hangs here."""
+        torch.manual_seed(recipe.seed)  # dropout and stochastic depth use torch's own generators
+
+    @property
+    def evaluated(self) -> Model:
+        """The model that is evaluated and kept: the moving average where there is one."""
+        if self.ema is None:
+            return self.model
+        average: Model = self.ema.module
+        return average
+
+    def step(self, batches: list[Batch]) -> None:
+        """One optimiser step: draw, render, encode, add up the losses, descend. Nothing here waits for the device."""
+        recipe = self.recipe
+        set_rate(self.optimiser, recipe.optim.rate(self.at.epoch + (self.at.step + 0.5) / self.steps, recipe.epochs))
+        for batch in batches:
+            rendered = self.renderer.training(batch, epoch=self.at.epoch, step=self.at.step)
+            if self.alignment is not None and batch is batches[0] and self.alignment.due(self.at.total):
+                with self.autocast():
+                    self.alignment.measure(rendered, batch.target, self.scaler.scale)
+            with self.autocast():
+                losses = self.objective(rendered, batch.target)
+            total = self.total_loss(losses)
+            self.scaler.scale(total / len(batches)).backward()
+            self.watch.add(total, losses, self.at.total)
+        if recipe.optim.clip is not None:
+            self.scaler.unscale_(self.optimiser)
+            clip_grad_norm_([p for group in self.optimiser.param_groups for p in group["params"]], recipe.optim.clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.ema is not None:
+            self.ema.update(self.model, self.at.total)
+        for criterion in self.criteria.values():
+            criterion.follow(self.model.encoder)
+        self.at.step += 1
+        self.at.total += 1
+
+    def fit(self, run: RunDir, bars: Bars) -> None:
+        """Trains to the recipe's last epoch.
+
+        Raises:
+            NonFiniteLossError: The loss was not finite; the last good checkpoint is kept.
+            StoppedError: `stop` was set; the checkpoint is written.
+        """
+        try:
+            if self.at.total == 0:
+                self.save(run)
+            while self.at.epoch < self.recipe.epochs:
+                clock = self._epoch(run, bars)
+                self._finish_epoch(run, bars, summarise(clock, self.device, self.compiled))
+        except NonFiniteLossError as error:
+            checkpoint.step_back(run.path / "checkpoints", error.step)
+            raise
+
+    def _epoch(self, run: RunDir, bars: Bars) -> Clock:
+        recipe = self.recipe
+        clock = Clock()
+        for criterion in self.criteria.values():
+            criterion.begin(self.at.epoch)
+        start = time.perf_counter()
+        faces = self.train.epoch(self.at.epoch, start=self.at.step * recipe.accumulate)
+        for batches in _groups(clock.waiting(faces), recipe.accumulate):
+            first = not (self.clock.first or clock.first)
+            self.step(batches)
+            now = time.perf_counter()
+            images = sum(len(batch.row) for batch in batches)
+            clock.step(now - start, images, first=first)
+            self.seconds += now - start
+            start = now
+            self.after_step()
+            bars.at(self.at.epoch, self.at.step)
+            if self.at.step % recipe.log_every == 0:
+                self._log(run, bars)
+            if self.stop or (self.at.step % recipe.checkpoint_every == 0 and self.at.step < self.steps):
+                self.settle(clock)
+                self.save(run)
+                start = time.perf_counter()
+            if self.stop:
+                raise StoppedError("stopped; go on with --resume")
+        self.settle(clock)
+        self.clock.add(clock)
+        return clock
+
+    def settle(self, clock: Clock) -> None:
+        """Waits for the device and counts that time to the last step: steps are launched faster than they run."""
+        start = time.perf_counter()
+        self.watch.check()
+        late = time.perf_counter() - start
+        clock.steps[-1:] = [seconds + late for seconds in clock.steps[-1:]]
+        self.seconds += late
+
+    def _log(self, run: RunDir, bars: Bars) -> None:
+        losses = self.watch.recent()
+        self.watch.check()
+        if self.alignment is not None:
+            losses |= self.alignment.recent()
+        rate = self.optimiser.param_groups[0]["lr"]
+        run.log("step", epoch=self.at.epoch + 1, step=self.at.total, lr=rate, **losses)
+        run.scalars(self.at.total, {f"step/{name}": value for name, value in losses.items()} | {"step/lr": rate})
+        bars.note(f"loss {losses['loss']:.3f}")
+
+    def _finish_epoch(self, run: RunDir, bars: Bars, speed: Mapping[str, Any]) -> None:
+        recipe, rate = self.recipe, self.optimiser.param_groups[0]["lr"]
+        row: dict[str, float | int | None] = {"epoch": self.at.epoch + 1, "step": self.at.total, "lr": rate}
+        row |= {f"train/{name}": value for name, value in self.watch.epoch().items()}
+        if self.alignment is not None:
+            row |= {f"train/{name}": value for name, value in self.alignment.epoch().items()}
+            self.alignment.reset()
+        self.at = Position(self.at.epoch + 1, 0, self.at.total)
+        if self.at.epoch % recipe.evaluate_every == 0 or self.at.epoch == recipe.epochs:
+            samples, rows = self.predict(self.evaluated, self.select)
+            self.last_figures = figures(recipe.tasks, rows)
+            row |= {f"{recipe.select}/{name}": value for name, value in self.last_figures.items()}
+            arrays = prediction_arrays(samples, rows)
+            run.predictions(f"{recipe.select}-{checkpoint.LAST}", arrays)
+            if self._is_best(run):
+                run.predictions(f"{recipe.select}-{checkpoint.BEST}", arrays)
+        run.scalars(self.at.total, {name: float(value) for name, value in row.items() if value is not None})
+        times = {name: speed.get(name) for name in ("images_per_second", "wait_share")}
+        run.epoch(row | {"seconds": self.seconds} | times)
+        run.log("epoch", **row)
+        self.watch.reset()
+        self.save(run)
+        bars.say(_line(row, recipe, speed))
+        bars.at(self.at.epoch, 0)
+
+    def _is_best(self, run: RunDir) -> bool:
+        """Keeps the weights if no evaluation was better than the last one."""
+        name, greater = headline(self.recipe)
+        value = self.last_figures[name]
+        was = math.nan if self.best is None else self.best.value
+        if not math.isnan(was) and not (value > was if greater else value < was):
+            return False
+        self.best = Best(self.at.epoch, value, dict(self.last_figures))
+        checkpoint.save(run.path / "checkpoints", checkpoint.BEST, self.evaluated, self.about(), {})
+        return True
+
+    def predict(self, model: Model, loader: Loader) -> tuple[Any, dict[str, Rows]]:
+        """What a model says of a split; see `engine.training.evaluate.predict`."""
+        return predict(model, self.renderer, loader, self.recipe.tasks, self.criteria, self.autocast())
+
+    def predict_averaged(self, model: Model, loader: Loader, tasks: Sequence[Task]) -> dict[str, Rows]:
+        """The same for some tasks with test-time augmentation, in the same order; see `engine.training.averaging`."""
+        assert self.recipe.test_time is not None
+        how = self.recipe.test_time
+        return averaging.predict(how, model, self.renderer, loader, tasks, self.criteria, self.autocast())
+
+    def about(self) -> dict[str, Any]:
+        """What a checkpoint says of its weights."""
+        return describe_weights(self.recipe, self.train) | {
+            "epoch": self.at.epoch,
+            "step": self.at.total,
+            "init": self.origin,
+        }
+
+    def _stateful(self) -> dict[str, Any]:
+        """What has a state of its own, by its name in a checkpoint."""
+        parts = {
+            "optimiser": self.optimiser,
+            "scaler": self.scaler,
+            "total": self.total_loss,
+            "watch": self.watch,
+            "clock": self.clock,
+        }
+        return parts if self.alignment is None else parts | {"alignment": self.alignment}
+
+    def save(self, run: RunDir) -> None:
+        """Writes the checkpoint that training goes on from, unless the loss has not been finite."""
+        self.watch.check()
+        state = {name: part.state_dict() for name, part in self._stateful().items()} | {
+            "position": [self.at.epoch, self.at.step, self.at.total],
+            "model": None if self.ema is None else self.model.state_dict(),
+            "criteria": {name: criterion.state_dict() for name, criterion in self.criteria.items()},
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "best": None if self.best is None else [self.best.epoch, self.best.value, self.best.figures],
+            "last_figures": self.last_figures,
+            "seconds": self.seconds,
+            "origin": self.origin,
+            "marks": run.marks(),
+        }
+        checkpoint.save(run.path / "checkpoints", checkpoint.LAST, self.evaluated, self.about(), state)
+
+    def load(self, path: Path, run: RunDir) -> None:
+        """Goes on from a checkpoint: everything a step depends on, and the run folder as it was then."""
+        state = checkpoint.load_state(path)
+        checkpoint.fill(self.evaluated, load_weights(path), classes(self.recipe, self.train), path)
+        if state["model"] is not None:
+            self.model.load_state_dict(state["model"])
+        for name, part in self._stateful().items():
+            part.load_state_dict(state[name])
+        for name, criterion in self.criteria.items():
+            criterion.load_state_dict(state["criteria"][name])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        self.at = Position(*state["position"])
+        self.best = None if state["best"] is None else Best(*state["best"])
+        self.last_figures = state["last_figures"]
+        self.seconds = state["seconds"]
+        self.origin = state["origin"]
+        if self.best is not None and checkpoint.epoch_of(path.parent / checkpoint.BEST) != self.best.epoch:
+            self.best = None  # killed between `best` and `last`: the epoch that was better is trained again
+        run.cut(state["marks"])
+
+
+def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group
+
+
+def _line(row: Mapping[str, float | int | None], recipe: Recipe, speed: Mapping[str, float | str | None]) -> str:
+    """One epoch in one line."""
+    parts = [f"epoch {row['epoch']}/{recipe.epochs}", f"loss {row['train/loss']:.3f}"]
+    for task in recipe.tasks:
+        value = row.get(f"{recipe.select}/{task.name}/{task.headline.metric}")
+        if value is not None:
+            parts.append(f"{recipe.select} {task.name} {task.headline.metric} {value:.3f}")
+    if speed:
+        parts.append(f"{speed['images_per_second']:.0f} faces/s")
+    return "  ".join(parts)

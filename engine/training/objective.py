@@ -1,0 +1,74 @@
+"""What is minimised: the forward pass of all views with the losses of all tasks, the part that is compiled."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from engine.losses import join_views
+from engine.tasks.base import Criterion, Task
+from engine.training.evaluate import look
+from engine.training.model import Model, encode
+from engine.training.render import Rendered
+from engine.views import View
+
+
+class Objective(nn.Module):
+    """The losses of a batch, by task."""
+
+    def __init__(self, model: Model, tasks: Sequence[Task], criteria: Mapping[str, Criterion]) -> None:
+        super().__init__()
+        self.model = model
+        self.tasks = tuple(tasks)
+        self.criteria = nn.ModuleDict(criteria)
+
+    def forward(self, rendered: Rendered, target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Task name to its loss, joined over the views it looks at, in fp32."""
+        outputs = self.model(rendered.pictures)
+        criteria: Mapping[str, Criterion] = cast(Mapping[str, Criterion], self.criteria)
+        return {
+            task.name: join_views(
+                [criteria[task.name].loss(outputs[task.name][view], look(rendered, view, target)) for view in task.on],
+                task.join,
+            )
+            for task in self.tasks
+        }
+
+
+def compile_objective(
+    objective: Objective, views: Mapping[str, View], image_size: int, *, backend: str | Callable[..., Any] = "inductor"
+) -> nn.Module:
+    """The objective with its work compiled.
+
+    Where all sizes are fixed that is one graph of everything. Where views are shown at sizes drawn each step it is one
+    graph of the encoder a size: whole objectives would need one a *combination* of sizes, and beyond a limit of graphs
+    torch.compile goes on uncompiled without a word. Heads and losses, which are small, then stay as they are.
+    """
+    if all(view.size is None or len(view.size) == 1 for view in views.values()):
+        compiled: nn.Module = torch.compile(objective, backend=backend)  # type: ignore[assignment]
+        return compiled
+    _make_room(encoder_graphs(views, image_size))
+    objective.model.training_pass = torch.compile(encode, dynamic=False, backend=backend)
+    return objective
+
+
+def encoder_graphs(views: Mapping[str, View], image_size: int) -> int:
+    """How many different batches pass through the encoder: by their size, and by the views that share it."""
+    sizes = [view.size or (image_size,) for view in views.values()]
+    found = 0
+    for size in {size for choice in sizes for size in choice}:
+        always = any(choice == (size,) for choice in sizes)
+        sometimes = sum(len(set(choice)) > 1 and size in choice for choice in sizes)
+        found += 2**sometimes - (not always)
+    return found
+
+
+def _make_room(graphs: int) -> None:
+    """Lets torch.compile keep this many graphs more; those of other models in this process count with them."""
+    config: Any = importlib.import_module("torch._dynamo.config")
+    config.recompile_limit += graphs
+    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, 4 * config.recompile_limit)

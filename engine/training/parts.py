@@ -1,0 +1,72 @@
+"""What is made from a recipe: its model, its renderer, and what is said of the weights it trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from engine.recipe import Recipe
+from engine.training.model import Model
+from engine.training.render import Renderer
+from loaders.base import Classes, Loader
+
+
+def build_model(recipe: Recipe) -> Model:
+    """A recipe's model at its start, on the CPU."""
+    return Model(
+        recipe.backbone,
+        recipe.views,
+        recipe.tasks,
+        recipe.batch_statistics,
+        seed=recipe.seed,
+        image_size=recipe.image_size,
+        frozen_encoder=recipe.frozen_encoder,
+    )
+
+
+def renderer(recipe: Recipe, dtype: torch.dtype) -> Renderer:
+    """What renders a recipe's views."""
+    return Renderer(
+        views=recipe.views,
+        augment=recipe.augment,
+        image_size=recipe.image_size,
+        evaluation_crop=recipe.evaluation_crop,
+        mean=recipe.mean,
+        std=recipe.std,
+        seed=recipe.seed,
+        dtype=dtype,
+        hiding=frozenset(view for task in recipe.tasks if task.needs_whole for view in task.on),
+    )
+
+
+def headline(recipe: Recipe) -> tuple[str, bool]:
+    """The figure epochs are chosen by, of the first supervised task (else the first), and whether more is better."""
+    task = next((task for task in recipe.tasks if task.label is not None), recipe.tasks[0])
+    return f"{task.name}/{task.headline.metric}", task.headline.greater_is_better
+
+
+def classes(recipe: Recipe, loader: Loader) -> dict[str, list[str]]:
+    """Task name to class names, for the tasks that learn classes."""
+    labels = {task.name: loader.split.labels[task.label] for task in recipe.tasks if task.label is not None}
+    return {name: list(label.names) for name, label in labels.items() if isinstance(label, Classes)}
+
+
+def describe_weights(recipe: Recipe, loader: Loader) -> dict[str, Any]:
+    """What must be known to use a recipe's weights: class names, architecture, preprocessing."""
+    return {
+        "classes": classes(recipe, loader),
+        "backbone": {
+            "name": recipe.backbone.name,
+            "small_pictures": recipe.backbone.small_pictures,
+            "options": dict(recipe.backbone.options),
+        },
+        "preprocessing": {
+            "image_size": recipe.image_size,
+            "evaluation_crop": recipe.evaluation_crop,
+            "mean": recipe.mean,
+            "std": recipe.std,
+            "faces": loader.split.shape,
+        },
+        "tasks": {task.name: repr(task) for task in recipe.tasks if task.label is not None},
+    }

@@ -1,0 +1,312 @@
+"""One run from its recipe to its report: opens what it needs, trains, and writes what is left."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import signal
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from engine.chance import chance_of
+from engine.recipe import Recipe
+from engine.recipe.baselines import pictures_a_face
+from engine.recipe.file import RecipeFile
+from engine.recipe.written import describe, differences
+from engine.reports.report import write_report
+from engine.runs import checkpoint
+from engine.runs.environment import describe_environment
+from engine.runs.folder import RunDir, refuse_taken
+from engine.runs.initial import Origin, locate
+from engine.runs.result import read_arrays
+from engine.tasks.base import Supervised
+from engine.tasks.inpaint import Inpaint
+from engine.training.averaging import averaged_name
+from engine.training.clock import summarise
+from engine.training.evaluate import figures, prediction_arrays
+from engine.training.loop import Trainer
+from engine.training.model import Model
+from engine.training.parts import classes, headline, renderer
+from engine.training.profiling import TRACE, check_profile, profiled
+from engine.training.progress import Bars
+from engine.training.show import show_inpainting, show_views
+from engine.weights import load_weights
+from loaders.base import Loader, Split, augments
+from loaders.feed.samplers import chosen_from
+
+
+def train(
+    file: RecipeFile,
+    out: Path,
+    *,
+    device: torch.device,
+    resume: bool,
+    deterministic: bool,
+    console: Console,
+    profile: int | None = None,
+) -> Path:
+    """Trains a recipe into the folder `out`, or goes on with the run that is there.
+
+    Args:
+        profile: Steps of a profiler's trace, written to trace.json in the folder; None writes none.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        ValueError: The data, the recipe, the folder or a checkpoint is not what it must be.
+        NonFiniteLossError: The loss was not finite.
+        StoppedError: The run was interrupted; its checkpoint is written.
+    """
+    recipe = file.recipe
+    with ExitStack() as stack, _determinism(deterministic):
+        resumed = resume and checkpoint.newest(out / "checkpoints")[0] is not None
+        if not resume:
+            refuse_taken(out)
+        if recipe.init is not None and not resumed:
+            locate(recipe.init, recipe.backbone.name)
+        loaders = {name: stack.enter_context(closing(open_split(recipe, name, device))) for name in _splits(recipe)}
+        for loader in loaders.values():
+            recipe.check_labels(loader.split)
+        _say_notes(loaders, console)
+        trainer = Trainer(recipe, loaders[recipe.train], loaders[recipe.select], device, resumed=resumed)
+        if trainer.origin is not None:
+            console.print(str(Origin(**trainer.origin)), highlight=False)
+        if profile is not None:
+            check_profile(profile, trainer)
+        run = stack.enter_context(closing(_open_run(file, out, resume, console)))
+        _go_on(trainer, run, console)
+        if profile is not None:
+            check_profile(profile, trainer)  # once more: fewer steps are left of a run that goes on
+        run.started(describe_environment(device) | {"deterministic": deterministic, "from_step": trainer.at.total})
+        if trainer.at.total == 0:
+            shown = loaders[recipe.select if augments(recipe.data) else recipe.train]  # faces that are as stored
+            show_views(trainer.renderer, next(iter(shown.epoch(0))), run.path / "figures" / "views.png")
+        trace = nullcontext() if profile is None else profiled(trainer, profile, run.path / TRACE)
+        with _stops(trainer), Bars(console, recipe.epochs, trainer.steps) as bars, trace:
+            trainer.fit(run, bars)
+        if profile is not None:
+            console.print(f"trace: {run.path / TRACE}, for Perfetto or chrome://tracing", highlight=False)
+        result = _finish(trainer, file.name, loaders, run)
+        report = write_report(run.path, result=result)
+        run.result(result)  # last: where it is, the run is whole
+        return report
+
+
+def open_split(recipe: Recipe, split: str, device: torch.device) -> Loader:
+    """One split of a recipe's data: with its sampler for training, in manifest order else.
+
+    A source that augments by itself is given the draw for training; evaluation is not augmented, so that it never is.
+
+    Raises:
+        ValueError: The data is not what it must be, or the views ask for more draws than such a source can give.
+    """
+    drawn = renderer(recipe, torch.float32).shared() if augments(recipe.data) and split == recipe.train else None
+    return recipe.data.open(
+        split,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        device=device,
+        sampler=recipe.sampler if split == recipe.train else None,
+        draw=drawn,
+    )
+
+
+def _say_notes(loaders: Mapping[str, Loader], console: Console) -> None:
+    """What the source chose, once for all splits for which it chose the same."""
+    for note in dict.fromkeys(loader.note for loader in loaders.values() if loader.note):
+        splits = ", ".join(name for name, loader in loaders.items() if loader.note == note)
+        console.print(f"{splits}: {note}", highlight=False)
+
+
+def _splits(recipe: Recipe) -> list[str]:
+    return list(dict.fromkeys(name for name in (recipe.train, recipe.select, recipe.test) if name is not None))
+
+
+def _open_run(file: RecipeFile, out: Path, resume: bool, console: Console) -> RunDir:
+    recipe = describe(file.recipe)
+    if resume and out.exists():
+        old = read_recipe(out)
+        return RunDir.reopen(out, [] if old is None else differences(old, recipe))
+    if resume:
+        console.print(f"{out} is not there yet: starting it", highlight=False)
+    return RunDir.create(out, recipe, file.source)
+
+
+def _go_on(trainer: Trainer, run: RunDir, console: Console) -> None:
+    """Loads the newest whole checkpoint, if there is one."""
+    path, notes = checkpoint.newest(run.path / "checkpoints")
+    for note in notes:
+        console.print(note, highlight=False)
+    if path is not None:
+        trainer.load(path, run)
+        at = trainer.at
+        console.print(f"going on from {path}: epoch {at.epoch + 1}, step {at.step}", highlight=False)
+    elif notes:
+        raise ValueError(
+            f"checkpoint: no whole one is left in {run.path / 'checkpoints'}; start again with another --out"
+        )
+
+
+def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir) -> dict[str, Any]:
+    """Evaluates on the test split and writes the last pictures; returns what result.json will hold."""
+    recipe = trainer.recipe
+    models = {"best": _best_model(trainer, run), "last": trainer.evaluated}
+    found = _test(models, trainer, loaders, run)
+    averaged = _average(models, trainer, loaders, run, found)
+    names = classes(recipe, trainer.train)
+    for task in recipe.tasks:
+        if isinstance(task, Inpaint):
+            batch = next(iter(loaders[recipe.select].epoch(0)))
+            show_inpainting(trainer.evaluated, trainer.renderer, batch, task, run.path / "figures" / "inpaint.png")
+    faces = recipe.epochs * len(trainer.train) * recipe.batch_size
+    return {
+        "name": name,
+        "finished": True,
+        "epochs": recipe.epochs,
+        "steps": trainer.at.total,
+        "seconds": trainer.seconds,
+        "select_on": f"{recipe.select}/{headline(recipe)[0]}",
+        **found,
+        "init": trainer.origin,
+        "select": recipe.select,
+        "test": recipe.test,
+        "classes": names | {averaged_name(task): names[task] for task in averaged},
+        "chance": _beside(chance(recipe, names), averaged),
+        "majority": {
+            split: _beside(constant_guess(recipe, trainer.train.split, loader.split), averaged)
+            for split, loader in loaders.items()
+            if split != recipe.train
+        },
+        "counts": {split: len(loader.split.sample) for split, loader in loaders.items()},
+        "trained_on": chosen_from(recipe.sampler, trainer.train.split, seed=recipe.seed),
+        "views": list(recipe.views),
+        "pictures_a_face": pictures_a_face(recipe),
+        "pictures_through_encoder": faces * pictures_a_face(recipe),
+        "parameters": {
+            "training": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+            "inference": sum(p.numel() for p in trainer.model.inference().parameters()),
+        },
+        "speed": summarise(trainer.clock, trainer.device, trainer.compiled),
+    }
+
+
+def _best_model(trainer: Trainer, run: RunDir) -> Model:
+    """The model of the best epoch."""
+    model = copy.deepcopy(trainer.evaluated)
+    path = run.path / "checkpoints" / checkpoint.BEST
+    checkpoint.fill(model, load_weights(path), classes(trainer.recipe, trainer.train), path)
+    return model
+
+
+def _test(
+    models: Mapping[str, Model], trainer: Trainer, loaders: Mapping[str, Loader], run: RunDir
+) -> dict[str, dict[str, Any]]:
+    """For "best" and "last" the epoch and, by split, the figures on `select`, and on `test`, which is evaluated now."""
+    recipe, best = trainer.recipe, trainer.best
+    assert best is not None  # the last epoch is always evaluated
+    found: dict[str, dict[str, Any]] = {
+        "best": {"epoch": best.epoch, recipe.select: dict(best.figures)},
+        "last": {"epoch": recipe.epochs, recipe.select: dict(trainer.last_figures)},
+    }
+    if recipe.test is not None and recipe.test != recipe.select:
+        for which, model in models.items():
+            samples, rows = trainer.predict(model, loaders[recipe.test])
+            run.predictions(f"{recipe.test}-{which}", prediction_arrays(samples, rows))
+            found[which][recipe.test] = figures(recipe.tasks, rows)
+    return found
+
+
+def _average(
+    models: Mapping[str, Model],
+    trainer: Trainer,
+    loaders: Mapping[str, Loader],
+    run: RunDir,
+    found: Mapping[str, dict[str, Any]],
+) -> tuple[str, ...]:
+    """Adds to figures and predictions those of test-time augmentation, where the recipe asks for it.
+
+    Returns:
+        Names of the tasks that it was done for.
+    """
+    recipe = trainer.recipe
+    if recipe.test_time is None:
+        return ()
+    tasks = recipe.averaged_tasks(trainer.train.split)
+    for split in dict.fromkeys(name for name in (recipe.select, recipe.test) if name is not None):
+        for which, model in models.items():
+            rows = trainer.predict_averaged(model, loaders[split], tasks)
+            named = {averaged_name(task): of for task, of in rows.items()}
+            found[which][split] |= {
+                f"{averaged_name(task.name)}/{metric}": value
+                for task in tasks
+                for metric, value in task.measure(rows[task.name]).items()
+            }
+            plain = read_arrays(run.path / "predictions" / f"{split}-{which}.npz")
+            run.predictions(f"{split}-{which}", prediction_arrays(plain.pop("sample"), named) | plain)
+    return tuple(task.name for task in tasks)
+
+
+def _beside(values: Mapping[str, float], averaged: Collection[str]) -> dict[str, float]:
+    """Levels by `<task>/<metric>`, and the same for the averaged figures of the tasks that have some."""
+    split = [(name.partition("/"), value) for name, value in values.items()]
+    return {**values} | {f"{averaged_name(task)}/{of}": value for (task, _, of), value in split if task in averaged}
+
+
+def chance(recipe: Recipe, names: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """The headline figure that guessing reaches, of each task with classes (by their `names`), as `<task>/<metric>`."""
+    headlines = [f"{task.name}/{task.headline.metric}" for task in recipe.tasks if task.name in names]
+    found = {quantity: chance_of(quantity, names, {}) for quantity in headlines}
+    return {quantity: share for quantity, share in found.items() if share is not None}
+
+
+def constant_guess(recipe: Recipe, train: Split, split: Split) -> dict[str, float]:
+    """Figures on a split, as `<task>/<metric>`, of always answering the largest class or the median of `train`."""
+    return {
+        f"{task.name}/{metric}": value
+        for task in recipe.tasks
+        if isinstance(task, Supervised)
+        for metric, value in task.constant_guess(train, split).items()
+    }
+
+
+def read_recipe(run: Path) -> Any:
+    """A run's resolved recipe, None where there is none."""
+    file = run / "recipe.json"
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+@contextmanager
+def _stops(trainer: Trainer) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end training after the running step, with a checkpoint."""
+
+    def stop(number: int, frame: object) -> None:
+        trainer.stop = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    """Deterministic algorithms and no autotuning, where they are asked for."""
+    inductor: Any = importlib.import_module("torch._inductor.config")
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark, inductor.deterministic
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.benchmark = not wanted
+    inductor.deterministic = wanted
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark, inductor.deterministic = before[1:]

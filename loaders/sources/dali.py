@@ -1,0 +1,318 @@
+"""`DALI`: picture files decoded and resized by NVIDIA DALI, on the GPU where the faces go to one."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.utils.dlpack
+from jaxtyping import Float32, Int64, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from loaders.base import By, Draw, Loader, Sampler, Split
+from loaders.decoding.pictures import Colour, Fit, Form, UnreadableError, decode
+from loaders.decoding.reading import cores
+from loaders.extras import require
+from loaders.feed.opened import Streamed, check_draw
+from loaders.feed.order import Order
+from loaders.importers import Importer, pictures_in
+from loaders.sources import dali_drawing
+from loaders.sources.encoded import Encoded, look_at_all
+from loaders.sources.scan import scan
+
+DEPTH = 2  # batches inside DALI: files of one are read while the other is decoded
+
+
+@dataclass(frozen=True, slots=True)
+class DALI:
+    """Picture files, listed by the same importers as `Folder` reads.
+
+    Sample ids, order, labels and mean colours equal those of `Folder` with the same settings, and so do the pixels of
+    PNG and JPEG files that need no resizing, on the CPU. Both resize with a Lanczos filter but round differently:
+    photographs made up to 4 times smaller differ by 0.3 gray levels on average and 12 at most; where they are made more
+    than 6 times smaller Pillow averages boxes first, and they differ by up to 1.5 and 16. The GPU decodes JPEG by
+    itself: its tests allow 1 level on average and 12 at most. To know which can be read and their mean colours, the
+    first opening decodes every picture once with Pillow, for all splits; what it found is kept (see `kept`).
+
+    Attributes:
+        source: A folder with a `manifest.csv` or of class folders, or an importer whose records are picture files.
+        size: Side of the square face; None keeps pictures as they are, which then must share one size.
+        fit: What happens to pictures that are not square: "crop" (centre square) or "stretch".
+        colour: "gray", "rgb", or "auto": gray if every picture is gray.
+        threads: Threads that decode on the CPU, and prepare what the GPU decodes; None takes one a core.
+        hardware: Share, 0 to 1, of the JPEG files that go to the GPU's own JPEG decoder where it has one.
+        augment: "loader" augments faces with DALI's own operators where they are decoded, ahead of the step: a face is
+            that of "kernel" to within half a gray level, by which it is rounded between the two passes.
+    """
+
+    source: str | Path | Importer
+    size: int | None = None
+    fit: Fit = "crop"
+    colour: Colour = "auto"
+    threads: int | None = None
+    hardware: float = 0.65
+    augment: By = "kernel"
+
+    def open(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str,
+        rank: int = 0,
+        world: int = 1,
+        sampler: Sampler | None = None,
+        draw: Draw | None = None,
+    ) -> Loader:
+        """Open one split; see `loaders.base.Source`.
+
+        Raises:
+            ValueError: DALI is not installed, the source is missing, has no readable picture or no such split, an
+                option is out of range, or `draw` is given where it must not be. While batches are read: a picture has
+                changed since.
+        """
+        check_draw("DALI", self.augment, draw, sampler)
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"DALI: threads (={self.threads}) must be at least 1; leave it out for one a core")
+        if not 0 <= self.hardware <= 1:
+            raise ValueError(f"DALI: hardware (={self.hardware}) must be a share of 0 to 1; 0 decodes all on its cores")
+        package = require("nvidia.dali", extra="dali", where="DALI")
+        form = Form(self.size, self.fit, self.colour)
+        source = self.source
+        importer = pictures_in(source) if isinstance(source, str | Path) else source
+        where = f"dali {importer.source}"
+        scanned = scan(importer, form, where)
+        part = scanned.manifest.part(split, scanned.shape, where)
+        order = Order(part, batch_size, seed, rank, world, sampler)
+        looks = look_at_all(scanned, form)
+        pictures = [looks[sample] for sample in part.sample.tolist()]
+        mean = scanned.manifest.mean[part.sample]
+        drawing = None if draw is None else _Drawing(draw, part, mean)
+        decoders = _Decoders(
+            package,
+            pictures,
+            form,
+            scanned.shape,
+            batch_size,
+            torch.device(device),
+            self.threads,
+            self.hardware,
+            drawing,
+        )
+        return Streamed(order, decoders.stream, mean, device, draw=draw)
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """Draws for a pipeline, in the thread that feeds it."""
+
+    draw: Draw
+    split: Split
+    mean: Float32[Tensor, "n 3"]
+
+    def tables(self, epoch: int, positions: list[int]) -> tuple[NDArray[np.float32], ...]:
+        place = torch.tensor(positions)
+        drawn = self.draw(epoch, self.split.sample[place], self.mean[place], self.split.shape[:2])
+        return dali_drawing.tables_for(drawn, self.split.shape[2], blurs=self.draw.blurs)
+
+
+class _Feed:
+    """What a DALI pipeline asks for its next batch; an error ends its epoch and is raised after the batches before."""
+
+    def __init__(self, package: Any, pictures: list[Encoded], form: Form, drawing: _Drawing | None) -> None:
+        self._tensors = package.tensors
+        self._pictures = pictures
+        self._form = form
+        self._drawing = drawing
+        self._epoch = 0
+        self._plan: Iterator[list[int]] = iter(())
+        self.fed: deque[list[int]] = deque()
+        """Positions of the batches inside DALI."""
+        self.error: ValueError | None = None
+
+    def start(self, epoch: int, plan: Int64[Tensor, "k b"]) -> None:
+        self._epoch = epoch
+        self._plan = iter(plan.tolist())
+        self.fed.clear()
+        self.error = None
+
+    def __call__(self) -> tuple[Any, ...]:
+        """Encoded pictures; (top, left) and (bottom, right) of what is shown where they are resized; drawn tables."""
+        positions = next(self._plan)
+        chosen = [self._pictures[position] for position in positions]
+        try:
+            # DALI would make the same of a list of arrays, several times as slowly.
+            data = self._tensors.TensorListCPU([self._tensors.TensorCPU(p.read(self._form)) for p in chosen])
+        except ValueError as error:
+            self.error = error
+            raise StopIteration from error
+        self.fed.append(positions)
+        drawn = () if self._drawing is None else self._drawing.tables(self._epoch, positions)
+        if self._form.size is None:
+            return data, *drawn
+        # A finished face has the wanted size already: all of it is shown.
+        side = float(self._form.size)
+        shown = np.array([picture.shown or (0.0, 0.0, side, side) for picture in chosen], np.float32)
+        return data, np.ascontiguousarray(shown[:, 1::-1]), np.ascontiguousarray(shown[:, :1:-1]), *drawn
+
+
+class _Decoders:
+    """DALI pipelines of one opened split: as many as epochs that run at once, kept for the next epoch."""
+
+    def __init__(
+        self,
+        package: Any,
+        pictures: list[Encoded],
+        form: Form,
+        shape: tuple[int, int, int],
+        batch_size: int,
+        device: torch.device,
+        threads: int | None,
+        hardware: float,
+        drawing: _Drawing | None,
+    ) -> None:
+        self._package, self._pictures, self._form, self._shape = package, pictures, form, shape
+        self._batch_size, self._hardware, self._drawing = batch_size, hardware, drawing
+        self._threads = cores() if threads is None else threads
+        self._gpu: int | None = None
+        if device.type == "cuda":
+            self._gpu = torch.cuda.current_device() if device.index is None else device.index
+        self._idle: list[tuple[Any, _Feed]] = []
+        self._loans = _Loans()
+
+    def stream(self, epoch: int, plan: Int64[Tensor, "k b"]) -> Generator[UInt8[Tensor, "b h w c"], None, None]:
+        """Faces of each batch, on the GPU where the pipeline decodes there; augmented where something is drawn.
+
+        Raises:
+            ValueError: A picture has changed since the split was opened.
+        """
+        pipeline, feed = self._idle.pop() if self._idle else self._build()
+        feed.start(epoch, plan)
+        pipeline.schedule_run()
+        while True:
+            try:
+                faces, sizes = pipeline.share_outputs()
+            except StopIteration:
+                break
+            except RuntimeError as error:
+                raise self._damaged(feed.fed[0], error) from error
+            positions = feed.fed.popleft()
+            self._check_sizes(sizes, positions)
+            taken = self._taken(faces)
+            pipeline.release_outputs()
+            pipeline.schedule_run()
+            yield taken
+        if feed.error is not None:
+            raise feed.error
+        # Only a pipeline that ran to its end can begin again.
+        pipeline.reset()
+        self._idle.append((pipeline, feed))
+
+    def _check_sizes(self, sizes: Any, positions: list[int]) -> None:
+        """Refuse a picture of another size than when the split was opened; a drawn face would not show it."""
+        wrong = np.flatnonzero((sizes.as_array() != self._shape).any(1))
+        if len(wrong) > 0:
+            raise ValueError(
+                f"dali: {self._pictures[positions[int(wrong[0])]].record.path} must stay as it was when it was opened; "
+                "it changed, open it again"
+            )
+
+    def _taken(self, decoded: Any) -> Tensor:
+        owner = decoded.as_tensor()
+        faces: Tensor = torch.utils.dlpack.from_dlpack(owner)
+        if faces.is_cuda:
+            self._loans.lend(faces, owner)
+        return faces
+
+    def _damaged(self, positions: list[int], error: RuntimeError) -> ValueError:
+        """What to say where DALI could not decode a batch, naming the picture where Pillow cannot read it either."""
+        for record in (self._pictures[position].record for position in positions):
+            try:
+                decode(record.picture, self._form, record.box)
+            except UnreadableError as found:
+                return ValueError(
+                    f"dali: {record.path} must stay readable while it is used; {found}, open the split again"
+                )
+        paths = ", ".join(self._pictures[position].record.path for position in positions[:4])
+        return ValueError(
+            f"dali: pictures (={paths}{', ...' if len(positions) > 4 else ''}) must be readable by DALI, which says: "
+            f"{error}; use Folder, or prepare them and use Packed"
+        )
+
+    def _build(self) -> tuple[Any, _Feed]:
+        fn, types = self._package.fn, self._package.types
+        feed = _Feed(self._package, self._pictures, self._form, self._drawing)
+        on_gpu = self._gpu is not None
+        pipeline = self._package.Pipeline(
+            batch_size=self._batch_size,
+            num_threads=self._threads,
+            device_id=self._gpu,
+            prefetch_queue_depth=DEPTH,
+            exec_dynamic=True,  # its outputs are the consumer's for as long as it keeps them
+        )
+        with pipeline:
+            ndim = [1] if self._form.size is None else [1, 1, 1]
+            drawn = [] if self._drawing is None else dali_drawing.dimensions(blurs=self._drawing.draw.blurs)
+            ndim += drawn
+            kinds = [types.UINT8] + [types.FLOAT] * (len(ndim) - 1)
+            data, *tables = fn.external_source(source=feed, num_outputs=len(ndim), dtype=kinds, ndim=ndim)
+            # The CPU's decoder always interpolates chroma; the GPU's must be told to do the same.
+            mixed = {"hw_decoder_load": self._hardware, "jpeg_fancy_upsampling": True} if on_gpu else {}
+            # Gray of a colour JPEG is not its luma: that was not clipped to the range of colours.
+            as_gray = self._shape[2] == 1 and self._form.colour == "auto"
+            faces = fn.decoders.image(
+                data,
+                device="mixed" if on_gpu else "cpu",
+                output_type=types.GRAY if as_gray else types.RGB,
+                **mixed,
+            )
+            if self._shape[2] == 1 and not as_gray:
+                faces = fn.color_space_conversion(faces, image_type=types.RGB, output_type=types.GRAY)
+            if self._form.size is not None:
+                faces = fn.resize(
+                    faces,
+                    size=[self._form.size, self._form.size],
+                    roi_start=tables[0],
+                    roi_end=tables[1],
+                    interp_type=types.INTERP_LANCZOS3,
+                    antialias=True,
+                )
+            sizes = faces.shape()
+            if self._drawing is not None:
+                draw = self._drawing.draw
+                faces = dali_drawing.augmented(
+                    self._package, faces, tables[-len(drawn) :], size=draw.size, blurs=draw.blurs
+                )
+            pipeline.set_outputs(faces, sizes)
+        pipeline.build()
+        return pipeline, feed
+
+
+class _Loans:
+    """Keeps DALI's memory from being used again while the GPU still reads a batch that Python let go of.
+
+    DALI takes memory back when the tensor that shares it dies, which is before kernels that were queued on torch's
+    stream have read it.
+    """
+
+    def __init__(self) -> None:
+        self._returned: deque[tuple[torch.cuda.Event, Any]] = deque()
+
+    def lend(self, faces: Tensor, owner: Any) -> None:
+        """`owner` outlives `faces` until the stream that is current at its death has come that far."""
+        weakref.finalize(faces, self._give_back, faces.device, owner).atexit = False
+
+    def _give_back(self, device: torch.device, owner: Any) -> None:
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(device))
+        self._returned.append((event, owner))
+        while self._returned and self._returned[0][0].query():
+            self._returned.popleft()

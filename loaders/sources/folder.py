@@ -1,0 +1,145 @@
+"""`Folder`: picture files decoded with Pillow at every access. Slow and exact: what faster sources are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from loaders.base import Draw, Loader, Sampler
+from loaders.decoding.pictures import Colour, Fit, Form, UnreadableError, as_channels, decode
+from loaders.decoding.reading import cores
+from loaders.feed.opened import Stream, Streamed, batch_by_batch, refuse_draw
+from loaders.feed.order import Order
+from loaders.importers import Importer, Record, pictures_in
+from loaders.sources.scan import scan
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Picture files, read with the same importer and decoder as `loaders.prepare`.
+
+    Sample ids, pixels, labels and mean colours equal those of a store prepared from the same source with the same
+    settings. To know them, the first opening decodes every picture once, for all splits, and keeps what it found
+    (`loaders.sources.kept`); pictures that cannot be read are left out, as there.
+
+    Attributes:
+        source: A folder with a `manifest.csv` or of class folders, or an importer whose records are picture files.
+        size: Side of the square face; None keeps pictures as they are, which then must share one size.
+        fit: What happens to pictures that are not square: "crop" (centre square) or "stretch".
+        colour: "gray", "rgb", or "auto": gray if every picture is gray.
+        workers: Processes that decode, of torch's DataLoader; None takes one a core, 0 decodes in a thread instead.
+    """
+
+    source: str | Path | Importer
+    size: int | None = None
+    fit: Fit = "crop"
+    colour: Colour = "auto"
+    workers: int | None = None
+
+    def open(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str,
+        rank: int = 0,
+        world: int = 1,
+        sampler: Sampler | None = None,
+        draw: Draw | None = None,
+    ) -> Loader:
+        """Open one split; see `loaders.base.Source`.
+
+        Raises:
+            ValueError: The source is missing, has no readable picture or no such split, an option is out of range, or
+                `draw` is given. While batches are read: a picture has changed since.
+            RuntimeError: While batches are read: a worker process was killed, which torch says in the main thread.
+        """
+        refuse_draw("Folder", draw)
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"Folder: workers (={self.workers}) must be 0 or more; leave it out for one a core")
+        form = Form(self.size, self.fit, self.colour)
+        source = self.source
+        importer = pictures_in(source) if isinstance(source, str | Path) else source
+        where = f"folder {importer.source}"
+        scanned = scan(importer, form, where)
+        records, shape = scanned.records, scanned.shape
+        part = scanned.manifest.part(split, shape, where)
+        order = Order(part, batch_size, seed, rank, world, sampler)
+        pictures = _Pictures([records[sample] for sample in part.sample.tolist()], form, shape)
+        workers = cores() if self.workers is None else self.workers
+        stream = batch_by_batch(pictures.faces) if workers == 0 else _in_processes(pictures, workers)
+        return Streamed(order, stream, scanned.manifest.mean[part.sample], device)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pictures(Dataset[Tensor | str]):
+    """The pictures of a split, decoded a batch at a time, here or in a worker process."""
+
+    records: list[Record]
+    form: Form
+    shape: tuple[int, int, int]
+
+    def faces(self, position: Int64[Tensor, " b"]) -> UInt8[Tensor, "b h w c"]:
+        """Faces at positions of the split.
+
+        Raises:
+            ValueError: A picture has changed since the split was opened.
+        """
+        return torch.from_numpy(np.stack([self._face(self.records[place]) for place in position.tolist()]))
+
+    def __getitem__(self, position: Tensor) -> Tensor | str:
+        """As `faces`, or what is wrong: an error that is raised in a worker comes out wrapped in its traceback."""
+        try:
+            return self.faces(position)
+        except ValueError as error:
+            return str(error)
+
+    def _face(self, record: Record) -> NDArray[np.uint8]:
+        try:
+            pixels = decode(record.picture, self.form, record.box)
+        except UnreadableError as error:
+            raise ValueError(
+                f"folder: {record.path} must stay readable while it is used; {error}, open the split again"
+            ) from error
+        if pixels.shape[:2] != self.shape[:2] or pixels.shape[2] > self.shape[2]:
+            raise ValueError(f"folder: {record.path} must stay as it was when it was opened; it changed, open it again")
+        return as_channels(pixels, self.shape[2])
+
+
+def _in_processes(pictures: _Pictures, workers: int) -> Stream:
+    def stream(epoch: int, plan: Int64[Tensor, "k b"]) -> Generator[Tensor, None, None]:
+        loader = DataLoader(
+            pictures,
+            sampler=list(plan),  # each "index" is a batch's positions
+            batch_size=None,
+            num_workers=min(workers, max(1, len(plan))),
+            generator=torch.Generator(),  # it draws from torch's own where it is given none
+        )
+        # Started here and not in the thread that reads ahead: a process forked beside a busy main thread may hang.
+        return _checked(iter(loader))
+
+    return stream
+
+
+def _checked(batches: Iterator[Tensor | str]) -> Generator[Tensor, None, None]:
+    try:
+        for faces in batches:
+            if isinstance(faces, str):
+                raise ValueError(faces)
+            yield faces
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"folder: workers must live until the epoch ends; one was killed or crashed ({error}), free memory, take "
+            "fewer workers or prepare the pictures and use Packed"
+        ) from error
+    finally:
+        batches._shutdown_workers()  # type: ignore[attr-defined]  # deleting it would do, whenever that is

@@ -1,0 +1,140 @@
+"""Findings for a person and for a program: tables, `check.json`, a list of copies and a contact sheet."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from loaders.progress import LINE
+from loaders.store.checking import Findings, NumberFindings
+from loaders.store.contact_sheet import draw_sheet
+from loaders.store.manifest import Manifest
+from loaders.store.opening import open_store
+
+DUPLICATES, FINDINGS, SHEET = "duplicates.csv", "check.json", "sheet.png"
+EXAMPLES = 10
+
+
+def write_report(path: str | Path, folder: Path, findings: Findings) -> None:
+    """Write `check.json`, `duplicates.csv` (every copy and the first picture it equals) and the contact sheet.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    store = open_store(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / FINDINGS, lambda file: file.write(json.dumps(as_json(findings, store.manifest), indent=2) + "\n"))
+    _write(folder / DUPLICATES, lambda file: _list_duplicates(file, findings, store.manifest))
+    part = folder / f".{SHEET}.partial"
+    suspects = {
+        "blank": findings.blank.tolist(),
+        "duplicates": [sample for group in findings.groups for sample in group.tolist()[:2]],
+        "conflicts": list(dict.fromkeys(sample for conflict in findings.conflicts for sample in conflict.samples[:2])),
+    }
+    draw_sheet(store, suspects).save(part, format="PNG")
+    part.replace(folder / SHEET)
+
+
+def as_json(findings: Findings, manifest: Manifest) -> dict[str, Any]:
+    """Counts and the first examples."""
+    return {
+        "splits": {
+            name: {
+                "pictures": s.pictures,
+                "classes": s.classes,
+                "numbers": {name: _number_json(column) for name, column in s.numbers.items()},
+                "mean": [round(value, 3) for value in s.mean],
+                "std": [round(value, 3) for value in s.std],
+                "dark": s.dark,
+                "bright": s.bright,
+                "blank": s.blank,
+                "copies": s.copies,
+            }
+            for name, s in findings.splits.items()
+        },
+        "in_two_splits": {" and ".join(pair): number for pair, number in findings.shared.items()},
+        "sets_of_duplicates": len(findings.groups),
+        "blank": [manifest.path[sample] for sample in findings.blank[:EXAMPLES]],
+        "label_conflicts": {
+            label: {
+                "sets": sum(c.label == label for c in findings.conflicts),
+                "examples": [
+                    {"paths": [manifest.path[s] for s in c.samples], "values": c.values}
+                    for c in [c for c in findings.conflicts if c.label == label][:EXAMPLES]
+                ],
+            }
+            for label in manifest.labels
+        },
+    }
+
+
+def _number_json(column: NumberFindings) -> dict[str, Any]:
+    ranges = {name: getattr(column, name) for name in ("lowest", "mean", "highest")}
+    return {"missing": column.missing} | {k: None if math.isnan(v) else round(v, 4) for k, v in ranges.items()}
+
+
+def print_findings(findings: Findings, console: Console) -> None:
+    """Tables for a person."""
+    splits = findings.splits
+    for label in next(iter(splits.values())).classes:
+        table = Table(title=label, title_justify="left")
+        table.add_column("class")
+        for split in splits:
+            table.add_column(split, justify="right")
+        for name in dict.fromkeys(name for s in splits.values() for name in s.classes[label]):
+            table.add_row(escape(name), *(f"{s.classes[label].get(name, 0):,}" for s in splits.values()))
+        console.print(table)
+    if any(s.numbers for s in splits.values()):
+        table = Table(title="numbers", title_justify="left")
+        for column in ("number", "split", "missing", "lowest", "mean", "highest"):
+            table.add_column(column, justify="left" if column in ("number", "split") else "right")
+        for part in next(iter(splits.values())).numbers:
+            for name, s in splits.items():
+                of = s.numbers[part]
+                ranges = ("–" if math.isnan(v) else f"{v:.4g}" for v in (of.lowest, of.mean, of.highest))
+                table.add_row(escape(part), escape(name), f"{of.missing:,}", *ranges)
+        console.print(table)
+    table = Table(title="pictures", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("split", "pictures", "mean", "std", "dark", "bright", "blank", "copies"):
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for name, s in splits.items():
+        # Three channels without decimals, so that the table fits a narrow terminal.
+        form = ".1f" if len(s.mean) == 1 else ".0f"
+        mean, std = (" ".join(f"{value:{form}}" for value in values) for values in (s.mean, s.std))
+        share = [f"{number:,} ({number / s.pictures:.1%})" for number in (s.dark, s.bright)]
+        table.add_row(escape(name), f"{s.pictures:,}", mean, std, *share, f"{s.blank:,}", f"{s.copies:,}")
+    console.print(table)
+    for (one, other), number in findings.shared.items():
+        console.print(f"in both {one} and {other}: {number:,} different pictures", **LINE)
+    of_label: dict[str, int] = {}
+    for conflict in findings.conflicts:
+        of_label[conflict.label] = of_label.get(conflict.label, 0) + 1
+    for label, number in of_label.items():
+        sets = f"{number:,} of {len(findings.groups):,} sets of equal pictures"
+        console.print(f"{sets} have different {label}", **LINE)
+
+
+def _list_duplicates(file: TextIO, findings: Findings, manifest: Manifest) -> None:
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(["sample", "split", "path", "equals_sample", "equals_split", "equals_path"])
+    for group in findings.groups:
+        first, *others = group.tolist()
+        for sample in others:
+            of = [first, manifest.split_of(first), manifest.path[first]]
+            rows.writerow([sample, manifest.split_of(sample), manifest.path[sample], *of])
+
+
+def _write(file: Path, write: Callable[[TextIO], object]) -> None:
+    part = file.with_name(f".{file.name}.partial")
+    with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        write(stream)
+    part.replace(file)
