@@ -1,8 +1,8 @@
 """Picture files as DALI gets them: the file's bytes and the part that is shown, or a finished face in their place.
 
 DALI decodes JPEG and PNG of 8-bit gray or RGB as `loaders.decoding.pictures` does. Pictures that it would show
-otherwise (16-bit gray, transparency, CMYK, palettes, other formats) and crops that reach over the edge or are turned are
-decoded, cut and resized by `loaders.decoding.pictures`, and given to DALI as uncompressed PNM, so that every source shows the same face.
+otherwise (16-bit gray, transparency, CMYK, palettes, other formats) and crops that are turned or reach over the edge are
+decoded, cut and resized there and given to DALI as uncompressed PNM, so that every source shows the same face.
 """
 
 from __future__ import annotations
