@@ -1,7 +1,7 @@
 """Picture files as DALI gets them: the file's bytes and the part that is shown, or a finished face in their place.
 
 DALI decodes JPEG and PNG of 8-bit gray or RGB as `loaders.decoding.pictures` does. Pictures that it would show
-otherwise (16-bit gray, transparency, CMYK, palettes, other formats) and crops that are turned or reach over the edge are
+otherwise (16-bit gray, transparency, CMYK, palettes, other formats) and crops that are turned or leave the picture are
 decoded, cut and resized there and given to DALI as uncompressed PNM, so that every source shows the same face.
 """
 
