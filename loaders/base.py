@@ -40,7 +40,7 @@ Label = Classes | Numbers
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class Augmented:
     """What a source has done to the faces of a batch already."""
 
     tables: Tables
@@ -64,7 +64,7 @@ class Batch:
     """Mean colour of the stored face on 0..255: contrast turns about it."""
     target: Mapping[str, Tensor]
     """Label name to its targets, first axis b; -1 or NaN where missing and in padding."""
-    drawn: Drawn | None = None
+    augmented: Augmented | None = None
     """Set where the source has augmented: `store` then holds finished RGB faces of the draw's size."""
 
 
@@ -158,8 +158,8 @@ class Source(Protocol):
         one (evaluation) samples come in manifest order, each exactly once, and the last batch is padded with sample
         -1. Rank r of `world` gets every world-th sample of the order, starting at r.
 
-        With a `draw` (training only) the source augments the faces itself and each batch says so by `drawn`; a source
-        that does not refuses it.
+        With a `draw` (training only) the source augments the faces itself and each batch says so by `augmented`; a
+        source that does not refuses it.
 
         Raises:
             ValueError: The data is missing, damaged or has no such split; says what to run.

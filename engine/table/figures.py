@@ -90,7 +90,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Drawn:
+class _Resampled:
     """Figures of runs on draws of their test pictures."""
 
     figures: Float64[np.ndarray, "r s"]
@@ -182,7 +182,7 @@ class _Comparing:
 
     experiment: Experiment
     resamples: int
-    drawn: dict[tuple[str, ...], _Drawn | str] = field(default_factory=dict)
+    resampled: dict[tuple[str, ...], _Resampled | str] = field(default_factory=dict)
 
     def difference(self, group: str, jobs: Mapping[str, Sequence[Job]], row: str, against: str) -> Difference:
         experiment = self.experiment
@@ -219,13 +219,13 @@ class _Comparing:
             return None, 0, f"the two were tested on different pictures of {self.experiment.split}"
         return paired_difference(one.figures, other.figures), one.pictures, ""
 
-    def _draw(self, runs: Sequence[Finished]) -> _Drawn | str:
+    def _draw(self, runs: Sequence[Finished]) -> _Resampled | str:
         key = tuple(run.key for run in runs)
-        if key not in self.drawn:
-            self.drawn[key] = self._draw_anew(runs)
-        return self.drawn[key]
+        if key not in self.resampled:
+            self.resampled[key] = self._draw_anew(runs)
+        return self.resampled[key]
 
-    def _draw_anew(self, runs: Sequence[Finished]) -> _Drawn | str:
+    def _draw_anew(self, runs: Sequence[Finished]) -> _Resampled | str:
         """The figures of a row's runs on every draw of pictures, or why they cannot be drawn."""
         experiment = self.experiment
         kept: list[tuple[Pictures, str]] = []
@@ -238,7 +238,7 @@ class _Comparing:
             return f"its seeds were tested on different pictures of {experiment.split}"
         metric, (pictures, samples) = experiment.metric.rpartition("/")[2], kept[0]
         figures = [partial(_figure, pictures, metric) for pictures, _ in kept]
-        return _Drawn(resampled(figures, pictures.count, resamples=self.resamples), samples, pictures.count)
+        return _Resampled(resampled(figures, pictures.count, resamples=self.resamples), samples, pictures.count)
 
 
 def _figure(pictures: Pictures, metric: str, weights: np.ndarray) -> Float64[np.ndarray, " r"]:

@@ -78,12 +78,12 @@ class Renderer:
             for name, view in self.views.items()
         }
         drawings = {name: self._drawing(table_stream(name, view), sizes[name]) for name, view in self.views.items()}
-        if batch.drawn is None:
+        if batch.augmented is None:
             drawn = {
                 each: each(epoch, batch.sample, batch.mean, stored(batch)) for each in dict.fromkeys(drawings.values())
             }
         else:
-            drawn = {self.shared(): batch.drawn.tables}
+            drawn = {self.shared(): batch.augmented.tables}
         tables = {name: drawn[drawing] for name, drawing in drawings.items()}
         return self._render(batch, self.views, tables, sizes, epoch, self.augment)
 
@@ -206,7 +206,7 @@ class Renderer:
             mean=self.mean,
             std=self.std,
             dtype=self.dtype,
-            blur=torch.stack([t.blur for t in chosen]) if augment.blurs and batch.drawn is None else None,
+            blur=torch.stack([t.blur for t in chosen]) if augment.blurs and batch.augmented is None else None,
             noise=torch.stack([t.noise for t in chosen]) if augment.adds_noise else None,
             key=torch.stack([t.key for t in chosen]) if augment.adds_noise else None,
             turn=torch.stack([still if t is None else t for t in turns]) if any(t is not None for t in turns) else None,
@@ -217,12 +217,12 @@ class Renderer:
 
 def stored(batch: Batch) -> tuple[int, int]:
     """(height, width) of the faces that `where` leads to."""
-    return (batch.store.shape[1], batch.store.shape[2]) if batch.drawn is None else batch.drawn.store
+    return (batch.store.shape[1], batch.store.shape[2]) if batch.augmented is None else batch.augmented.store
 
 
 def _left_to_do(batch: Batch, tables: Tables, size: int) -> Tables:
     """What a view's tables still ask for: all of them, or noise and cut-out alone where the source has augmented."""
-    if batch.drawn is None:
+    if batch.augmented is None:
         return tables
     assert batch.store.shape[1:3] == (size, size)
     same = kernels.centre(1.0, store=(size, size), size=size, batch=len(batch.row), device=batch.row.device)

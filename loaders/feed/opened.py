@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from loaders.base import Batch, By, Draw, Drawn, Sampler, Split
+from loaders.base import Augmented, Batch, By, Draw, Sampler, Split
 from loaders.feed.ahead import Ahead
 from loaders.feed.order import PADDING, Order
 
@@ -89,7 +89,7 @@ class _Tables:
         store: Tensor,
         row: Tensor,
         position: Int64[Tensor, " b"],
-        draw: Callable[[Tensor, Tensor], Drawn] | None = None,
+        draw: Callable[[Tensor, Tensor], Augmented] | None = None,
     ) -> Batch:
         target: Mapping[str, Tensor] = {name: table[position] for name, table in self._target.items()}
         sample, mean = self._sample[position], self._mean[position]
@@ -216,7 +216,7 @@ class Streamed(_Opened):
         ahead = Ahead(self._faces(self._stream(epoch, plan.clamp(min=0)), self._send), READ_AHEAD, self._name())
         self._running.append(ahead)
         draw = self._draw
-        drawn = None if draw is None else partial(_drawn, draw, epoch, self.split.shape[:2])
+        augmented = None if draw is None else partial(_augmented, draw, epoch, self.split.shape[:2])
         try:
             for position in plan.to(self._device):
                 self._check_open()
@@ -225,7 +225,7 @@ class Streamed(_Opened):
                     here = torch.cuda.current_stream(self._device)
                     here.wait_event(ready)
                     faces.record_stream(here)
-                yield self._tables.batch(faces, self._row, position, drawn)
+                yield self._tables.batch(faces, self._row, position, augmented)
         finally:
             ahead.close()
             if ahead in self._running:
@@ -250,5 +250,5 @@ _Sent = tuple[Tensor, torch.cuda.Event | None]
 """Faces on their way to the device, and when they are there."""
 
 
-def _drawn(draw: Draw, epoch: int, store: tuple[int, int], sample: Tensor, mean: Tensor) -> Drawn:
-    return Drawn(draw(epoch, sample, mean, store), store)
+def _augmented(draw: Draw, epoch: int, store: tuple[int, int], sample: Tensor, mean: Tensor) -> Augmented:
+    return Augmented(draw(epoch, sample, mean, store), store)

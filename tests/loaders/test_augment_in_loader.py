@@ -173,15 +173,15 @@ def test_a_face_depends_on_seed_epoch_and_sample_alone(of_faces: Callable[..., S
 def test_a_drawn_batch_says_what_was_done(of_faces: Callable[..., Source], name: str) -> None:
     render = renderer({"plain": Plain()}, kernels.strong(), 30)
     for stored, ahead in both(of_faces(name), of_faces(name, augment="loader"), render):
-        assert stored.drawn is None
+        assert stored.augmented is None
         assert stored.store.shape[1:] == (SIDE, SIDE, 3)
         assert ahead.store.shape[1:] == (30, 30, 3)
         assert ahead.store.is_contiguous()
-        assert ahead.drawn is not None
-        assert ahead.drawn.store == (SIDE, SIDE)
+        assert ahead.augmented is not None
+        assert ahead.augmented.store == (SIDE, SIDE)
         wanted = render.shared()(2, stored.sample, stored.mean, (SIDE, SIDE))
         for field in ("where", "colour", "blur", "noise", "key", "cut"):
-            assert torch.equal(getattr(ahead.drawn.tables, field), getattr(wanted, field))
+            assert torch.equal(getattr(ahead.augmented.tables, field), getattr(wanted, field))
 
 
 @pytest.mark.parametrize("name", ["dali", "ffcv"])
@@ -189,7 +189,7 @@ def test_evaluation_is_as_stored(of_faces: Callable[..., Source], name: str) -> 
     draw = renderer(VIEWS, kernels.weak(), 40).shared()
     source = of_faces(name, augment="loader")
     with closing(source.open("train", batch_size=7, seed=0, device="cpu")) as loader:
-        assert all(batch.drawn is None for batch in loader.epoch(0))
+        assert all(batch.augmented is None for batch in loader.epoch(0))
     with pytest.raises(ValueError, match=r"draw must be None without a sampler, evaluation is not augmented; leave it"):
         source.open("train", batch_size=7, seed=0, device="cpu", draw=draw)
 
