@@ -171,6 +171,8 @@ def vocabulary() -> dict[str, Any]:
     words: dict[str, Any] = {}
     for module in _MODULES:
         for name, thing in vars(module).items():
+            if name.startswith("_"):
+                continue
             is_value = isinstance(thing, tuple) and name.isupper()
             is_kind = isinstance(thing, type) and is_dataclass(thing)
             is_preset = isinstance(thing, types.FunctionType) and get_type_hints(thing) == {"return": kernels.Augment}
