@@ -7,8 +7,8 @@ own. A view's name in the recipe is the word by which tasks look at it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float32, Int16, Int64, UInt8
@@ -53,50 +53,46 @@ class Frame:
     """Height and width of a stored face."""
 
 
-@runtime_checkable
-class View(Protocol):
-    """A kind of picture; frozen, so that a recipe can hold it."""
-
-    @property
-    def grid(self) -> int:
-        """Cells on a side; 1 for a view that is not cut."""
-        ...
-
-    @property
-    def fresh(self) -> bool:
-        """Draw own tables instead of sharing the sample's."""
-        ...
-
-    @property
-    def size(self) -> tuple[int, ...] | None:
-        """Side in pixels: None for the recipe's, else one of these, drawn each step."""
-        ...
-
-    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
-        """The cells of each sample, drawn from `stream` of (seed, epoch, sample)."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plain:
-    """The augmented face as it is; the supervised view, and a hole's twin."""
+class View(ABC):
+    """A kind of picture; a subclass is a frozen dataclass, so that a recipe can hold it.
+
+    Args:
+        fresh: Draw own tables instead of sharing the sample's.
+        size: Side in pixels: None for the recipe's, else one of these, drawn each step.
+    """
 
     fresh: bool = False
     size: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        _check_size("Plain", self.size, 1)
+        """Refuses sides that are smaller than the grid; a subclass that checks fields of its own calls this too."""
+        if self.size is not None and (not self.size or min(self.size) < self.grid):
+            raise ValueError(
+                f"{type(self).__name__}: size (={self.size}) must be None or a tuple of sides of {self.grid} px or more"
+            )
 
     @property
     def grid(self) -> int:
+        """Cells on a side; 1 for a view that is not cut. A subclass may have a field of this name."""
         return 1
+
+    @abstractmethod
+    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
+        """Draws the cells of each sample from `stream` of (seed, epoch, sample)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plain(View):
+    """The augmented face as it is; the supervised view, and a hole's twin."""
 
     def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
         return Cells(kernels.identity_cells(1, len(sample), sample.device))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Puzzle:
+class Puzzle(View):
     """grid x grid tiles in an order drawn uniformly from all (grid * grid)! (paper, puzzling: grid 2 and 3).
 
     Args:
@@ -106,13 +102,11 @@ class Puzzle:
 
     grid: int = 3
     turn: bool = False
-    fresh: bool = False
-    size: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.grid <= 15:
             raise ValueError(f"Puzzle: grid (={self.grid}) must be 2 to 15; the paper uses 2 and 3")
-        _check_size("Puzzle", self.size, self.grid)
+        View.__post_init__(self)
 
     def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
         return Cells(
@@ -122,20 +116,18 @@ class Puzzle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turned:
+class Turned(View):
     """grid x grid tiles in their places, each turned by 0 to 3 quarters, equally likely (tile rotation).
 
     With grid 1 the whole face is turned.
     """
 
     grid: int = 2
-    fresh: bool = False
-    size: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.grid <= 15:
             raise ValueError(f"Turned: grid (={self.grid}) must be 1 to 15; 1 turns the whole face")
-        _check_size("Turned", self.size, self.grid)
+        View.__post_init__(self)
 
     def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
         return Cells(
@@ -145,7 +137,7 @@ class Turned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holes:
+class Holes(View):
     """The face with 1 to 3 blocks of cells hidden, to be painted in (how they are drawn is ours).
 
     Args:
@@ -159,8 +151,6 @@ class Holes:
     share: tuple[float, float] = (0.15, 0.35)
     blocks: tuple[int, int] = (1, 3)
     aspect: tuple[float, float] = (0.5, 2.0)
-    fresh: bool = False
-    size: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.grid <= 64:
@@ -171,7 +161,7 @@ class Holes:
             raise ValueError(f"Holes: blocks (={self.blocks}) must be (least, greatest) within 1 to 16; e.g. (1, 3)")
         if not 1 / 16 <= self.aspect[0] <= self.aspect[1] <= 16:
             raise ValueError(f"Holes: aspect (={self.aspect}) must be (least, greatest) in 1/16 to 16; e.g. (0.5, 2.0)")
-        _check_size("Holes", self.size, self.grid)
+        View.__post_init__(self)
 
     def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
         return Cells(
@@ -189,7 +179,7 @@ class Holes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HiddenParts:
+class HiddenParts(View):
     """The face with some of its parts hidden, to be painted in (how they are drawn is ours).
 
     Which of the parts are hidden is drawn uniformly from all choices but none. Hidden are the cells whose centre lies
@@ -203,8 +193,6 @@ class HiddenParts:
 
     grid: int = 14
     parts: tuple[Box, ...] = FER2013_PARTS
-    fresh: bool = False
-    size: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.grid <= 64:
@@ -217,7 +205,7 @@ class HiddenParts:
                     f"HiddenParts: parts has {box}, a box must be (left, top, right, bottom) as shares of the face, "
                     "left < right and top < bottom within 0 to 1; e.g. (0.3, 0.4, 0.7, 0.7)"
                 )
-        _check_size("HiddenParts", self.size, self.grid)
+        View.__post_init__(self)
 
     def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
         shows = kernels.identity_cells(self.grid, len(sample), sample.device)
@@ -237,11 +225,6 @@ class HiddenParts:
         at = torch.stack([right.flatten(), down.flatten(), torch.ones_like(down).flatten()])  # (3, n)
         stored = frame.where @ at  # (b, 2, n)
         return stored[:, 0] / frame.store[1], stored[:, 1] / frame.store[0]
-
-
-def _check_size(view: str, size: tuple[int, ...] | None, grid: int) -> None:
-    if size is not None and (not size or min(size) < max(grid, 1)):
-        raise ValueError(f"{view}: size (={size}) must be None or a tuple of sides of {max(grid, 1)} px or more")
 
 
 def table_stream(name: str, view: View) -> str:

@@ -198,7 +198,7 @@ class Recipe:
         return tuple(t for t in self.tasks if t.label is not None and isinstance(split.labels[t.label], Classes))
 
 
-def _check_views(views: Mapping[str, View], image_size: int) -> None:
+def _check_views(views: Mapping[str, object], image_size: int) -> None:
     """Refuses no view, a name that is no identifier, what is no view, and a grid larger than the picture."""
     if not views:
         raise ValueError("Recipe: views (={}) must name at least one view; e.g. {'plain': Plain()}")
@@ -207,7 +207,7 @@ def _check_views(views: Mapping[str, View], image_size: int) -> None:
             raise ValueError(f"Recipe: views has {name!r}, a name must be an identifier; e.g. 'plain' or 'puzzle_3'")
         if name == EVALUATION:
             raise ValueError(f"Recipe: views has the name {EVALUATION!r}, which is kept for evaluation; choose another")
-        if isinstance(view, type) or not isinstance(view, View):
+        if not isinstance(view, View):
             what = advice(view, View, "give one such as Puzzle(grid=3)")
             raise ValueError(f"Recipe: views[{name!r}] (={shown(view)}) must be a view; {what}")
         if view.size is None and view.grid > image_size:

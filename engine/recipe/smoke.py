@@ -78,7 +78,7 @@ def smoke(recipe: Recipe) -> Recipe:
     }
     return replace(
         recipe,
-        views={name: replace(view, size=_small(view.size)) for name, view in recipe.views.items()},  # type: ignore[type-var]
+        views={name: replace(view, size=_small(view.size)) for name, view in recipe.views.items()},
         data=Relabelled(drawn, wanted),
         init=recipe.init if recipe.init is not None and names_a_file(recipe.init) else None,
         sampler=Shuffled(),
