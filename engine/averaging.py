@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float32
+from torch import Tensor
 
 _CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
 _EDGES = ((0, -1), (-1, 0), (1, 0), (0, 1))

@@ -118,7 +118,7 @@ class Recipe:
                 f"Recipe: optim.warmup_epochs (={self.optim.warmup_epochs}) must be at most epochs (={self.epochs}); "
                 "shorten it too (--set optim.warmup_epochs=0 leaves it out), or train longer"
             )
-        _check_views(self.views, self.image_size)
+        check_views(self.views, self.image_size)
         self._check_tasks()
         self._check_gradient_cosine()
         if self.batch_statistics == "per_view_plain" and not any(isinstance(v, Plain) for v in self.views.values()):
@@ -198,7 +198,7 @@ class Recipe:
         return tuple(t for t in self.tasks if t.label is not None and isinstance(split.labels[t.label], Classes))
 
 
-def _check_views(views: Mapping[str, object], image_size: int) -> None:
+def check_views(views: Mapping[str, object], image_size: int) -> None:
     """Refuses no view, a name that is no identifier, what is no view, and a grid larger than the picture."""
     if not views:
         raise ValueError("Recipe: views (={}) must name at least one view; e.g. {'plain': Plain()}")

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import kernels
+from engine.recipe.definition import check_views
 from engine.training.render import Renderer, _groups
-from engine.views import EVALUATION, Cells, Frame, HiddenParts, Holes, Plain, Puzzle, Turned, View, check_views
+from engine.views import EVALUATION, Cells, Frame, HiddenParts, Holes, Plain, Puzzle, Turned, View
 from kernels import Augment
 from tests.engine import tiny
 
