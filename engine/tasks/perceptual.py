@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import engine.torchvision_ops  # noqa: F401 - before timm, which imports torchvision
 from engine.backbone import Backbone, check_architecture
-from engine.weights import WEIGHT_FILES, encoder_of, fill_encoder, read_encoder
+from engine.weights import WEIGHT_FILES, encoder_of, fill_encoder, load_weights, read_encoder
 
 import timm  # isort: skip
 from timm.data import resolve_model_data_config  # isort: skip

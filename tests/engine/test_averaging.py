@@ -13,11 +13,12 @@ import torch
 from rich.console import Console
 
 import kernels
-from engine.averaging import Averaging, render
+from engine.averaging import Averaging
 from engine.recipe import Recipe, settings
 from engine.recipe.file import RecipeFile
 from engine.reports.report import write_report
 from engine.tasks import SolvePuzzle
+from engine.training.averaging import render
 from engine.training.loop import Trainer
 from engine.training.model import encode
 from engine.training.train import open_split, train

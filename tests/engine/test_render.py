@@ -148,7 +148,7 @@ def test_a_view_of_ones_own_may_turn_its_cells() -> None:
 )
 def test_views_that_cannot_be_are_refused(views: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_views(views, 12)
+        tiny.recipe(views=views, image_size=12)
 
 
 @pytest.mark.parametrize(
