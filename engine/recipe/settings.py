@@ -1,12 +1,12 @@
-"""`--set field=value`: reaches any field of a recipe, checked by the field's type."""
+"""Sets fields of a recipe from the command line: `--set field=value`, each value checked by its field's type."""
 
 from __future__ import annotations
 
 import ast
 import difflib
 import types
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
 import engine.averaging
@@ -34,8 +34,20 @@ _MODULES = (
 )
 
 
+@dataclass(slots=True)
+class _Change:
+    """What is set at one place of a recipe, and within it."""
+
+    text: str | None = None
+    """The value that takes this place, None where it stays."""
+    within: dict[str, _Change] = field(default_factory=dict)
+    """Field, key or index to what is then set there."""
+
+
 def apply(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
-    """The recipe with each `field=value` carried out in turn.
+    """Sets each `field=value` of a recipe; a later one wins.
+
+    All are set at once: fields that only hold together may be set together, in any order.
 
     A field is a path: `epochs`, `optim.lr`, `views.puzzle.grid`, `tasks.puzzle.weight` (a task by its name or index).
     A value is a Python literal, a bare word where the field is a string, or a call such as `Plain(fresh=True)`.
@@ -43,73 +55,68 @@ def apply(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     Raises:
         ValueError: A field that does not exist (the nearest that do are named), or a value of another type.
     """
-    pending = list(assignments)
-    while pending:
-        refused: list[tuple[str, ValueError]] = []
-        for assignment in pending:
-            try:
-                recipe = _apply(recipe, assignment)
-            except ValueError as error:
-                refused.append((assignment, error))
-        if len(refused) == len(pending):
-            raise refused[0][1]
-        pending = [assignment for assignment, _ in refused]  # may hold together with what was set after it
-    return recipe
-
-
-def _apply(recipe: Recipe, assignment: str) -> Recipe:
-    path, equals, text = assignment.partition("=")
-    if not equals or not path.strip():
-        raise ValueError(f"--set: {assignment!r} must read field=value; e.g. --set optim.lr=3e-4")
-    changed = _set(recipe, path.strip().split("."), text.strip(), ())
+    root = _Change()
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path.strip():
+            raise ValueError(f"--set: {assignment!r} must read field=value; e.g. --set optim.lr=3e-4")
+        *owners, name = path.strip().split(".")
+        change = root
+        for owner in owners:
+            change = change.within.setdefault(owner, _Change())
+        change.within[name] = _Change(text.strip())
+    changed = _changed(recipe, Recipe, root, ())
     assert isinstance(changed, Recipe)
     return changed
 
 
-def _set(owner: Any, path: list[str], text: str, before: tuple[str, ...]) -> Any:
-    name, rest = path[0], path[1:]
-    here = ".".join((*before, name))
-    if is_dataclass(owner) and not isinstance(owner, type):
-        _refuse_unknown(name, [field.name for field in fields(owner)], before, here, type(owner).__name__)
-        hint = get_type_hints(type(owner))[name]
-        return replace(owner, **{name: _inner(getattr(owner, name), hint, rest, text, (*before, name))})
-    if isinstance(owner, Mapping):
-        _refuse_unknown(name, [str(key) for key in owner], before, here, ".".join(before))
-        return {
-            key: _inner(item, _kind(item), rest, text, (*before, name)) if str(key) == name else item
-            for key, item in owner.items()
-        }
-    if isinstance(owner, tuple):
-        names = [str(getattr(item, "name", index)) for index, item in enumerate(owner)]
-        index = int(name) if name.isdigit() and int(name) < len(owner) else None
-        if index is None:
-            _refuse_unknown(name, names, before, here, ".".join(before))
-            index = names.index(name)
-        changed = _inner(owner[index], _kind(owner[index]), rest, text, (*before, name))
-        return (*owner[:index], changed, *owner[index + 1 :])
-    raise ValueError(f"--set: {'.'.join(before)} (={owner!r}) has no fields; it cannot be followed by .{name}")
+def _changed(value: Any, hint: Any, change: _Change, path: tuple[str, ...]) -> Any:
+    """Carries out what is set at a place; every dataclass on the way is made once, of all its new fields."""
+    here = ".".join(path)
+    if change.text is not None:
+        value = parse(change.text, hint, f"--set: {here}")
+    if not change.within:
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        hints = get_type_hints(type(value))
+        _refuse_unknown(change.within, [f.name for f in fields(value)], path, type(value).__name__)
+        return replace(
+            value, **{n: _changed(getattr(value, n), hints[n], c, (*path, n)) for n, c in change.within.items()}
+        )
+    if isinstance(value, Mapping):
+        _refuse_unknown(change.within, [str(key) for key in value], path, here)
+        return {**value, **{n: _changed(value[n], _kind(value[n]), c, (*path, n)) for n, c in change.within.items()}}
+    if isinstance(value, tuple):
+        items = list(value)
+        names = [str(getattr(item, "name", index)) for index, item in enumerate(items)]
+        _refuse_unknown([n for n in change.within if not _is_index(n, items)], names, path, here)
+        for n, c in change.within.items():
+            index = int(n) if _is_index(n, items) else names.index(n)
+            items[index] = _changed(items[index], _kind(items[index]), c, (*path, n))
+        return tuple(items)
+    raise ValueError(f"--set: {here} (={value!r}) has no fields; it cannot be followed by .{next(iter(change.within))}")
+
+
+def _is_index(name: str, items: Sequence[Any]) -> bool:
+    return name.isdigit() and int(name) < len(items)
 
 
 def _kind(item: Any) -> Any:
-    """What may stand in the place of an item: any task for a task, any view for a view, else the same type."""
+    """Says what may take the place of an item: any task of a task, any view of a view, else the same type."""
     return next((kind for kind in (Task, View) if isinstance(item, kind)), type(item))
 
 
-def _inner(value: Any, hint: Any, rest: list[str], text: str, here: tuple[str, ...]) -> Any:
-    return _set(value, rest, text, here) if rest else parse(text, hint, "--set: " + ".".join(here))
-
-
-def _refuse_unknown(name: str, known: list[str], before: tuple[str, ...], here: str, owner: str) -> None:
-    if name in known:
-        return
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    prefix = ".".join(before) + "." if before else ""
-    hint = f"did you mean {' or '.join(prefix + n for n in near)}?" if near else f"it has {', '.join(known)}"
-    raise ValueError(f"--set: {here} is not a field of {owner}; {hint}")
+def _refuse_unknown(names: Iterable[str], known: Sequence[str], path: tuple[str, ...], owner: str) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            matches = " or ".join(".".join((*path, n)) for n in near)
+            hint = f"did you mean {matches}?" if near else f"it has {', '.join(known)}"
+            raise ValueError(f"--set: {'.'.join((*path, name))} is not a field of {owner}; {hint}")
 
 
 def parse(text: str, hint: Any, where: str) -> Any:
-    """The value a text stands for, of the type that `hint` asks for.
+    """Reads a value of the type that `hint` asks for from a text.
 
     Raises:
         ValueError: The text stands for nothing of that type.
@@ -167,7 +174,7 @@ def _call(name: str, args: list[Any], keywords: dict[str, Any], where: str) -> A
 
 
 def vocabulary() -> dict[str, Any]:
-    """The words a value may use: what recipes import from the rooms, frozen values and what makes them."""
+    """Lists the words a value may use: what recipes import from the rooms, frozen values and what makes them."""
     words: dict[str, Any] = {}
     for module in _MODULES:
         for name, thing in vars(module).items():

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import kernels
+from engine.averaging import Averaging
 from engine.losses import Geometric
 from engine.optim import SGD, Steps
 from engine.recipe.settings import apply
@@ -65,6 +66,26 @@ def test_fields_that_only_hold_together_may_be_set_in_any_order() -> None:
     recipe = tiny.recipe(optim=SGD(lr=0.1, warmup_epochs=2))
     changed = apply(recipe, ["epochs=1", "optim.warmup_epochs=0"])
     assert (changed.epochs, changed.optim.warmup_epochs) == (1, 0)
+
+
+def test_views_and_the_tasks_that_look_at_them_may_be_set_in_any_order() -> None:
+    views = "views={'plain': Plain(), 'holes': Holes(grid=4)}"
+    tasks = "tasks=(Expression(SYNTHETIC_7), Inpaint(on='holes'))"
+    weight = "tasks.inpaint.weight=2.0"
+    for order in ([views, tasks, weight], [tasks, weight, views]):
+        changed = apply(tiny.recipe(), order)
+        assert list(changed.views) == ["plain", "holes"]
+        assert [task.weight for task in changed.tasks] == [1.0, 2.0]
+
+
+def test_fields_of_one_value_that_only_hold_together_may_be_set_in_any_order() -> None:
+    recipe = tiny.recipe(test_time=Averaging(crops=1))
+    for order in (["test_time.flip=False", "test_time.crops=5"], ["test_time.crops=5", "test_time.flip=False"]):
+        assert apply(recipe, order).test_time == Averaging(flip=False, crops=5)
+
+
+def test_a_value_set_later_takes_the_place_of_what_was_set_in_it() -> None:
+    assert apply(tiny.recipe(), ["views.puzzle.grid=4", "views.puzzle=Puzzle(grid=3)"]).views["puzzle"].grid == 3
 
 
 @pytest.mark.parametrize(
