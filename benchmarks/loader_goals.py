@@ -39,7 +39,7 @@ from benchmarks.bare_loops import BARE, add_bare_loops
 from engine.bench import report
 from engine.bench.both_ways import of_recipe
 from engine.bench.cases import Data, find
-from engine.bench.output import Measurement, to_markdown
+from engine.bench.report import Measurement, to_markdown
 from engine.bench.stepping import CEILING, measure_steps, summary
 from engine.bench.throughput import by_name, measure, ratio
 from engine.recipe import file as recipe_file

@@ -14,7 +14,7 @@ from rich.console import Console
 from engine.recipe import file as recipe_file
 from engine.recipe import settings
 from engine.recipe.smoke import smoke
-from engine.reports.summary import print_summary
+from engine.reports.report import print_summary
 from engine.training.device import choose_device
 from engine.training.loop import StoppedError
 from engine.training.meters import NonFiniteLossError

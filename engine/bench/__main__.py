@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from engine.bench import output, report
+from engine.bench import report
 from engine.bench.both_ways import STEP_NAMES, of_recipe
 from engine.bench.cases import NAMES, find
 from engine.bench.stepping import measure_steps
@@ -114,10 +114,10 @@ def _scratch(parent: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _show(found: output.Measurement, out: Path | None, console: Console) -> None:
-    output.show(found, console)
+def _show(found: report.Measurement, out: Path | None, console: Console) -> None:
+    report.show(found, console)
     if out is not None:
-        for file in output.write(found, out):
+        for file in report.write(found, out):
             console.print(f"wrote {file}", highlight=False)
 
 

@@ -1,11 +1,19 @@
-"""Counts per class from predictions: what confusion matrices and recall tables are made of."""
+"""Shows a task class by class: its counts and recalls from predictions, confusion matrix and bars of recall."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float, Float64, Int64
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+
+from engine.reports.plotting import INK, LIGHT_BLUE, MUTED, VERMILION, new_figure, quiet_axes, save_figure
 
 Counts = Int64[np.ndarray, "k k"]
 
@@ -63,3 +71,141 @@ def wilson_interval(
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
+
+
+def confusion(
+    names: Sequence[str],
+    target: Int64[np.ndarray, " n"],
+    probability: Float[np.ndarray, "n k"],
+    path: Path,
+    *,
+    title: str = "",
+) -> Path:
+    """Draw the confusion matrix: rows are labels, coloured by their share, with percent and count in each cell.
+
+    Args: as `engine.reports.classwise.confusion_counts`; `title` says which split and epoch this is.
+
+    Raises:
+        ValueError: As `confusion_counts`.
+    """
+    counts = confusion_counts(names, target, probability)
+    k = len(names)
+    support = counts.sum(axis=1)
+    share = np.divide(counts, support[:, None], out=np.full((k, k), np.nan), where=support[:, None] > 0)
+    cell = 0.62 if k <= 12 else 0.42
+    longest = max(map(len, names), default=1)
+    side = cell * k
+    figure = new_figure(max(4.4, side + 0.075 * longest + 1.9), max(3.6, side + 0.05 * longest + 1.35))
+    axes = figure.subplots()
+    colours = mpl.colormaps["Blues"].with_extremes(bad="#f0f0f0")
+    image = axes.imshow(np.ma.masked_invalid(share), cmap=colours, vmin=0.0, vmax=1.0)
+    for row in range(k):
+        if not support[row]:
+            axes.text((k - 1) / 2, row, "no samples", ha="center", va="center", fontsize=8, color=MUTED, style="italic")
+            continue
+        for column in range(k):
+            _write_cell(axes, row, column, float(share[row, column]), int(counts[row, column]), small=k > 12)
+    axes.set_xticks(range(k), names, rotation=40, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(
+        range(k), [f"{name}  (n = {n:,})" for name, n in zip(names, support, strict=True)], parse_math=False
+    )
+    axes.set_xticks(np.arange(1, k) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, k) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.2)
+    axes.tick_params(which="both", length=0, labelsize=9, labelcolor=INK)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_xlabel("predicted", fontsize=9, color=MUTED)
+    axes.set_ylabel("labelled", fontsize=9, color=MUTED)
+    left_out = int((np.asarray(target) < 0).sum())
+    subtitle = f"n = {support.sum():,}" + (f", {left_out:,} without a label left out" if left_out else "")
+    axes.set_title(f"{title}\n{subtitle}" if title else subtitle, fontsize=9.5, color=INK, loc="left", parse_math=False)
+    _draw_scale(figure, axes, image)
+    return save_figure(figure, path)
+
+
+def _draw_scale(figure: Figure, axes: Axes, image: AxesImage) -> None:
+    """What the colours of a confusion matrix say."""
+    bar = figure.colorbar(image, ax=axes, shrink=0.75, aspect=26, pad=0.02)
+    bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0 %", "25 %", "50 %", "75 %", "100 %"])
+    bar.ax.tick_params(labelsize=8, colors=MUTED, length=0)
+    bar.set_label("share of the labelled class", fontsize=8, color=MUTED)
+    bar.outline.set_visible(False)
+
+
+def _write_cell(axes: Axes, row: int, column: int, share: float, count: int, *, small: bool) -> None:
+    colour = "white" if share > 0.66 else (INK if count else "#b5b5b5")
+    weight = "bold" if row == column else "normal"
+    if small:
+        axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=colour, weight=weight)
+        return
+    axes.text(
+        column, row - 0.1, f"{100 * share:.0f} %", ha="center", va="center", fontsize=8.5, color=colour, weight=weight
+    )
+    axes.text(column, row + 0.25, f"{count:,}", ha="center", va="center", fontsize=6.5, color=colour)
+
+
+def recall_bars(
+    names: Sequence[str],
+    target: Int64[np.ndarray, " n"],
+    probability: Float[np.ndarray, "n k"],
+    path: Path,
+    *,
+    title: str = "",
+) -> Path:
+    """Draw the recall of each class with its 95 % Wilson interval and its number of samples.
+
+    Args: as `engine.reports.classwise.confusion_counts`; `title` says which split and epoch this is.
+
+    Raises:
+        ValueError: As `confusion_counts`.
+    """
+    counts = confusion_counts(names, target, probability)
+    k = len(names)
+    support = counts.sum(axis=1)
+    share = recall(counts)
+    low, high = wilson_interval(counts.diagonal(), support)
+    figure = new_figure(7.0, 0.34 * k + 1.45)
+    axes = figure.subplots()
+    there = np.flatnonzero(support)
+    # Bars and intervals cover the two lines, which are seen between them.
+    axes.barh(there, 100 * share[there], height=0.64, color=LIGHT_BLUE, zorder=2.0)
+    axes.errorbar(
+        100 * share[there],
+        there,
+        xerr=100 * np.stack([share - low, high - share])[:, there].clip(0.0),
+        fmt="none",
+        ecolor=INK,
+        elinewidth=1.0,
+        capsize=2.5,
+        zorder=3.0,
+    )
+    # In columns right of the bars, where neither intervals nor lines cross them.
+    for i in range(k):
+        text = f"{100 * share[i]:.1f} %" if support[i] else "–"
+        axes.text(115, i, text, ha="right", va="center", fontsize=8.5, color=INK)
+        axes.text(135, i, f"n = {support[i]:,}", ha="right", va="center", fontsize=8.5, color=MUTED)
+    handles = _draw_means(axes, counts) if support.sum() else []
+    axes.set_yticks(range(k), names, parse_math=False)
+    axes.set_ylim(k - 0.4, -0.6)
+    axes.set_xlim(0, 136)
+    axes.set_xticks(range(0, 101, 20), [f"{x} %" for x in range(0, 101, 20)])
+    quiet_axes(axes, grid="x")
+    axes.spines["bottom"].set_bounds(0, 100)
+    axes.tick_params(axis="y", length=0, labelsize=9, labelcolor=INK)
+    axes.set_xlabel("recall, with its 95 % interval", fontsize=8.5, color=MUTED, x=50 / 136)
+    axes.set_title(title, fontsize=9.5, color=INK, loc="left", parse_math=False)
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8.5, labelcolor=INK)
+    return save_figure(figure, path)
+
+
+def _draw_means(axes: Axes, counts: Counts) -> list[Line2D]:
+    """Lines at accuracy and mean recall, for the legend."""
+    accuracy = 100 * counts.diagonal().sum() / counts.sum()
+    mean = 100 * float(np.nanmean(recall(counts)))
+    dashes = (0, (2, 2))
+    return [
+        axes.axvline(accuracy, color=VERMILION, linewidth=1.2, zorder=1.5, label=f"accuracy {accuracy:.1f} %"),
+        axes.axvline(mean, color=INK, linewidth=1.2, linestyle=dashes, zorder=1.6, label=f"mean recall {mean:.1f} %"),
+    ]

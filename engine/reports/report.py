@@ -18,13 +18,16 @@ from urllib.parse import quote
 
 import numpy as np
 import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from engine.quantities import format_value, is_degrees, label_of
+from engine.quantities import format_value, in_brackets, is_degrees, label_of
 from engine.reports import markdown
-from engine.reports.charts import confusion, learning_curves, recall_bars
-from engine.reports.classwise import confusion_counts, recall
-from engine.reports.report_data import describe_data, drawn_note, is_smoke
-from engine.reports.report_machine import describe_speed, describe_starts
+from engine.reports.classwise import confusion, confusion_counts, recall, recall_bars
+from engine.reports.curves import learning_curves
+from engine.reports.facts import describe_data, describe_speed, describe_starts, drawn_note, is_smoke
 from engine.runs.result import ClassPredictions, Run, as_mapping, as_number, read_predictions, read_run
 from loaders.exit_status import exit_status
 from loaders.files import write_text
@@ -369,6 +372,65 @@ def _image(run: Run, path: Path, alternative: str) -> str:
 
 def _file_name(task: str) -> str:
     return re.sub(r"[^\w-]+", "-", task)
+
+
+def print_summary(run: Path, *, console: Console | None = None) -> None:
+    """Print the figures of a run: a row a metric; val and test, last and best epoch, chance, constant guess.
+
+    Raises:
+        ValueError: `run` is not the folder of a run.
+    """
+    found = read_run(run, where="print_summary")
+    console = console or Console()
+    if not found.quantities:
+        console.print(f"{escape(found.name)}: no figures yet", highlight=False)
+        return
+    console.print(_summary_table(found))
+
+
+def _summary_table(run: Run) -> Table:
+    epochs = f"last = epoch {_epoch(run.last.epoch)}"
+    if run.best:
+        epochs += f", best = epoch {_epoch(run.best.epoch)} by {run.select_on or 'val'}"
+    table = Table(
+        title=escape(run.name) + ("" if run.finished else " (unfinished)"),
+        caption=escape(epochs),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("task", overflow="fold")
+    table.add_column("metric", overflow="fold")
+    for split in run.splits:
+        table.add_column(f"{escape(split)}\nlast", justify="right", no_wrap=True)
+        table.add_column(f"{escape(split)}\nbest", justify="right", no_wrap=True)
+    table.add_column("chance", justify="right", no_wrap=True)
+    guess = run.constant_guess_name.split()[0]
+    table.add_column(f"{guess}\n" + escape(" / ".join(run.splits)), justify="right", no_wrap=True)
+    previous = None
+    for quantity in run.quantities:
+        task = quantity.rpartition("/")[0]
+        cells = [
+            format_value(quantity, scores.value(split, quantity) if scores else None, decimals=1, unit=False)
+            for split in run.splits
+            for scores in (run.last, run.best)
+        ]
+        guesses = [format_value(quantity, run.constant_guess(s, quantity), decimals=1, unit=False) for s in run.splits]
+        table.add_row(
+            "" if task == previous else escape(task),
+            escape(label_of(quantity)) + in_brackets(quantity),
+            *cells,
+            format_value(quantity, run.chance(quantity), decimals=1, unit=False),
+            "–" if set(guesses) == {"–"} else " / ".join(guesses),
+        )
+        previous = task
+    return table
+
+
+def _epoch(epoch: int | None) -> str:
+    return "?" if epoch is None else str(epoch)
 
 
 def main(runs: Annotated[list[Path], typer.Argument(help="Run folders.", show_default=False)]) -> None:

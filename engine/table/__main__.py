@@ -14,8 +14,8 @@ from engine.runs.environment import as_shell
 from engine.table import chart
 from engine.table.bootstrap import RESAMPLES
 from engine.table.experiment import read
-from engine.table.figures import make_table
 from engine.table.plan import Job, Plan, collect, make_plan
+from engine.table.results import make_results
 from engine.table.running import Ended, InterruptedTableError, log_of, run_all
 from engine.table.text import number, to_csv, to_markdown
 from loaders.exit_status import FAILED, INTERRUPTED, exit_status
@@ -125,7 +125,7 @@ def _write(progress: _Progress, folder: Path, resamples: int) -> None:
     """The table on the terminal and, with CSV and chart, in the folder."""
     failures = {ended.job.name: ended.tail for ended in progress.failed.values()}
     tails = {key: ended.tail for key, ended in progress.failed.items()}
-    table = make_table(progress.plan, tails, resamples=resamples)
+    table = make_results(progress.plan, tails, resamples=resamples)
     called = as_shell(["python", "-m", "engine.table", *sys.argv[1:]])
     text = to_markdown(table, command=called, failures=failures, notes=progress.plan.notes)
     folder.mkdir(parents=True, exist_ok=True)

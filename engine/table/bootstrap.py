@@ -21,7 +21,7 @@ RESAMPLES = 2000
 _CHUNK = 4_000_000  # picture weights held at a time: 16 MB
 
 Figure = Callable[[Float32[np.ndarray, "r n"]], Float64[np.ndarray, " r"]]
-"""A run's figure under weightings of its n pictures; see `engine.table.statistic`."""
+"""A run's figure under weightings of its n pictures; see `engine.table.answers`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 
 from engine.quantities import scale_of
 from engine.reports.plotting import BLUE, INK, MUTED, RULE, VERMILION, new_figure, quiet_axes, save_figure
-from engine.table.figures import Table
+from engine.table.results import Results
 from engine.table.text import metric_in_words
 
 _LINE = 0.3  # inches
 
 
-def draw(table: Table, path: Path) -> Path:
+def draw(table: Results, path: Path) -> Path:
     """Writes the chart as PNG: on the left a dot a run and a bar at the mean, on the right differences, if any."""
     lines = max(len(table.rows), len(table.differences))
     across = 2 if table.differences else 1
@@ -27,7 +27,7 @@ def draw(table: Table, path: Path) -> Path:
     return save_figure(figure, path)
 
 
-def _draw_rows(axes: Axes, table: Table) -> None:
+def _draw_rows(axes: Axes, table: Results) -> None:
     experiment = table.experiment
     scale = scale_of(experiment.metric)
     names = []
@@ -48,7 +48,7 @@ def _draw_rows(axes: Axes, table: Table) -> None:
     )
 
 
-def _draw_differences(axes: Axes, table: Table) -> None:
+def _draw_differences(axes: Axes, table: Results) -> None:
     scale = scale_of(table.experiment.metric)
     axes.axvline(0, color=MUTED, linewidth=1)
     for line, difference in enumerate(table.differences):

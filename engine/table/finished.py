@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from engine.runs.result import Run, as_mapping, as_number, read_arrays, read_run
-from engine.table import statistic
+from engine.table.answers import Pictures, from_arrays, unpack
 from engine.table.fingerprint import fingerprint
 from loaders.files import write_text
 
@@ -63,7 +63,7 @@ class Finished:
     def environment(self) -> Mapping[str, Any]:
         return as_mapping(self.content.get("environment"))
 
-    def answers(self, at: str, split: str, metric: str) -> tuple[statistic.Pictures, str] | str:
+    def answers(self, at: str, split: str, metric: str) -> tuple[Pictures, str] | str:
         """The pictures a metric can be resampled over and the fingerprint of their ids, or why it cannot.
 
         Answers whose own figure is not the one that the run reported are refused: they are of another definition.
@@ -72,7 +72,7 @@ class Finished:
         task, _, name = metric.rpartition("/")
         if task not in kept:
             return f"no answers of {task} on {split} are kept, picture by picture"
-        pictures = statistic.unpack(kept[task])
+        pictures = unpack(kept[task])
         own = pictures.figure(name, np.ones((1, pictures.count), np.float32))
         if own is None:
             return f"{name} cannot be computed from single pictures"
@@ -121,7 +121,7 @@ def _answers(run: Run, split: str) -> dict[str, Any]:
         except ValueError:
             continue
         tasks = dict.fromkeys(name.rpartition(".")[0] for name in arrays if "." in name)
-        kept = {task: statistic.from_arrays(arrays, task, angles.get(task, ())) for task in tasks}
+        kept = {task: from_arrays(arrays, task, angles.get(task, ())) for task in tasks}
         packed = {task: answers.pack() for task, answers in kept.items() if answers is not None}
         found[at] = packed | {"samples": fingerprint(arrays["sample"].tolist())}
     return found

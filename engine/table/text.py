@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from engine.quantities import format_count, in_brackets, is_percent, label_of, scale_of
 from engine.reports import markdown
-from engine.table.figures import Difference, RowFigures, Sample, Table, Verdict
+from engine.table.results import Difference, Results, RowFigures, Sample, Verdict
 
 _READING: Mapping[Verdict, str] = {
     "better": "better",
@@ -18,7 +18,7 @@ _READING: Mapping[Verdict, str] = {
 }
 
 
-def to_markdown(table: Table, *, command: str, failures: Mapping[str, str], notes: Sequence[str]) -> str:
+def to_markdown(table: Results, *, command: str, failures: Mapping[str, str], notes: Sequence[str]) -> str:
     """The whole table with what must be said about it.
 
     Args:
@@ -40,7 +40,7 @@ def to_markdown(table: Table, *, command: str, failures: Mapping[str, str], note
     return "\n\n".join(parts) + "\n"
 
 
-def _subtitle(table: Table) -> str:
+def _subtitle(table: Results) -> str:
     experiment = table.experiment
     published = f" Published figures are of {experiment.published_on}." if experiment.published_on else ""
     text = (
@@ -82,7 +82,7 @@ def _minutes(row: RowFigures) -> str:
     return f"{row.minutes.mean:.1f}" if row.minutes.mean >= 1 else f"{row.minutes.mean:.2g}"
 
 
-def _rows(table: Table) -> str:
+def _rows(table: Results) -> str:
     metric = table.experiment.metric
     grouped = any(row.group for row in table.rows)
     noted = any(row.state for row in table.rows)
@@ -119,12 +119,12 @@ def _once(group: str, before: str) -> str:
     return "" if group == before else group
 
 
-def _unit_of_time(table: Table) -> str:
+def _unit_of_time(table: Results) -> str:
     devices = {str(run.environment.get("device", "")).partition(":")[0] for run in table.done}
     return {frozenset({"cpu"}): "CPU-minutes", frozenset({"cuda"}): "GPU-minutes"}.get(frozenset(devices), "minutes")
 
 
-def _differences(table: Table) -> str:
+def _differences(table: Results) -> str:
     metric = table.experiment.metric
     grouped = any(difference.group for difference in table.differences)
     unit = "points" if is_percent(metric) else f"difference{in_brackets(metric)}"
@@ -170,7 +170,7 @@ def _relative(difference: Difference) -> str:
     return f"{100 * difference.mean / difference.reference:+.1f} %"
 
 
-def _reading(table: Table) -> str:
+def _reading(table: Results) -> str:
     experiment = table.experiment
     at = "last epoch" if experiment.at == "last" else "best epoch, chosen on the split that the recipe selects on"
     return (
@@ -181,7 +181,7 @@ def _reading(table: Table) -> str:
     )
 
 
-def _environment(table: Table) -> list[str]:
+def _environment(table: Results) -> list[str]:
     """Machine, versions and commit of the runs, one line for each kind."""
     kinds: dict[str, list[str]] = {}
     for run in table.done:
@@ -197,7 +197,7 @@ def _environment(table: Table) -> list[str]:
     return lines
 
 
-def to_csv(table: Table) -> str:
+def to_csv(table: Results) -> str:
     """A line a row and a line a difference, in the units of the runs (shares on 0..1; `published` as printed)."""
     names = (
         ["kind", "group", "row", "against", "metric", "split", "published", "n", "pictures_through_encoder", "minutes"]

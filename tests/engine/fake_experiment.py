@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from engine.table import finished
+from engine.table.answers import ClassAnswers
 from engine.table.experiment import read
 from engine.table.fingerprint import fingerprint
 from engine.table.finished import Finished
 from engine.table.plan import Job, Plan, make_plan
-from engine.table.statistic import ClassAnswers
 
 FILE = '''"""An experiment of the tests."""
 

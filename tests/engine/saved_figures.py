@@ -1,4 +1,4 @@
-"""Figures that a module saves, kept to look into."""
+"""Keeps the figures that modules save, to look into them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from types import ModuleType
 import pytest
 from matplotlib.figure import Figure
 
+from engine.reports.plotting import save_figure
 
-def keep_figures(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that a module saves from now on; they are saved all the same."""
+
+def keep_figures(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> list[Figure]:
+    """Keeps the figures that the modules save from now on; they are saved all the same."""
     figures: list[Figure] = []
-    save = module.save_figure
 
     def keep(figure: Figure, path: Path) -> Path:
         figures.append(figure)
-        saved: Path = save(figure, path)
-        return saved
+        return save_figure(figure, path)
 
-    monkeypatch.setattr(module, "save_figure", keep)
+    for module in modules:
+        monkeypatch.setattr(module, "save_figure", keep)
     return figures

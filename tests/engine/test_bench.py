@@ -21,7 +21,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from engine.bench import output, page_cache, report, usage
+from engine.bench import page_cache, report, usage
 from engine.bench.__main__ import app
 from engine.bench.agreement import Truth
 from engine.bench.both_ways import of_recipe
@@ -284,17 +284,17 @@ def test_a_package_that_is_not_installed_is_left_out_with_its_install_line(
 
 
 def test_what_is_shown_escapes_names_and_keeps_its_columns(tmp_path: Path) -> None:
-    found = output.Measurement(
+    found = report.Measurement(
         "x", "Loaders on a|b", {"data": "a_b", "command": "python -m x"}, ("source", "images/s", "own"),
-        [["[red]a", "1", "2"]], ["left out: none"], [output.Bar("a", 1, 1, 2, "1"), output.Bar("b", 90, 80, 99, "90")],
+        [["[red]a", "1", "2"]], ["left out: none"], [report.Bar("a", 1, 1, 2, "1"), report.Bar("b", 90, 80, 99, "90")],
         "images/s", {"rows": []}, aside=("own",),
     )  # fmt: skip
     console = Console(width=60, record=True, file=(tmp_path / "screen").open("w"))
-    output.show(found, console)
+    report.show(found, console)
     shown = console.export_text()
     assert "[red]a" in shown
     assert "own" not in shown
-    files = output.write(found, tmp_path / "out")
+    files = report.write(found, tmp_path / "out")
     assert "| [red]a" in files[0].read_text().replace("\\", "")
     assert "`python -m x`" in files[0].read_text()
     assert json.loads(files[1].read_text())["facts"]["data"] == "a_b"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine.metrics import angle_figures, class_figures
+from engine.table.answers import AngleErrors, ClassAnswers, from_arrays, unpack
 from engine.table.bootstrap import paired_difference, resampled
-from engine.table.statistic import AngleErrors, ClassAnswers, from_arrays, unpack
 
 
 def mean_of(values: np.ndarray):  # type: ignore[no-untyped-def]

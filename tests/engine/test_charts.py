@@ -14,8 +14,10 @@ from matplotlib.offsetbox import TextArea
 from matplotlib.text import Text
 from PIL import Image
 
-import engine.reports.charts
-from engine.reports.charts import confusion, curve_panels, learning_curves, recall_bars
+import engine.reports.classwise
+import engine.reports.curves
+from engine.reports.classwise import confusion, recall_bars
+from engine.reports.curves import curve_panels, learning_curves
 from tests.engine.fake_run import CLASSES, predictions
 from tests.engine.saved_figures import keep_figures
 
@@ -24,7 +26,7 @@ EMPTY = float("nan")
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    return keep_figures(engine.reports.charts, monkeypatch)
+    return keep_figures(monkeypatch, engine.reports.classwise, engine.reports.curves)
 
 
 def texts(figure: Figure) -> list[Text]:
@@ -337,7 +339,7 @@ def test_figures_are_pictures_at_the_resolution_of_the_house(tmp_path: Path) -> 
 
 
 def test_figures_leave_pyplot_alone() -> None:
-    rooms = "engine.reports.charts, engine.reports.sheets, engine.reports.report"
+    rooms = "engine.reports.classwise, engine.reports.curves, engine.reports.sheets, engine.reports.report"
     code = f"import {rooms}, sys; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from engine.compare import Comparison, blocks, compare, overlay, print_comparison, to_markdown
-from engine.reports.summary import print_summary
+from engine.reports.comparison import Comparison, blocks, compare, overlay, print_comparison, to_markdown
+from engine.reports.report import print_summary
 from tests.engine.fake_run import CLASSES, edit_json, write_fake_run
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import kernels
-from engine.recipe.definition import check_views
 from engine.training.render import Renderer, _groups
 from engine.views import EVALUATION, Cells, Frame, HiddenParts, Holes, Plain, Puzzle, Turned, View
 from kernels import Augment

@@ -21,7 +21,7 @@ rng = np.random.default_rng(3)
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    return keep_figures(engine.reports.sheets, monkeypatch)
+    return keep_figures(monkeypatch, engine.reports.sheets)
 
 
 def colour_of(cell: int) -> np.ndarray:

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from engine.quantities import greater_is_better
+from engine.table.answers import Pictures
 from engine.table.bootstrap import RESAMPLES, Interval, paired_difference, resampled
 from engine.table.experiment import Experiment, Group, Row, compared_with
 from engine.table.finished import Finished
 from engine.table.plan import Job, Plan
-from engine.table.statistic import Pictures
 
 Verdict = Literal["better", "worse", "undecided"]
 
@@ -76,7 +76,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class Results:
     """All of it."""
 
     experiment: Experiment
@@ -99,7 +99,7 @@ class _Resampled:
     pictures: int
 
 
-def make_table(plan: Plan, failed: Mapping[str, str], *, resamples: int = RESAMPLES) -> Table:
+def make_results(plan: Plan, failed: Mapping[str, str], *, resamples: int = RESAMPLES) -> Results:
     """The figures of what is done.
 
     Args:
@@ -118,7 +118,7 @@ def make_table(plan: Plan, failed: Mapping[str, str], *, resamples: int = RESAMP
             for other in compared_with(row, group)
             if any(job.done for job in of[row.name]) and any(job.done for job in of[other])
         ]
-    return Table(experiment, tuple(rows), tuple(differences))
+    return Results(experiment, tuple(rows), tuple(differences))
 
 
 def _row(
