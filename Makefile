@@ -1,18 +1,20 @@
 # The two commands of a fresh machine are `make demo` and `make test`; plain `make` lists the rest.
 # Everything is installed into .venv. What is there already is not installed again: each step leaves a stamp named
-# after the content of pyproject.toml, so an edited pyproject installs anew and an unchanged one costs nothing.
+# after the content of pyproject.toml and of the constraints: edited files install anew, unchanged ones cost nothing.
 
 PYTHON ?= python3
 INDEX ?=
+CONSTRAINTS ?= constraints.txt
 ARGS ?=
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
 BIN := .venv/bin
 # pip shows its progress to a person and stays quiet in a log; errors are shown in both.
 QUIET := $(shell test -t 2 || echo --quiet)
-PIP := $(BIN)/python -m pip install --disable-pip-version-check $(QUIET) $(if $(INDEX),--extra-index-url $(INDEX))
+PIP := $(BIN)/python -m pip install --disable-pip-version-check $(QUIET) $(if $(INDEX),--extra-index-url $(INDEX)) \
+	$(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-KEY := $(shell cksum < pyproject.toml | cut -d' ' -f1)
+KEY := $(shell cat pyproject.toml $(CONSTRAINTS) | cksum | cut -d' ' -f1)
 CORE := .venv/stamps/core-$(KEY)
 DEV := .venv/stamps/dev-$(KEY)
 FFCV := .venv/stamps/ffcv-$(KEY)
@@ -26,6 +28,7 @@ help:  ## list these targets
 	@echo
 	@echo "PYTHON=python3.12  another interpreter (3.11 or newer) for .venv"
 	@echo "INDEX=URL          one more package index, e.g. one with CPU builds of torch: PyPI's torch for Linux brings CUDA"
+	@echo "CONSTRAINTS=       any versions that pyproject.toml admits, in place of the tested set in constraints.txt"
 	@echo "ARGS='-k puzzle'   passed to pytest by \`make tests\` and \`make test\`"
 	@echo "WORKERS=1          processes that run tests; as many as cores, 4 at most"
 
@@ -70,10 +73,12 @@ $(BIN)/pip:
 	@.ci/check-python $(PYTHON)
 	$(PYTHON) -m venv .venv
 
+# Upgraded first: `--group` came with pip 25.1.
 $(CORE): | $(BIN)/pip
+	$(PIP) --upgrade 'pip>=25.1'
 	$(PIP) -e .
 	@mkdir -p $(@D) && touch $@
 
 $(DEV): $(CORE)
-	$(PIP) -e '.[dev,bench,dali]'
+	$(PIP) -e '.[bench,dali]' --group dev
 	@touch $@

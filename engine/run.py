@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -14,6 +15,7 @@ from rich.console import Console
 from engine.recipe import file as recipe_file
 from engine.recipe import settings
 from engine.recipe.smoke import smoke
+from engine.recipe.written import describe
 from engine.reports.report import print_summary
 from engine.training.device import choose_device
 from engine.training.loop import StoppedError
@@ -26,7 +28,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command()
 def main(
-    recipe: Annotated[str, typer.Argument(help="recipes/NAME.py, or recipes/NAME.py:VARIANT for another recipe in it")],
+    recipe: Annotated[str, typer.Argument(help="NAME or path.py; with :VARIANT another recipe in it")],
     out: Annotated[Path | None, typer.Option(help="folder of the run; runs/NAME if not given")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU if there is one")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run that is in the folder")] = False,
@@ -47,6 +49,9 @@ def main(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="deterministic algorithms, no autotuning; a CPU is exact without")
     ] = False,
+    print_: Annotated[
+        bool, typer.Option("--print", help="print the recipe as it would be trained, as JSON, and train nothing")
+    ] = False,
     profile: Annotated[
         int | None, typer.Option(metavar="N", help="write a torch profiler trace of N steps into the run folder")
     ] = None,
@@ -62,10 +67,14 @@ def main(
         folder = out or Path("runs") / file.name
         if smoke_test:
             small = smoke(file.recipe)
-            if small.init != file.recipe.init:
+            if small.init != file.recipe.init and not print_:
                 console.print(f"--smoke: from fresh weights, not from {file.recipe.init}", highlight=False)
             file = replace(file, recipe=small)
             folder = out or Path("runs") / f"{file.name}-smoke"
+        if print_:
+            typer.echo(json.dumps(describe(file.recipe), indent=2, ensure_ascii=False))
+            return
+        if smoke_test:
             _clear_smoke(folder, keep=resume or out is not None)
         try:
             report = train(

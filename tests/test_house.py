@@ -137,7 +137,7 @@ def test_every_import_is_declared_in_pyproject() -> None:
     core = names(PROJECT["project"]["dependencies"])
     extras = PROJECT["project"]["optional-dependencies"]
     optional = core | names(extras["dali"]) | names(extras["ffcv"])
-    everything = core.union(*(names(extra) for extra in extras.values()))
+    everything = core.union(*(names(extra) for extra in (*extras.values(), *PROJECT["dependency-groups"].values())))
     assert undeclared("import albumentations", "engine", everything) == ["line 1: albumentations"]
     for room in ARROWS:
         # Only adapters in `loaders` may know DALI and FFCV; only what users do not run may know the tools.

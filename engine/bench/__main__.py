@@ -78,7 +78,7 @@ def loaders_command(
 
 @app.command()
 def step(
-    recipe: Annotated[str, typer.Argument(help="recipes/NAME.py, or recipes/NAME.py:VARIANT for another recipe in it")],
+    recipe: Annotated[str, typer.Argument(help="NAME or path.py; with :VARIANT another recipe in it")],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change a field, e.g. batch_size=64")
     ] = None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine import catalogue
 from engine.recipe.definition import Recipe
 
 
@@ -25,11 +26,13 @@ class RecipeFile:
 def read(where: str) -> RecipeFile:
     """Reads `path.py`, whose recipe is called `recipe`, or `path.py:name` for another of the file's recipes.
 
+    A recipe of the package needs no path: `NAME` or `NAME:name`.
+
     Raises:
         ValueError: No such file, a file that cannot be run, or no recipe of that name in it.
     """
     text, _, name = where.partition(":")
-    path = Path(text)
+    path = catalogue.find(text)
     defined = run_file(path)
     found = {key: value for key, value in defined.items() if isinstance(value, Recipe)}
     wanted = name or "recipe"
@@ -48,8 +51,8 @@ def run_file(path: Path, *, what: str = "recipe") -> dict[str, Any]:
         ValueError: No such file, or one that cannot be run.
     """
     if not path.is_file():
-        near = ", ".join(str(p) for p in sorted(Path("recipes").glob("*.py")) if p.stem != "__init__")
-        raise ValueError(f"{what}: {path} is not there; " + (f"there are {near}" if near else "give the path of one"))
+        named = ", ".join(catalogue.names())
+        raise ValueError(f"{what}: {path} is not there; give the path of one, or a name: {named}")
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
     if path.suffix != ".py" or spec is None or spec.loader is None:
         raise ValueError(f"{what}: {path} must be a Python file that defines `{what}`; see recipes/demo.py")

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from engine.runs.commit import commit
+
 _PACKAGES = ("torch", "triton", "numba", "numpy", "timm", "torchvision", "torchmetrics", "nvidia-dali-cuda130", "ffcv")
 
 
@@ -52,19 +54,6 @@ def as_shell(words: Sequence[str]) -> str:
         return f'"{word}"' if "'" in word and not re.search(r'["$`\\!]', word) else shlex.quote(word)
 
     return " ".join(map(quoted, words))
-
-
-def commit() -> str | None:
-    """The checkout's commit, with `+` where files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _version(package: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from engine.quantities import label_of
-from engine.runs.environment import as_shell
+from engine.runs.environment import as_shell, command
 from engine.table import chart
 from engine.table.bootstrap import RESAMPLES
 from engine.table.experiment import read
@@ -28,7 +27,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command()
 def main(
-    experiment_file: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="recipes/NAME.py with an `experiment`")],
+    experiment_file: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="NAME or path.py with an `experiment`")],
     seeds: Annotated[int | None, typer.Option(help="runs of each row; the experiment's number if not given")] = None,
     out: Annotated[Path | None, typer.Option(help="folder of runs and table; runs/NAME if not given")] = None,
     set_: Annotated[
@@ -126,8 +125,7 @@ def _write(progress: _Progress, folder: Path, resamples: int) -> None:
     failures = {ended.job.name: ended.tail for ended in progress.failed.values()}
     tails = {key: ended.tail for key, ended in progress.failed.items()}
     table = make_results(progress.plan, tails, resamples=resamples)
-    called = as_shell(["python", "-m", "engine.table", *sys.argv[1:]])
-    text = to_markdown(table, command=called, failures=failures, notes=progress.plan.notes)
+    text = to_markdown(table, command=command(), failures=failures, notes=progress.plan.notes)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", to_csv(table))

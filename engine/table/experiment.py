@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from engine import catalogue
 from engine.recipe import file as recipe_file
 from engine.recipe.hints import check_fields
 
@@ -169,12 +170,12 @@ class ExperimentFile:
 
 
 def read(where: str | Path) -> ExperimentFile:
-    """Reads the `experiment` of a Python file.
+    """Reads the `experiment` of a Python file, or of a recipe file of the package by its name.
 
     Raises:
         ValueError: No such file, a file that cannot be run, or no Experiment called `experiment` in it.
     """
-    path = Path(where)
+    path = catalogue.find(str(where))
     found = recipe_file.run_file(path, what="experiment").get("experiment")
     if not isinstance(found, Experiment):
         raise ValueError(

@@ -1,0 +1,87 @@
+"""Runs the `hmtl` command: each sub-command is the app of another module, imported when it is called.
+
+`hmtl --help`, shell completion and `hmtl recipes` import no torch and so answer at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+import typer.core
+import typer.main
+
+from engine import __version__, catalogue
+
+MODULES = {
+    "train": ("engine.run", "Train a recipe, or that of a run folder again."),
+    "prepare": ("loaders.prepare", "Write raw faces as a store, or check a store."),
+    "table": ("engine.table.__main__", "Run an experiment and print its table."),
+    "compare": ("engine.compare", "Set runs side by side."),
+    "predict": ("engine.predict", "Write what a model says of your pictures."),
+    "report": ("engine.reports.report", "Write the report of a run anew."),
+    "bench": ("engine.bench.__main__", "Measure the sources or the training step."),
+}
+"""Sub-command to the module whose `app` it is, which `python -m` runs too, and what `hmtl --help` says of it."""
+
+
+class _OnDemand(typer.core.TyperGroup):
+    """Imports the module of a sub-command when that is called; help and completion do with the names."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in MODULES:
+            command = typer.main.get_command(import_module(MODULES[name][0]).app)
+        return name, command, rest
+
+
+app = typer.Typer(
+    cls=_OnDemand, name="hmtl", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+recipes = typer.Typer(rich_markup_mode=None, help="List the recipes of the package, or copy one.")
+app.add_typer(recipes, name="recipes")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hmtl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Train on faces by Hybrid Multi-Task Learning. Each COMMAND has its own --help."""
+
+
+def _imported_on_demand() -> None:
+    """Stands for a sub-command until it is called."""
+
+
+for _name, (_, _help) in MODULES.items():
+    app.command(_name, help=_help)(_imported_on_demand)
+
+
+@recipes.callback(invoke_without_command=True)
+def list_recipes(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        width = max(map(len, catalogue.names()))
+        for name in catalogue.names():
+            typer.echo(f"{name:{width}}  {catalogue.first_line(name)}")
+
+
+@recipes.command("copy")
+def copy_recipe(name: Annotated[str, typer.Argument(help="a recipe that `hmtl recipes` lists")]) -> None:
+    """Write the recipe NAME as NAME.py into the working directory, to be changed there."""
+    try:
+        to = catalogue.copy(name)
+    except (ValueError, OSError):
+        from loaders.exit_status import exit_status  # imports torch, which a copy does without
+
+        with exit_status():
+            raise
+    typer.echo(f"wrote {to}; train it with: hmtl train {to}")
