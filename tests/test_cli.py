@@ -81,7 +81,7 @@ def test_a_recipe_is_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
     unknown = call("recipes", "copy", "dome")
     assert unknown.exit_code == 2
-    assert "recipes: NAME (='dome') must be one of affectnet_augmentation, " in unknown.stderr
+    assert "recipes: NAME (=dome) must be one of affectnet_augmentation, " in unknown.stderr
 
 
 def test_recipes_are_found_by_name_away_from_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
