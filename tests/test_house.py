@@ -125,6 +125,127 @@ def test_the_check_of_arrows_lets_the_right_ones_pass(room: str, source: str) ->
     assert wrong_arrows(source, room) == []
 
 
+# Inside a package: its floors from the ground up. A room, or a file that stands beside the rooms, imports what lies on
+# floors below; the files of one floor do not know each other.
+FLOORS = {
+    "loaders": (
+        ("base", "exit_status", "extras", "files", "progress"),
+        ("feed", "decoding"),
+        ("synthetic",),
+        ("store",),
+        ("importers",),
+        ("sources",),
+        ("ffcv",),
+        ("prepare", "__init__"),
+    ),
+    "engine": (
+        ("__init__", "torchvision_ops"),
+        ("views", "losses", "optim", "averaging", "backbone", "weights", "metrics", "quantities", "chance"),
+        ("tasks",),
+        ("recipe",),
+        ("runs",),
+        ("reports",),
+        ("training",),
+        ("deployed", "bench", "table"),
+        ("run", "predict", "compare"),
+    ),
+}
+
+
+def inner_imports(source: str, package: str) -> Iterator[tuple[int, str, str]]:
+    """(line, room, module) of each import of the same package: `from engine.runs import checkpoint` names `runs`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # A name that is imported may be a module: its file tells.
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if module_file(name) else node.module for name in inner]
+        else:
+            continue
+        for name in dict.fromkeys(names):
+            parts = name.split(".")
+            if parts[0] == package and len(parts) > 1:
+                yield node.lineno, parts[1], name
+
+
+def module_file(name: str) -> Path | None:
+    """The file of a module of this project, None where there is none."""
+    path = ROOT.joinpath(*name.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def wrong_floors(source: str, package: str, room: str) -> list[str]:
+    """The imports of a file of `room` that lead up, or across, the floors of its package."""
+    floor = {name: height for height, names in enumerate(FLOORS[package]) for name in names}
+    return [
+        f"line {line}: {room} imports {name}"
+        for line, other, name in inner_imports(source, package)
+        if other != room and floor[other] >= floor[room]
+    ]
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_inside_a_package_imports_lead_down(package: str) -> None:
+    rooms = {f: f.relative_to(ROOT / package).parts[0].removesuffix(".py") for f in python_files(package)}
+    assert set(rooms.values()) == {name for names in FLOORS[package] for name in names}
+    wrong = {
+        str(f.relative_to(ROOT)): w for f, room in rooms.items() if (w := wrong_floors(f.read_text(), package, room))
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("package", "room", "source"),
+    [
+        ("engine", "views", "from engine.recipe import Recipe"),
+        ("engine", "tasks", "def f():\n    from engine.training.loop import Trainer"),
+        ("engine", "recipe", "from engine import training"),
+        ("engine", "runs", "import engine.training.model as model"),
+        ("engine", "reports", "from engine.training import render"),
+        ("engine", "losses", "from engine.optim import AdamW"),
+        ("loaders", "base", "from loaders.feed.order import Order"),
+        ("loaders", "decoding", "from loaders.importers import Fer2013"),
+        ("loaders", "store", "from loaders.sources.packed import Packed"),
+    ],
+)
+def test_the_check_of_floors_catches_a_planted_one(package: str, room: str, source: str) -> None:
+    assert len(wrong_floors(source, package, room)) == 1
+
+
+def test_the_check_of_floors_lets_the_right_ones_pass() -> None:
+    assert wrong_floors("from engine.views import View\nfrom engine.tasks.base import Task", "engine", "training") == []
+    assert wrong_floors("from engine.runs import checkpoint\nimport kernels", "engine", "runs") == []
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Circles in a graph of imports: lists of modules each of which imports the next, and the last the first."""
+    found: list[list[str]] = []
+    done: set[str] = set()
+
+    def walk(name: str, path: list[str]) -> None:
+        if name in path:
+            found.append(path[path.index(name) :])
+        elif name not in done:
+            for other in sorted(graph.get(name, ())):
+                walk(other, [*path, name])
+            done.add(name)
+
+    for name in sorted(graph):
+        walk(name, [])
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_imports_in_a_circle(package: str) -> None:
+    graph: dict[str, set[str]] = {}
+    for file in python_files(package):
+        name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        graph[name] = {module for _, _, module in inner_imports(file.read_text(), package)} - {name}
+    assert circles(graph) == []
+    assert circles(graph | {"a": {"b"}, "b": {"c"}, "c": {"a"}}) == [["a", "b", "c"]]
+
+
 def test_kernels_import_nothing_but_the_tensor_libraries() -> None:
     used = {name for f in python_files("kernels") for _, name in imports(f.read_text(), "kernels")}
     assert used - set(sys.stdlib_module_names) - {"kernels"} <= KERNELS_MAY_USE

@@ -74,6 +74,7 @@ RUNS: dict[str, tuple[str, ...]] = {
         " group_names=SYNTHETIC_7), SolvePuzzle(weight=0.1))",
     ),
 }
+RUNS["resumed"] = RUNS["demo"]
 """Name to a recipe and what is set in it: options, not files, so that checkouts of other layouts run them."""
 
 
@@ -130,25 +131,36 @@ def environment() -> dict[str, str]:
     }
 
 
-def train(
-    tree: Path, folder: Path, runs: Mapping[str, Sequence[str]], *, resumed: Sequence[str] = ()
-) -> dict[str, dict[str, str]]:
-    """Trains the runs of a checkout, one thread each, and gives their hashes by name.
+_DRIVER = """
+import json, sys
+from engine.run import app
+for arguments in json.loads(sys.stdin.read()):
+    app(arguments, standalone_mode=False)
+"""
 
-    Args:
-        resumed: Names of runs that are stopped in their midst and gone on with.
+
+def train(tree: Path, folder: Path, runs: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    """Trains the runs of a checkout one after another, with one thread, and gives their hashes by name.
+
+    A run called "resumed" is stopped in its midst and gone on with.
     """
-    found = {}
-    for name, (recipe, *fields) in runs.items():
-        out = folder / name
-        command = [sys.executable, "-m", "engine.run", recipe, "--device", "cpu", "--out", str(out)]
-        command += [word for field in fields for word in ("--set", field.replace("{folder}", str(folder)))]
-        if name in resumed:
-            _stop_in_the_midst(command, tree, out)
-            command.append("--resume")
-        _run(command, tree)
-        found[name] = hashes(out)
-    return found
+    arguments = {name: _arguments(folder, name, *run) for name, run in runs.items()}
+    if "resumed" in runs:
+        _stop_in_the_midst(arguments["resumed"], tree, folder / "resumed")
+        arguments["resumed"].append("--resume")
+    command = [sys.executable, "-c", _DRIVER]
+    texts = json.dumps(list(arguments.values()))
+    done = subprocess.run(
+        command, input=texts, cwd=tree, env=_environ(tree), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{done.stdout}\n{done.stderr}")
+    return {name: hashes(folder / name) for name in runs}
+
+
+def _arguments(folder: Path, name: str, recipe: str, *fields: str) -> list[str]:
+    sets = [word for field in fields for word in ("--set", field.replace("{folder}", str(folder)))]
+    return [recipe, "--device", "cpu", "--out", str(folder / name), *sets]
 
 
 def _environ(tree: Path) -> dict[str, str]:
@@ -156,15 +168,10 @@ def _environ(tree: Path) -> dict[str, str]:
     return {**os.environ, **one, "PYTHONPATH": str(tree), "COLUMNS": "200"}
 
 
-def _run(command: Sequence[str], tree: Path) -> None:
-    done = subprocess.run(command, cwd=tree, env=_environ(tree), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
-
-
-def _stop_in_the_midst(command: Sequence[str], tree: Path, out: Path) -> None:
+def _stop_in_the_midst(arguments: Sequence[str], tree: Path, out: Path) -> None:
     """Sends SIGTERM once a few steps are logged; the command ends with a checkpoint."""
     log = out / "log.jsonl"
+    command = [sys.executable, "-m", "engine.run", *arguments]
     with subprocess.Popen(command, cwd=tree, env=_environ(tree), stdout=subprocess.DEVNULL) as process:
         while process.poll() is None and not (log.is_file() and log.read_text().count("\n") >= 2):
             time.sleep(0.01)
@@ -184,10 +191,7 @@ def main() -> None:
         store = f"data=Packed({str(options.fer2013.resolve())!r})"
         runs["fer2013"] = ("recipes/fer2013_hmtl.py", store, *SHORT, "sampler=Fraction(0.02, label='expression')")
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.keep or Path(temporary)
-        found = train(options.tree.resolve(), folder, runs)
-        again = {"resumed": RUNS["demo"]}
-        found |= train(options.tree.resolve(), folder, again, resumed=("resumed",))
+        found = train(options.tree.resolve(), options.keep or Path(temporary), runs)
     text = json.dumps({"environment": environment(), "runs": found}, indent=2) + "\n"
     if options.record:
         RECORDED.write_text(text)
