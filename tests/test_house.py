@@ -139,7 +139,8 @@ FLOORS = {
         ("prepare", "__init__"),
     ),
     "engine": (
-        ("__init__", "torchvision_ops"),
+        ("foreign_files", "catalogue", "torchvision_ops"),
+        ("__init__",),
         ("views", "losses", "optim", "averaging", "backbone", "weights", "metrics", "quantities", "chance"),
         ("tasks",),
         ("recipe",),
@@ -148,6 +149,7 @@ FLOORS = {
         ("training",),
         ("deployed", "bench", "table"),
         ("run", "predict", "compare"),
+        ("cli",),
     ),
 }
 
