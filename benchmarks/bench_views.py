@@ -41,7 +41,7 @@ def test_hidden_l1(benchmark, size, backward):
     generator = torch.Generator().manual_seed(0)
     guess, truth = torch.randn(2, BATCH, 3, size, size, generator=generator).contiguous()
     guess.requires_grad_(backward)
-    shows = kernels.draw_holes(14, seed=0, epoch=0, sample=torch.arange(BATCH), stream="holes")
+    shows = kernels.draw_holes(14, kernels.Key(0, 0, torch.arange(BATCH)))
     expected = hidden_reference.hidden_l1(guess.detach(), truth, shows)
     torch.testing.assert_close(kernels.hidden_l1(guess, truth, shows).detach(), expected)
 
@@ -55,12 +55,12 @@ def test_hidden_l1(benchmark, size, backward):
 
 @pytest.mark.parametrize("what", ["draw", "draw_permutation", "draw_turns", "draw_holes"])
 def test_tables(benchmark, what):
-    address = {"seed": 0, "epoch": 0, "sample": torch.arange(256)}
+    key = kernels.Key(0, 0, torch.arange(256))
     mean = torch.full((256, 3), 128.0)
     drawn = {
-        "draw": lambda: kernels.draw(kernels.strong(), mean=mean, store=(112, 112), size=112, **address),
-        "draw_permutation": lambda: kernels.draw_permutation(3, stream="puzzle", **address),
-        "draw_turns": lambda: kernels.draw_turns(3, stream="turns", **address),
-        "draw_holes": lambda: kernels.draw_holes(14, stream="holes", **address),
+        "draw": lambda: kernels.draw(kernels.strong(), key, mean=mean, store=(112, 112), size=112),
+        "draw_permutation": lambda: kernels.draw_permutation(3, key),
+        "draw_turns": lambda: kernels.draw_turns(3, key),
+        "draw_holes": lambda: kernels.draw_holes(14, key),
     }[what]
     benchmark(drawn)

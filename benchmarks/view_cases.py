@@ -112,13 +112,13 @@ def make(case: str, batch: int, size: int, *, seed: int = 0, closed: bool = Fals
         gray=zero.bool(),
         mean=gray[:, None].expand(batch, 3),
     )
-    drawn = {"seed": seed, "epoch": 0, "sample": torch.arange(batch)}
+    drawn = kernels.Key(seed, 0, torch.arange(batch))
     cells = {
-        "weak + puzzle": [kernels.draw_permutation(PUZZLE, stream="puzzle", **drawn)],
-        "weak + holes": [kernels.draw_holes(HOLES, stream="holes", **drawn)],
+        "weak + puzzle": [kernels.draw_permutation(PUZZLE, drawn.stream("puzzle"))],
+        "weak + holes": [kernels.draw_holes(HOLES, drawn.stream("holes"))],
         "two views": [
             kernels.identity_cells(PUZZLE, batch, "cpu"),
-            kernels.draw_permutation(PUZZLE, stream="puzzle", **drawn),
+            kernels.draw_permutation(PUZZLE, drawn.stream("puzzle")),
         ],
     }.get(case, [kernels.identity_cells(1, batch, "cpu")])
     views = len(cells)
@@ -170,14 +170,14 @@ def ours(inputs: Inputs, dtype: torch.dtype) -> Tensor:
 
 def drawn_and_ours(inputs: Inputs, dtype: torch.dtype) -> Tensor:
     """`kernels.render_views` with the drawing of tables of the same kind, as a training step calls it."""
-    drawn = {"seed": 0, "epoch": 1, "sample": inputs.row}
+    drawn = kernels.Key(0, 1, inputs.row)
     augment = {"identity": kernels.Augment(), "strong": kernels.strong()}.get(inputs.case, kernels.weak())
     mean = torch.full((inputs.batch, 3), 128.0, device=inputs.store.device)
-    tables = kernels.draw(augment, mean=mean, store=(inputs.size, inputs.size), size=inputs.size, **drawn)
+    tables = kernels.draw(augment, drawn, mean=mean, store=(inputs.size, inputs.size), size=inputs.size)
     shows = {
-        "weak + puzzle": lambda: [kernels.draw_permutation(PUZZLE, stream="puzzle", **drawn)],
-        "weak + holes": lambda: [kernels.draw_holes(HOLES, stream="holes", **drawn)],
-        "two views": lambda: [inputs.shows[0], kernels.draw_permutation(PUZZLE, stream="puzzle", **drawn)],
+        "weak + puzzle": lambda: [kernels.draw_permutation(PUZZLE, drawn.stream("puzzle"))],
+        "weak + holes": lambda: [kernels.draw_holes(HOLES, drawn.stream("holes"))],
+        "two views": lambda: [inputs.shows[0], kernels.draw_permutation(PUZZLE, drawn.stream("puzzle"))],
     }.get(inputs.case, lambda: [inputs.shows[0]])()
 
     def shared(table: Tensor) -> Tensor:

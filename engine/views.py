@@ -11,10 +11,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float32, Int16, Int64, UInt8
+from jaxtyping import Float32, Int16, UInt8
 from torch import Tensor
 
 import kernels
+from kernels import Key
 
 LARGER_SIZES = (120, 128)
 """Sides of a puzzle above 112 px, drawn each step: multiples of 8 in 113..128 (authors: any integer there)."""
@@ -78,8 +79,8 @@ class View(ABC):
         return 1
 
     @abstractmethod
-    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
-        """Draws the cells of each sample from `stream` of (seed, epoch, sample)."""
+    def cells(self, key: Key, frame: Frame) -> Cells:
+        """Draws the cells of each sample; `frame` says how the view lies on the stored faces."""
         ...
 
 
@@ -87,8 +88,8 @@ class View(ABC):
 class Plain(View):
     """The augmented face as it is; the supervised view, and a hole's twin."""
 
-    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
-        return Cells(kernels.identity_cells(1, len(sample), sample.device))
+    def cells(self, key: Key, frame: Frame) -> Cells:
+        return Cells(kernels.identity_cells(1, len(key.sample), key.sample.device))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +109,9 @@ class Puzzle(View):
             raise ValueError(f"Puzzle: grid (={self.grid}) must be 2 to 15; the paper uses 2 and 3")
         View.__post_init__(self)
 
-    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
+    def cells(self, key: Key, frame: Frame) -> Cells:
         return Cells(
-            kernels.draw_permutation(self.grid, seed=seed, epoch=epoch, sample=sample, stream=stream),
-            kernels.draw_turns(self.grid, seed=seed, epoch=epoch, sample=sample, stream=stream) if self.turn else None,
+            kernels.draw_permutation(self.grid, key), kernels.draw_turns(self.grid, key) if self.turn else None
         )
 
 
@@ -129,10 +129,9 @@ class Turned(View):
             raise ValueError(f"Turned: grid (={self.grid}) must be 1 to 15; 1 turns the whole face")
         View.__post_init__(self)
 
-    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
+    def cells(self, key: Key, frame: Frame) -> Cells:
         return Cells(
-            kernels.identity_cells(self.grid, len(sample), sample.device),
-            kernels.draw_turns(self.grid, seed=seed, epoch=epoch, sample=sample, stream=stream),
+            kernels.identity_cells(self.grid, len(key.sample), key.sample.device), kernels.draw_turns(self.grid, key)
         )
 
 
@@ -163,19 +162,8 @@ class Holes(View):
             raise ValueError(f"Holes: aspect (={self.aspect}) must be (least, greatest) in 1/16 to 16; e.g. (0.5, 2.0)")
         View.__post_init__(self)
 
-    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
-        return Cells(
-            kernels.draw_holes(
-                self.grid,
-                share=self.share,
-                blocks=self.blocks,
-                aspect=self.aspect,
-                seed=seed,
-                epoch=epoch,
-                sample=sample,
-                stream=stream,
-            )
-        )
+    def cells(self, key: Key, frame: Frame) -> Cells:
+        return Cells(kernels.draw_holes(self.grid, key, share=self.share, blocks=self.blocks, aspect=self.aspect))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,10 +195,9 @@ class HiddenParts(View):
                 )
         View.__post_init__(self)
 
-    def cells(self, sample: Int64[Tensor, " b"], *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
-        shows = kernels.identity_cells(self.grid, len(sample), sample.device)
-        chosen = kernels.random_bits(seed, epoch=epoch, sample=sample, stream=stream, count=1)
-        chosen = chosen % (2 ** len(self.parts) - 1) + 1  # (b, 1): bit i hides part i
+    def cells(self, key: Key, frame: Frame) -> Cells:
+        shows = kernels.identity_cells(self.grid, len(key.sample), key.sample.device)
+        chosen = kernels.random_bits(key, 1) % (2 ** len(self.parts) - 1) + 1  # (b, 1): bit i hides part i
         x, y = self._centres(frame)
         hidden = torch.zeros_like(shows, dtype=torch.bool)
         for part, (left, top, right, bottom) in enumerate(self.parts):
@@ -247,5 +234,5 @@ def size_at(view: View, image_size: int, *, name: str, seed: int, epoch: int, st
         return image_size
     if len(view.size) == 1:
         return view.size[0]
-    bits = kernels.random_bits(seed, epoch=epoch, sample=torch.tensor([step]), stream=f"size of {name}", count=1)
+    bits = kernels.random_bits(Key(seed, epoch, torch.tensor([step])).stream(f"size of {name}"), 1)
     return view.size[int(bits) % len(view.size)]

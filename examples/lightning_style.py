@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kernels import draw, draw_permutation, identity_cells, render_views, weak
+from kernels import Key, draw, draw_permutation, identity_cells, render_views, weak
 from loaders import Batch
 
 
@@ -22,9 +22,9 @@ class Hybrid(nn.Module):
         self.current_epoch = 0
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        key = {"seed": 0, "epoch": self.current_epoch, "sample": batch.sample}
-        tables = draw(weak(), **key, mean=batch.mean, store=tuple(batch.store.shape[1:3]), size=48)
-        puzzle = draw_permutation(2, **key, stream="puzzle")
+        key = Key(seed=0, epoch=self.current_epoch, sample=batch.sample)
+        tables = draw(weak(), key, mean=batch.mean, store=tuple(batch.store.shape[1:3]), size=48)
+        puzzle = draw_permutation(2, key.stream("puzzle"))
         shows = torch.stack([identity_cells(2, len(puzzle), puzzle.device), puzzle])
         where, colour = tables.where.expand(2, -1, -1, -1), tables.colour.expand(2, -1, -1, -1)
         half = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "dtype": torch.float32}

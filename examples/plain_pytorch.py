@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import PILToTensor
 
-from kernels import draw, draw_permutation, render_views, weak
+from kernels import Key, draw, draw_permutation, render_views, weak
 
 
 def train(folder: str, encoder: torch.nn.Module, tiles: torch.nn.Module, lr: float, epochs: int = 1) -> list[float]:
@@ -17,9 +17,9 @@ def train(folder: str, encoder: torch.nn.Module, tiles: torch.nn.Module, lr: flo
     for epoch in range(epochs):
         for sample in torch.randperm(len(faces)).split(32):
             store = torch.stack([faces[i][0] for i in sample.tolist()]).permute(0, 2, 3, 1).contiguous()
-            mean = store.float().mean(dim=(1, 2))
-            tables = draw(weak(), seed=0, epoch=epoch, sample=sample, mean=mean, store=(96, 96), size=64)
-            shows = draw_permutation(3, seed=0, epoch=epoch, sample=sample, stream="puzzle")
+            mean, key = store.float().mean(dim=(1, 2)), Key(seed=0, epoch=epoch, sample=sample)
+            tables = draw(weak(), key, mean=mean, store=(96, 96), size=64)
+            shows = draw_permutation(3, key.stream("puzzle"))
             rows, where, colour = torch.arange(len(sample)), tables.where[None], tables.colour[None]
             half = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "dtype": torch.float32}
             pictures = render_views(store, rows, where, colour, shows[None], size=64, **half)[0]

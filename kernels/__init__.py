@@ -1,4 +1,4 @@
-"""Views of faces: their tables drawn (`draw`, ...), shown (`render_views`) and compared (`hidden_l1`).
+"""Draws the tables of views of faces (`draw`, ...), shows them (`render_views`) and compares them (`hidden_l1`).
 
 Pure functions of tensors: no files, no hidden randomness, no synchronisation with the device.
 """
@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from kernels.hidden.op import hidden_l1
 from kernels.tables.augment import Augment, none, simclr_strong, simclr_weak, strong, weak
-from kernels.tables.cells import draw_permutation, draw_turns, identity_cells, inverse
+from kernels.tables.cells import draw_holes, draw_permutation, draw_turns, identity_cells, inverse
 from kernels.tables.draw import Tables, centre, draw
-from kernels.tables.holes import draw_holes
-from kernels.tables.streams import random_bits, uniform
+from kernels.tables.streams import Key, random_bits, uniform
 from kernels.views.op import render_views
 
 __all__ = [
     "Augment",
+    "Key",
     "Tables",
     "centre",
     "draw",

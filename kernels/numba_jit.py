@@ -1,4 +1,4 @@
-"""How this room compiles for the CPU, and runs on as many threads as torch uses."""
+"""Compiles functions of this room for the CPU and runs them on as many threads as torch uses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def reassociated(function: Function) -> Function:
 def whole(function: Function) -> Function:
     """Compile at the first call and keep the machine code beside the source for the next process.
 
-    A change of any file in the folder of `function` compiles it anew: its parts lie there.
+    A change of any file of this room, or in the folder of `function`, compiles it anew: its parts lie there.
     """
     return _cached(function)
 
@@ -119,9 +119,9 @@ class _FolderCache(_FunctionCache):  # type: ignore[misc]
 
 @functools.cache
 def _sources(folder: Path) -> str:
-    """What the files of a folder, and this one, say."""
+    """What the files of this room and of a folder say."""
     digest = hashlib.sha256()
-    for file in (Path(__file__), *sorted(folder.glob("*.py"))):
+    for file in sorted({*Path(__file__).parent.rglob("*.py"), *folder.glob("*.py")}):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from kernels import Tables
+from kernels import Key, Tables
 
 By = Literal["kernel", "loader"]
 """Who augments: `render_views`, or the source itself, ahead of the step."""
@@ -104,14 +104,11 @@ class Draw(Protocol):
         """Whether any face is blurred."""
         ...
 
-    def __call__(
-        self, epoch: int, sample: Int64[Tensor, " b"], mean: Float32[Tensor, "b 3"], store: tuple[int, int]
-    ) -> Tables:
-        """The tables of each sample, a pure function of (epoch, sample), on the device of `sample`.
+    def __call__(self, key: Key, mean: Float32[Tensor, "b 3"], store: tuple[int, int]) -> Tables:
+        """Draws the tables of each sample, a pure function of the key, on its device.
 
         Args:
-            epoch: Of the loader.
-            sample: Sample ids.
+            key: Of the samples: the loader's seed, and the epoch.
             mean: Mean colour of the stored faces on 0..255.
             store: (height, width) of a stored face.
         """

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import kernels
 from engine.views import EVALUATION, Cells, Frame, Plain, View, cell_stream, size_at, table_stream
-from kernels import Augment, Tables
+from kernels import Augment, Key, Tables
 from loaders.base import Batch
 
 
@@ -34,7 +34,6 @@ class Drawing:
     """One draw of geometry, colour, blur and noise at one size: what a source that augments is given."""
 
     augment: Augment
-    seed: int
     stream: str
     size: int
 
@@ -42,18 +41,9 @@ class Drawing:
     def blurs(self) -> bool:
         return self.augment.blurs
 
-    def __call__(self, epoch: int, sample: Tensor, mean: Tensor, store: tuple[int, int]) -> Tables:
-        """The tables of each sample; see `loaders.base.Draw`."""
-        return kernels.draw(
-            self.augment,
-            seed=self.seed,
-            epoch=epoch,
-            sample=sample,
-            mean=mean,
-            store=store,
-            size=self.size,
-            stream=self.stream,
-        )
+    def __call__(self, key: Key, mean: Float32[Tensor, "b 3"], store: tuple[int, int]) -> Tables:
+        """Draws the tables of each sample; see `loaders.base.Draw`."""
+        return kernels.draw(self.augment, key.stream(self.stream), mean=mean, store=store, size=self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +68,13 @@ class Renderer:
             for name, view in self.views.items()
         }
         drawings = {name: self._drawing(table_stream(name, view), sizes[name]) for name, view in self.views.items()}
+        key = Key(self.seed, epoch, batch.sample)
         if batch.augmented is None:
-            drawn = {
-                each: each(epoch, batch.sample, batch.mean, stored(batch)) for each in dict.fromkeys(drawings.values())
-            }
+            drawn = {each: each(key, batch.mean, stored(batch)) for each in dict.fromkeys(drawings.values())}
         else:
             drawn = {self.shared(): batch.augmented.tables}
         tables = {name: drawn[drawing] for name, drawing in drawings.items()}
-        return self._render(batch, self.views, tables, sizes, epoch, self.augment)
+        return self._render(batch, key, self.views, tables, sizes, self.augment)
 
     def shared(self) -> Drawing:
         """The one draw that all views share, for a source that augments by itself: it gives one face a sample.
@@ -107,7 +96,7 @@ class Renderer:
         return next(iter(asked))
 
     def _drawing(self, stream: str, size: int) -> Drawing:
-        return Drawing(self.augment, self.seed, stream, size)
+        return Drawing(self.augment, stream, size)
 
     def evaluation(self, batch: Batch, names: tuple[str, ...] = ()) -> Rendered:
         """The centre crop under the name `EVALUATION`, and beside it the named views made from that same crop.
@@ -117,7 +106,7 @@ class Renderer:
         views: dict[str, View] = {EVALUATION: Plain()} | {name: self.views[name] for name in names}
         sizes = {name: max(view.size or (self.image_size,)) for name, view in views.items()}
         tables = {name: self._centre(batch, sizes[name]) for name in views}
-        return self._render(batch, views, tables, sizes, 0, Augment())
+        return self._render(batch, Key(self.seed, 0, batch.sample), views, tables, sizes, Augment())
 
     def _centre(self, batch: Batch, size: int) -> Tables:
         return kernels.centre(
@@ -131,32 +120,26 @@ class Renderer:
     def _cells(
         self,
         batch: Batch,
+        key: Key,
         views: Mapping[str, View],
         tables: Mapping[str, Tables],
         sizes: Mapping[str, int],
-        epoch: int,
     ) -> dict[str, Cells]:
         return {
-            name: view.cells(
-                batch.sample,
-                seed=self.seed,
-                epoch=epoch,
-                stream=cell_stream(name, view),
-                frame=Frame(tables[name].where, sizes[name], stored(batch)),
-            )
+            name: view.cells(key.stream(cell_stream(name, view)), Frame(tables[name].where, sizes[name], stored(batch)))
             for name, view in views.items()
         }
 
     def _render(
         self,
         batch: Batch,
+        key: Key,
         views: Mapping[str, View],
         tables: dict[str, Tables],
         sizes: dict[str, int],
-        epoch: int,
         augment: Augment,
     ) -> Rendered:
-        cells = self._cells(batch, views, tables, sizes, epoch)
+        cells = self._cells(batch, key, views, tables, sizes)
         # A hole's twin is the plain view where the recipe has it; else it is rendered beside it, and not encoded.
         plain = {
             (table_stream(name, view), sizes[name]): name

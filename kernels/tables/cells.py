@@ -1,18 +1,23 @@
-"""Draws of what the cells of a view show: permutations and quarter turns; their identity and inverse."""
+"""Draws what the cells of a view show: permutations, quarter turns and holes; their identity and inverse."""
 
 from __future__ import annotations
 
+import math
+
 import torch
-from jaxtyping import Int16, Int64, UInt8
+from jaxtyping import Int16, UInt8
 from torch import Tensor
 
 from kernels.grid import check_grid
 from kernels.tables import op
-from kernels.tables.streams import check_address
+from kernels.tables.streams import Key
+
+_MOST_BLOCKS = 16
+_WIDEST_ASPECT = 16.0
 
 
 def identity_cells(grid: int, batch: int, device: torch.device | str) -> Int16[Tensor, "b n"]:
-    """`shows` of a plain view: every cell shows itself.
+    """Makes `shows` of a plain view: every cell shows itself.
 
     Raises:
         ValueError: `grid` is not in 1..181 or `batch` is below 1.
@@ -23,37 +28,69 @@ def identity_cells(grid: int, batch: int, device: torch.device | str) -> Int16[T
     return torch.arange(grid * grid, dtype=torch.int16, device=device).repeat(batch, 1)
 
 
-def draw_permutation(
-    grid: int, *, seed: int, epoch: int, sample: Int64[Tensor, " b"], stream: str
-) -> Int16[Tensor, "b n"]:
-    """`shows` of a puzzle: one of all (grid * grid)! permutations of the cells, each equally likely.
+def draw_permutation(grid: int, key: Key) -> Int16[Tensor, "b n"]:
+    """Draws `shows` of a puzzle: one of all (grid * grid)! permutations of the cells, each equally likely.
 
     Cells are sorted by 32-bit random keys, ties by number (which favours one order by about n^2 / 2^33). Equal bit for
-    bit on every device; a pure function of (seed, epoch, sample id, stream), see `random_bits`.
+    bit on every device; a pure function of the key, sample by sample.
 
     Raises:
-        ValueError: `grid` is not in 1..181, or `seed`, `epoch` or `sample` is out of range.
+        ValueError: `grid` is not in 1..181.
     """
     check_grid("draw_permutation", grid)
-    check_address("draw_permutation", seed, epoch, sample)
-    shows: Tensor = op.draw_permutation(sample, grid, op.signed(seed), epoch, stream)
+    shows: Tensor = op.draw_permutation(*op.address(key), grid)
     return shows
 
 
-def draw_turns(grid: int, *, seed: int, epoch: int, sample: Int64[Tensor, " b"], stream: str) -> UInt8[Tensor, "b n"]:
-    """`turn` of a view whose cells are turned by 0..3 quarters, each equally likely, independently.
+def draw_turns(grid: int, key: Key) -> UInt8[Tensor, "b n"]:
+    """Draws `turn` of a view whose cells are turned by 0..3 quarters, each equally likely, independently.
 
     Raises:
-        ValueError: `grid` is not in 1..181, or `seed`, `epoch` or `sample` is out of range.
+        ValueError: `grid` is not in 1..181.
     """
     check_grid("draw_turns", grid)
-    check_address("draw_turns", seed, epoch, sample)
-    turn: Tensor = op.draw_turns(sample, grid, op.signed(seed), epoch, stream)
+    turn: Tensor = op.draw_turns(*op.address(key), grid)
     return turn
 
 
+def draw_holes(
+    grid: int,
+    key: Key,
+    *,
+    share: tuple[float, float] = (0.15, 0.35),
+    blocks: tuple[int, int] = (1, 3),
+    aspect: tuple[float, float] = (0.5, 2.0),
+) -> Int16[Tensor, "b n"]:
+    """Draws `shows` of a view with a hole: K cells near a few random centres are hidden (-1).
+
+    With the share drawn uniformly, K = round(share * grid * grid), halves up. One to three block centres lie anywhere
+    in the view; each has its own aspect a (width over height, drawn uniformly). A cell whose centre lies (dx, dy) from
+    a block's centre is max(|dx| / sqrt(a), |dy| * sqrt(a)) away from it, so balls are boxes a times as wide as high and
+    equal in area for every a. The K cells nearest to any centre are hidden, ties by number: exactly K, no rejection.
+    All of it is fixed-point arithmetic on int64, hence equal bit for bit on every device. (Ours.)
+
+    Args:
+        grid: Cells a side, 1..181.
+        key: Of the samples.
+        share: Range of the hidden share, in 0..1.
+        blocks: Range of the number of blocks, in 1..16.
+        aspect: Range of a block's aspect, in 1/16..16.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    check_grid("draw_holes", grid)
+    _check_range("share", share, 0.0, 1.0)
+    _check_range("blocks", blocks, 1, _MOST_BLOCKS)
+    _check_range("aspect", aspect, 1 / _WIDEST_ASPECT, _WIDEST_ASPECT)
+
+    ranges = (_fixed(share, 20), list(blocks), _fixed(aspect, 24))
+    shows: Tensor = op.draw_holes(*op.address(key), grid, *ranges)
+    return shows
+
+
 def inverse(shows: Int16[Tensor, "*lead n"]) -> Int16[Tensor, "*lead n"]:
-    """The permutation that puts a puzzle together again: inverse(p)[p[j]] = j.
+    """Finds the permutation that puts a puzzle together again: inverse(p)[p[j]] = j.
 
     Raises:
         ValueError: `shows` is not int16, or lies on the CPU and is no permutation (cells hidden by -1 have no inverse).
@@ -65,3 +102,18 @@ def inverse(shows: Int16[Tensor, "*lead n"]) -> Int16[Tensor, "*lead n"]:
     if shows.device.type == "cpu" and not torch.compiler.is_compiling() and not shows.sort(dim=-1).values.equal(place):
         raise ValueError("inverse: shows must be a permutation of 0..n-1; hidden or repeated cells have no inverse")
     return torch.zeros_like(shows).scatter(-1, shows.long().clamp(0, shows.shape[-1] - 1), place)
+
+
+def _fixed(span: tuple[float, float], fraction: int) -> list[int]:
+    """A range in whole units of 2**-fraction."""
+    return [round(end * 2**fraction) for end in span]
+
+
+def _check_range(name: str, span: tuple[float, float], lowest: float, highest: float) -> None:
+    low, high = span
+    if not (math.isfinite(low) and math.isfinite(high) and lowest <= low <= high <= highest):
+        raise ValueError(
+            f"draw_holes: {name} (={span}) must be (lowest, highest) in {lowest:g}..{highest:g}; correct it"
+        )
+    if name == "blocks" and not (isinstance(low, int) and isinstance(high, int)):
+        raise ValueError(f"draw_holes: blocks (={span}) must be whole numbers; give two")

@@ -1,4 +1,4 @@
-"""Draws the tables that `render_views` reads, as pure functions of (seed, epoch, sample id)."""
+"""Draws the tables that `render_views` reads, as pure functions of a key."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from kernels.tables import op
 from kernels.tables.augment import Augment
-from kernels.tables.streams import check_address
+from kernels.tables.streams import Key
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """How one view of each sample of a batch is shown; `render_views` takes them stacked over views."""
+    """Holds how one view of each sample of a batch is shown; `render_views` takes them stacked over views."""
 
     where: Float32[Tensor, "b 2 3"]
     """View pixel to store pixel, origin at the outer corner of the first pixel."""
@@ -32,18 +32,8 @@ class Tables:
     """Left, top, right, bottom of the cut-out in view pixels, the last two exclusive; zeros where there is none."""
 
 
-def draw(
-    augment: Augment,
-    *,
-    seed: int,
-    epoch: int,
-    sample: Int64[Tensor, " b"],
-    mean: Float32[Tensor, "b 3"],
-    store: tuple[int, int],
-    size: int,
-    stream: str = "shared",
-) -> Tables:
-    """Draw one view's tables for each sample.
+def draw(augment: Augment, key: Key, *, mean: Float32[Tensor, "b 3"], store: tuple[int, int], size: int) -> Tables:
+    """Draws one view's tables for each sample.
 
     The result depends on nothing but the arguments, sample by sample: not on the rest of the batch, the worker or the
     rank. Whether something happens (mirror, gray, cut-out and its place) is decided in integers and equal bit for bit
@@ -52,19 +42,15 @@ def draw(
 
     Args:
         augment: The ranges.
-        seed: 0..2**64-1.
-        epoch: 0..2**32-1.
-        sample: Sample ids; padding (-1) is drawn like any other.
+        key: Of the samples; all views that name the same stream share one draw. Padding is drawn like any other.
         mean: Mean colour of the stored face on 0..255, about which contrast turns.
         store: (height, width) of the stored faces.
         size: Side of the view in pixels.
-        stream: All views that name the same stream share one draw.
 
     Raises:
-        ValueError: `seed`, `epoch`, `store` or `size` is out of range, or `sample` or `mean` is of another shape or
-            dtype.
+        ValueError: `store` or `size` is out of range, or `mean` is of another shape, dtype or device.
     """
-    check_address("draw", seed, epoch, sample)
+    sample = key.sample
     _check_sizes("draw", store, size)
     if mean.dtype != torch.float32 or tuple(mean.shape) != (sample.shape[0], 3):
         raise ValueError(
@@ -74,12 +60,11 @@ def draw(
     if mean.device != sample.device:
         raise ValueError(f"draw: mean (on {mean.device}) must be where sample is ({sample.device}); move it there")
 
-    fields = op.draw_tables(sample, mean, augment.numbers(), op.signed(seed), epoch, stream, *store, size)
-    return Tables(*fields)
+    return Tables(*op.draw_tables(*op.address(key), mean, augment.numbers(), *store, size))
 
 
 def centre(crop: float, *, store: tuple[int, int], size: int, batch: int, device: torch.device | str) -> Tables:
-    """The tables of evaluation: the central square, upright, in its own colours, nothing drawn.
+    """Makes the tables of evaluation: the central square, upright, in its own colours, nothing drawn.
 
     With crop 1 and a store of size x size the view is the stored face, pixel for pixel.
 

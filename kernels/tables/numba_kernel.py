@@ -1,4 +1,4 @@
-"""The draws on the CPU that cost notable time beside the rendering: the tables of an augmentation, and holes.
+"""Draws on the CPU what costs notable time beside the rendering: the tables of an augmentation, and holes.
 
 In PyTorch a batch of 256 takes 0.9 ms for `draw` and 9 ms for `draw_holes` on a grid of 14, each of them some hundred
 small operations, where `render_views` at 112 px takes 6 ms on two threads. Here they take 0.1 and 0.4 ms. Permutations
@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from kernels.numba_jit import inlined, part, whole
+from kernels.numba_philox import philox4x32
 from kernels.tables.augment import Augment
 from kernels.tables.colour import HUE, LUMA
-from kernels.tables.streams import Purpose, stream_word
+from kernels.tables.streams import Key, Purpose, stream_word
 
 Array = np.ndarray[Any, Any]
 
@@ -30,10 +31,21 @@ _AUGMENT, _HOLES = Purpose.AUGMENT << 24, Purpose.HOLES << 24
 _F0, _F1, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
 
-class _Address(NamedTuple):
+class _Key(NamedTuple):
+    """A `Key` as numba takes it."""
+
     seed: np.uint64
     epoch: np.uint64
     stream: np.uint64
+    sample: Array
+    occurrence: Array
+
+    @classmethod
+    def of(cls, key: Key) -> _Key:
+        sample = key.sample.contiguous().numpy()
+        repeated = key.occurrence
+        occurrence = np.zeros(len(sample), np.int32) if repeated is None else repeated.contiguous().numpy()
+        return cls(np.uint64(key.seed), np.uint64(key.epoch), np.uint64(stream_word(key.name)), sample, occurrence)
 
 
 class _Ranges(NamedTuple):
@@ -61,20 +73,13 @@ class _Ranges(NamedTuple):
 
 
 @inlined
-def _words(block, address, sample):
-    """The four words of a block of `kernels.tables.streams`, by Philox4x32-10."""
+def _words(block, key, i):
+    """The four words of a block of `kernels.tables.streams`, for sample i of the batch."""
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
-    word0, word1, word2, word3 = np.uint64(block), address.stream, address.epoch, np.uint64(sample) & low
-    key0, key1 = address.seed & low, address.seed >> half
-    for _ in range(10):
-        product0, product1 = np.uint64(0xD2511F53) * word0, np.uint64(0xCD9E8D57) * word2
-        word0, word1, word2, word3 = (
-            (product1 >> half) ^ word1 ^ key0,
-            product1 & low,
-            (product0 >> half) ^ word3 ^ key1,
-            product0 & low,
-        )
-        key0, key1 = (key0 + np.uint64(0x9E3779B9)) & low, (key1 + np.uint64(0xBB67AE85)) & low
+    sample, occurrence = np.uint64(key.sample[i]) & low, np.uint64(key.occurrence[i]) & low
+    word0, word1, word2, word3 = philox4x32(
+        np.uint64(block), key.stream, key.epoch, sample, key.seed & low, (key.seed >> half) ^ occurrence
+    )
     return np.int64(word0), np.int64(word1), np.int64(word2), np.int64(word3)
 
 
@@ -145,15 +150,15 @@ def _draw_colour(colour, mean, contrast, brightness_factor, brightness, saturati
 
 
 @whole
-def _draw(sample, mean, ranges, address, ratio, height, width, size, side, where, colour, blur, noise, key, cut):
+def _draw(key, mean, ranges, ratio, height, width, size, side, where, colour, blur, noise, noise_key, cut):
     places = size - side + 1
-    for i in range(sample.size):
-        flip, jitter, contrast, brightness = _words(_AUGMENT, address, sample[i])
-        factor, saturation, hue, gray = _words(_AUGMENT + 1, address, sample[i])
-        noisy, key_low, key_high, blurred = _words(_AUGMENT + 2, address, sample[i])
-        resized, resize, rotation, crop = _words(_AUGMENT + 3, address, sample[i])
-        scale, shift_x, shift_y, aspect = _words(_AUGMENT + 4, address, sample[i])
-        cut_applied, cut_x, cut_y, _ = _words(_AUGMENT + 5, address, sample[i])
+    for i in range(key.sample.size):
+        flip, jitter, contrast, brightness = _words(_AUGMENT, key, i)
+        factor, saturation, hue, gray = _words(_AUGMENT + 1, key, i)
+        noisy, key_low, key_high, blurred = _words(_AUGMENT + 2, key, i)
+        resized, resize, rotation, crop = _words(_AUGMENT + 3, key, i)
+        scale, shift_x, shift_y, aspect = _words(_AUGMENT + 4, key, i)
+        cut_applied, cut_x, cut_y, _ = _words(_AUGMENT + 5, key, i)
 
         _draw_where(
             where[i],
@@ -187,7 +192,7 @@ def _draw(sample, mean, ranges, address, ratio, height, width, size, side, where
             variance = variance + widened
         blur[i] = math.sqrt(variance)
         noise[i] = _between(noisy, ranges.noise) * np.float32(255)
-        key[i] = (key_high << 32) | key_low
+        noise_key[i] = (key_high << 32) | key_low
         if _happens(cut_applied, ranges.cut):
             left, top = (cut_x * places) >> 32, (cut_y * places) >> 32
             cut[i, 0], cut[i, 1], cut[i, 2], cut[i, 3] = left, top, left + side, top + side
@@ -196,19 +201,11 @@ def _draw(sample, mean, ranges, address, ratio, height, width, size, side, where
 
 
 def draw_tables(
-    sample: Tensor,
-    mean: Tensor,
-    augment: Sequence[float],
-    seed: int,
-    epoch: int,
-    stream: str,
-    height: int,
-    width: int,
-    size: int,
+    key: Key, mean: Tensor, augment: Augment, store: tuple[int, int], size: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """See `kernels.draw`; `augment` as `Augment.numbers` gives it, `seed` as int64."""
-    ranges = Augment.of_numbers(augment)
-    side = round(ranges.cut * size)
+    """See `kernels.draw`."""
+    height, width = store
+    side = round(augment.cut * size)
 
     def chances(probability: float) -> int:
         return math.ceil(probability * 2**24)
@@ -216,28 +213,28 @@ def draw_tables(
     def span(pair: tuple[float, float]) -> Array:
         return np.array([pair[0], pair[1] - pair[0]], dtype=np.float32)
 
-    drawn = _Ranges(
-        chances(ranges.flip),
-        chances(ranges.jitter),
-        chances(ranges.gray),
-        chances(ranges.blur_probability),
-        chances(ranges.resize_probability),
-        chances(ranges.cut_probability if side > 0 else 0.0),
-        np.float32(ranges.blur**2),
-        span(ranges.resize),
-        span(ranges.rotation),
-        span(ranges.crop),
-        span(ranges.scale),
-        span(ranges.shift),
-        span(ranges.aspect),
-        span(ranges.contrast),
-        span(ranges.brightness),
-        span(ranges.brightness_factor),
-        span(ranges.saturation),
-        span(ranges.hue),
-        span(ranges.noise),
+    ranges = _Ranges(
+        chances(augment.flip),
+        chances(augment.jitter),
+        chances(augment.gray),
+        chances(augment.blur_probability),
+        chances(augment.resize_probability),
+        chances(augment.cut_probability if side > 0 else 0.0),
+        np.float32(augment.blur**2),
+        span(augment.resize),
+        span(augment.rotation),
+        span(augment.crop),
+        span(augment.scale),
+        span(augment.shift),
+        span(augment.aspect),
+        span(augment.contrast),
+        span(augment.brightness),
+        span(augment.brightness_factor),
+        span(augment.saturation),
+        span(augment.hue),
+        span(augment.noise),
     )
-    batch = sample.shape[0]
+    batch = key.sample.shape[0]
     tables = (
         torch.empty(batch, 2, 3),
         torch.empty(batch, 3, 4),
@@ -247,9 +244,8 @@ def draw_tables(
         torch.empty(batch, 4, dtype=torch.int16),
     )
     ratio = np.float32(min(height, width) / size)
-    samples, means = sample.contiguous().numpy(), mean.detach().contiguous().numpy()
-    written = (table.numpy() for table in tables)
-    _draw(samples, means, drawn, _address(seed, epoch, stream), ratio, height, width, size, side, *written)
+    means = mean.detach().contiguous().numpy()
+    _draw(_Key.of(key), means, ranges, ratio, height, width, size, side, *(table.numpy() for table in tables))
     return tables
 
 
@@ -278,16 +274,16 @@ def _farthest(distance, count):
 
 
 @whole
-def _draw_holes(sample, grid, share, blocks, aspect, address, shows):
+def _draw_holes(key, grid, share, blocks, aspect, shows):
     cells = grid * grid
     distance = np.empty(cells, np.int64)
-    for k in range(sample.size):
-        word0, word1, _, _ = _words(_HOLES, address, sample[k])
+    for k in range(key.sample.size):
+        word0, word1, _, _ = _words(_HOLES, key, k)
         hidden = (_fixed(share[0], share[1], word0) * cells + (1 << 39)) >> 40
         count = blocks[0] + ((word1 * (blocks[1] - blocks[0] + 1)) >> 32)
         distance[:] = np.int64(1) << 62
         for block in range(count):
-            x, y, wide, _ = _words(_HOLES + 1 + block, address, sample[k])
+            x, y, wide, _ = _words(_HOLES + 1 + block, key, k)
             # Lengths are in 2**-17 of a cell, so that cell centres, odd numbers of half cells, are whole.
             x, y = (x * (2 * grid)) >> 16, (y * (2 * grid)) >> 16
             wideness = _fixed(aspect[0], aspect[1], wide) >> 20  # aspect * 2**24
@@ -312,22 +308,8 @@ def _draw_holes(sample, grid, share, blocks, aspect, address, shows):
                     hidden -= 1
 
 
-def draw_holes(
-    sample: Tensor,
-    grid: int,
-    share: Sequence[int],
-    blocks: Sequence[int],
-    aspect: Sequence[int],
-    seed: int,
-    epoch: int,
-    stream: str,
-) -> Tensor:
-    """See `kernels.draw_holes`; ranges in fixed point, `seed` as int64."""
-    shows = torch.empty(sample.shape[0], grid * grid, dtype=torch.int16)
-    ranges = (tuple(share), tuple(blocks), tuple(aspect))
-    _draw_holes(sample.contiguous().numpy(), grid, *ranges, _address(seed, epoch, stream), shows.numpy())
+def draw_holes(key: Key, grid: int, share: Sequence[int], blocks: Sequence[int], aspect: Sequence[int]) -> Tensor:
+    """See `kernels.draw_holes`; ranges in fixed point."""
+    shows = torch.empty(key.sample.shape[0], grid * grid, dtype=torch.int16)
+    _draw_holes(_Key.of(key), grid, tuple(share), tuple(blocks), tuple(aspect), shows.numpy())
     return shows
-
-
-def _address(seed: int, epoch: int, stream: str) -> _Address:
-    return _Address(np.uint64(seed % 2**64), np.uint64(epoch), np.uint64(stream_word(stream)))

@@ -1,4 +1,4 @@
-"""The rules of the draws in plain PyTorch: every faster kernel is compared with these.
+"""States the rules of the draws in plain PyTorch: every faster kernel is compared with these.
 
 Integers are equal bit for bit on every device. Real tables are sums and products of fp32 in the order written here.
 The words that a draw reads are addressed as `kernels.tables.streams` says.
@@ -16,7 +16,7 @@ from torch import Tensor
 from kernels.tables.augment import Augment, Range
 from kernels.tables.colour import colour_matrix
 from kernels.tables.geometry import affine
-from kernels.tables.streams import AUGMENT_WORDS, Purpose, as_uniform, words
+from kernels.tables.streams import AUGMENT_WORDS, Key, Purpose, as_uniform, words
 
 
 class _Draw:
@@ -41,19 +41,10 @@ class _Draw:
 
 
 def draw_tables(
-    sample: Int64[Tensor, " b"],
-    mean: Float32[Tensor, "b 3"],
-    augment: Augment,
-    *,
-    seed: int,
-    epoch: int,
-    stream: str,
-    store: tuple[int, int],
-    size: int,
+    key: Key, mean: Float32[Tensor, "b 3"], augment: Augment, store: tuple[int, int], size: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The fields of `kernels.Tables` in their order; see `kernels.draw`, which checks the arguments."""
-    count = max(AUGMENT_WORDS.values()) + 1
-    drawn = _Draw(words(Purpose.AUGMENT, count, seed=seed, epoch=epoch, sample=sample, stream=stream))
+    """Draws the fields of `kernels.Tables` in their order; see `kernels.draw`, which checks the arguments."""
+    drawn = _Draw(words(key, Purpose.AUGMENT, max(AUGMENT_WORDS.values()) + 1))
 
     flipped = drawn.happens("flip", augment.flip)
     where = affine(
@@ -113,35 +104,24 @@ def _cut(augment: Augment, drawn: _Draw, size: int) -> Int16[Tensor, "b 4"]:
     return torch.where(applied[:, None], box, torch.zeros_like(box)).to(torch.int16)
 
 
-def draw_permutation(
-    sample: Int64[Tensor, " b"], grid: int, *, seed: int, epoch: int, stream: str
-) -> Int16[Tensor, "b n"]:
+def draw_permutation(key: Key, grid: int) -> Int16[Tensor, "b n"]:
     """See `kernels.draw_permutation`, which checks the arguments."""
-    keys = words(Purpose.PERMUTATION, grid * grid, seed=seed, epoch=epoch, sample=sample, stream=stream)
-    return keys.argsort(dim=1, stable=True).to(torch.int16)
+    return words(key, Purpose.PERMUTATION, grid * grid).argsort(dim=1, stable=True).to(torch.int16)
 
 
-def draw_turns(sample: Int64[Tensor, " b"], grid: int, *, seed: int, epoch: int, stream: str) -> UInt8[Tensor, "b n"]:
+def draw_turns(key: Key, grid: int) -> UInt8[Tensor, "b n"]:
     """See `kernels.draw_turns`, which checks the arguments."""
-    bits = words(Purpose.TURNS, grid * grid, seed=seed, epoch=epoch, sample=sample, stream=stream)
-    return (bits >> 30).to(torch.uint8)
+    return (words(key, Purpose.TURNS, grid * grid) >> 30).to(torch.uint8)
 
 
 def draw_holes(
-    sample: Int64[Tensor, " b"],
-    grid: int,
-    share: Sequence[int],
-    blocks: Sequence[int],
-    aspect: Sequence[int],
-    *,
-    seed: int,
-    epoch: int,
-    stream: str,
+    key: Key, grid: int, share: Sequence[int], blocks: Sequence[int], aspect: Sequence[int]
 ) -> Int16[Tensor, "b n"]:
     """See `kernels.draw_holes`, which checks the arguments; `share` comes in 2**-20 and `aspect` in 2**-24."""
     cells = grid * grid
     fewest, most = blocks
-    bits = words(Purpose.HOLES, 4 + 4 * most, seed=seed, epoch=epoch, sample=sample, stream=stream)
+    device = key.sample.device
+    bits = words(key, Purpose.HOLES, 4 + 4 * most)
     hidden = (_fixed(share, bits[:, 0]) * cells + (1 << 39)) >> 40
     block_count = fewest + ((bits[:, 1] * (most - fewest + 1)) >> 32)
 
@@ -151,17 +131,17 @@ def draw_holes(
     wideness = _fixed(aspect, block[:, :, 2]) >> 20  # aspect * 2**24
     down = _whole_root(wideness)  # sqrt(aspect) * 2**12
     across = _whole_root((1 << 48) // wideness)  # 2**12 / sqrt(aspect)
-    cell = (2 * torch.arange(grid, device=sample.device) + 1) << 16
+    cell = (2 * torch.arange(grid, device=device) + 1) << 16
     dx = (cell - centre[:, :, :1]).abs() * across[:, :, None]  # b, block, column
     dy = (cell - centre[:, :, 1:]).abs() * down[:, :, None]  # b, block, row
     distance = torch.maximum(dx[:, :, None, :], dy[:, :, :, None])  # b, block, row, column
-    absent = torch.arange(most, device=sample.device) >= block_count[:, None]
+    absent = torch.arange(most, device=device) >= block_count[:, None]
     nearest = distance.masked_fill(absent[:, :, None, None], 2**62).amin(dim=1).flatten(1)
 
     order = nearest.argsort(dim=1, stable=True)
-    rank = torch.arange(cells, device=sample.device).expand_as(order)
+    rank = torch.arange(cells, device=device).expand_as(order)
     kept = torch.where(rank < hidden[:, None], torch.full_like(order, -1), order).to(torch.int16)
-    identity = torch.arange(cells, dtype=torch.int16, device=sample.device).expand(order.shape)
+    identity = torch.arange(cells, dtype=torch.int16, device=device).expand(order.shape)
     shown: Tensor = identity.scatter(1, order, kept)
     return shown
 

@@ -1,13 +1,15 @@
-"""Random words addressed by (seed, epoch, sample, stream, purpose, number): the map of all randomness.
+"""Addresses random words by (seed, epoch, sample, occurrence, stream, purpose, number): the map of all randomness.
 
 One Philox block gives four words. A block is addressed by
 
-    key     = (seed mod 2**32, seed div 2**32)
+    key     = (seed mod 2**32, seed div 2**32 xor occurrence)
     counter = (block, crc32 of the stream's name, epoch, sample mod 2**32)
     block   = purpose * 2**24 + number div 4          word = number mod 4
 
-so a word depends on nothing but its address: not on the batch, the rank, the device or what else was drawn. Numbers
-inside a purpose are fixed for ever; a new quantity takes the next free number, which moves none of the others:
+so a word depends on nothing but its address: not on the batch, the rank, the device or what else was drawn. Under one
+seed, addresses that differ in sample, epoch, occurrence, purpose or number are different blocks of Philox, or different
+words of one; so are those of two seeds, unless they differ in their upper 32 bits alone. Numbers inside a purpose are
+fixed for ever; a new quantity takes the next free number, which moves none of the others:
 
     purpose           numbers
     0 GENERAL         `random_bits` and `uniform`: 0..count-1
@@ -20,17 +22,18 @@ inside a purpose are fixed for ever; a new quantity takes the next free number, 
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int32, Int64
 from torch import Tensor
 
 from kernels.tables.philox import LOW_32, philox4x32
 
 
 class Purpose(IntEnum):
-    """What a word is drawn for; see the table of this module."""
+    """Names what a word is drawn for; see the table of this module."""
 
     GENERAL = 0
     AUGMENT = 1
@@ -66,74 +69,100 @@ AUGMENT_WORDS = {
 }
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def stream_word(stream: str) -> int:
-    """The word of the counter that a stream's name stands for."""
-    return zlib.crc32(stream.encode())
-
-
-def check_address(where: str, seed: int, epoch: int, sample: Tensor) -> None:
-    """Refuse an address outside the generator's range.
+@dataclass(frozen=True, slots=True, eq=False)
+class Key:
+    """Keys the random numbers of a batch: every draw is a pure function of one, sample by sample.
 
     Raises:
-        ValueError: `seed` is not in 0..2**64-1, `epoch` is not in 0..2**32-1, or `sample` is not int64 "b".
+        ValueError: A field is out of its range, or a tensor of another dtype, shape or device.
     """
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"{where}: seed (={seed}) must be in 0..2**64-1; it is the generator's 64-bit key")
-    if not 0 <= epoch < 2**32:
-        raise ValueError(f"{where}: epoch (={epoch}) must be in 0..2**32-1; it is one word of the generator's counter")
-    if sample.dtype != torch.int64 or sample.ndim != 1:
-        raise ValueError(
-            f"{where}: sample (={sample.dtype} of shape {tuple(sample.shape)}) must be int64 of one axis; "
-            "give the sample ids of the batch"
-        )
+
+    seed: int
+    """0..2**64-1."""
+    epoch: int
+    """0..2**32-1."""
+    sample: Int64[Tensor, " b"]
+    """Sample ids; the low 32 bits count, and any id is valid, that of padding (-1) too."""
+    occurrence: Int32[Tensor, " b"] | None = None
+    """How often the epoch has drawn the sample before; None is 0 for all. Its 32 bits count."""
+    name: str = "shared"
+    """Name of the stream; streams of different names are independent."""
+
+    def __post_init__(self) -> None:
+        sample, occurrence = self.sample, self.occurrence
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"Key: seed (={self.seed}) must be in 0..2**64-1; it is the generator's 64-bit key")
+        if not 0 <= self.epoch < 2**32:
+            raise ValueError(
+                f"Key: epoch (={self.epoch}) must be in 0..2**32-1; it is one word of the generator's counter"
+            )
+        if sample.dtype != torch.int64 or sample.ndim != 1:
+            raise ValueError(
+                f"Key: sample (={sample.dtype} of shape {tuple(sample.shape)}) must be int64 of one axis; "
+                "give the sample ids of the batch"
+            )
+        if occurrence is None:
+            return
+        if occurrence.dtype != torch.int32 or occurrence.shape != sample.shape:
+            raise ValueError(
+                f"Key: occurrence (={occurrence.dtype} of shape {tuple(occurrence.shape)}) must be int32 of shape "
+                f"{tuple(sample.shape)}; say how often the epoch has drawn each sample before"
+            )
+        if occurrence.device != sample.device:
+            raise ValueError(
+                f"Key: occurrence (on {occurrence.device}) must be where sample is ({sample.device}); move it there"
+            )
+
+    def stream(self, name: str) -> Key:
+        """Keys other random numbers of the same samples: those of the stream `name`."""
+        return Key(self.seed, self.epoch, self.sample, self.occurrence, name)
 
 
-def words(
-    purpose: Purpose, count: int, *, seed: int, epoch: int, sample: Int64[Tensor, " b"], stream: str
-) -> Int64[Tensor, "b count"]:
-    """Words 0..count-1 of a purpose for each sample, each in 0..2**32-1. The address is checked by the caller."""
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def stream_word(name: str) -> int:
+    """Gives the word of the counter that a stream's name stands for."""
+    return zlib.crc32(name.encode())
+
+
+def words(key: Key, purpose: Purpose, count: int) -> Int64[Tensor, "b count"]:
+    """Draws words 0..count-1 of a purpose for each sample, each in 0..2**32-1."""
     blocks = -(-count // 4)
     first = int(purpose) << 24
+    sample = key.sample
     block = torch.arange(first, first + blocks, device=sample.device)
-    name = sample.new_full((), stream_word(stream))
-    time = sample.new_full((), epoch)
+    name = sample.new_full((), stream_word(key.name))
+    time = sample.new_full((), key.epoch)
+    high: int | Tensor = key.seed >> 32
+    if key.occurrence is not None:
+        high = (key.occurrence.long() & LOW_32) ^ high
     # Samples run along the inner axis: with blocks there, torch 2.13's compiler gives wrong words on a CPU.
-    drawn = philox4x32((block[:, None], name, time, sample & LOW_32), (seed & LOW_32, seed >> 32))
+    drawn = philox4x32((block[:, None], name, time, sample & LOW_32), (key.seed & LOW_32, high))
     return torch.stack(drawn, dim=1).flatten(0, 1)[:count].T.contiguous()
 
 
 def as_uniform(bits: Int64[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
-    """The multiple of 2**-24 in [0, 1) that a 32-bit word's upper 24 bits spell; exact in fp32."""
+    """Gives the multiple of 2**-24 in [0, 1) that a 32-bit word's upper 24 bits spell; exact in fp32."""
     return (bits >> 8).float() * 2.0**-24
 
 
-def random_bits(
-    seed: int, *, epoch: int, sample: Int64[Tensor, " b"], stream: str, count: int
-) -> Int64[Tensor, "b count"]:
-    """Random 32-bit words, a pure function of (seed, epoch, sample id, stream).
+def random_bits(key: Key, count: int) -> Int64[Tensor, "b count"]:
+    """Draws random 32-bit words, a pure function of the key.
 
     Args:
-        seed: 0..2**64-1.
-        epoch: 0..2**32-1.
-        sample: Sample ids; the low 32 bits count, and any id is valid, that of padding (-1) too.
-        stream: Name of the stream; streams of different names are independent.
-        count: Words a sample. A larger count extends a smaller one and changes none of its words.
+        key: Of the samples.
+        count: Words a sample, 1..2**26. A larger count extends a smaller one and changes none of its words.
 
     Returns:
-        Words in 0..2**32-1, on the device of `sample`.
+        Words in 0..2**32-1, on the device of `key.sample`.
 
     Raises:
-        ValueError: `seed`, `epoch`, `sample` or `count` is out of range.
+        ValueError: `count` is out of range.
     """
-    check_address("random_bits", seed, epoch, sample)
     if not 1 <= count <= 2**26:
         raise ValueError(f"random_bits: count (={count}) must be in 1..2**26; draw from a second stream for more")
-    return words(Purpose.GENERAL, count, seed=seed, epoch=epoch, sample=sample, stream=stream)
+    return words(key, Purpose.GENERAL, count)
 
 
-def uniform(
-    seed: int, *, epoch: int, sample: Int64[Tensor, " b"], stream: str, count: int
-) -> Float32[Tensor, "b count"]:
-    """Uniform numbers in [0, 1): the upper 24 bits of `random_bits` (same arguments, same errors) times 2**-24."""
-    return as_uniform(random_bits(seed, epoch=epoch, sample=sample, stream=stream, count=count))
+def uniform(key: Key, count: int) -> Float32[Tensor, "b count"]:
+    """Draws uniform numbers in [0, 1): the upper 24 bits of `random_bits`, which has the same errors, times 2**-24."""
+    return as_uniform(random_bits(key, count))

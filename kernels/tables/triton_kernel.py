@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-"""The draws on a CUDA device: one launch a table, from (seed, epoch, sample ids), without work on the host a sample.
+"""Draws on a CUDA device: one launch a table, without work on the host a sample.
 
 The arithmetic is that of `kernels.tables.reference`: whole numbers in 32 and 64 bits, and fp32 in the same order,
 rounded at each step (the compiler must not contract a * b + c), so that integers are equal and reals nearly always.
@@ -21,13 +21,22 @@ from torch import Tensor
 from kernels.tables import reference
 from kernels.tables.augment import Augment, Range
 from kernels.tables.colour import HUE, LUMA
-from kernels.tables.streams import Purpose, stream_word
+from kernels.tables.streams import Key, Purpose, stream_word
 from kernels.triton_arithmetic import as_int32
 
-_ADDRESS = ("seed_low", "seed_high", "epoch", "stream")
+_NUMBERS = ("seed_low", "seed_high", "epoch", "stream")
+_SAMPLES = ("sample", "occurrence")
 
 # Cells are ranked by comparing each with all: quadratic, and still faster than a sort up to about this many.
 _MOST_RANKED = 1024
+
+
+@triton.jit
+def _repeated(seed_high, occurrence, place, inside):
+    """The upper half of the seed as `kernels.tables.streams` says, for samples that an epoch draws several times."""
+    if occurrence is not None:
+        seed_high ^= tl.load(occurrence + place, mask=inside, other=0)
+    return seed_high
 
 
 @triton.jit
@@ -79,11 +88,11 @@ def _cos_sin(degrees):
 
 
 @triton.jit(
-    do_not_specialize=[*_ADDRESS, "batch", "flips", "jitters", "grays", "blurs", "resizes", "cuts", "side", "places"],
-    do_not_specialize_on_alignment=["sample", "mean"],
+    do_not_specialize=[*_NUMBERS, "batch", "flips", "jitters", "grays", "blurs", "resizes", "cuts", "side", "places"],
+    do_not_specialize_on_alignment=[*_SAMPLES, "mean"],
 )
 def _draw(
-    where, colour, blur, noise, key, cut, sample, mean, batch, seed_low, seed_high, epoch, stream,
+    where, colour, blur, noise, key, cut, sample, occurrence, seed_low, seed_high, epoch, stream, mean, batch,
     flips, jitters, grays, blurs, resizes, cuts, blur_variance,
     resize, resize_span, rotation, rotation_span, crop, crop_span, scale, scale_span,
     shift, shift_span, aspect, aspect_span, contrast, contrast_span, brightness, brightness_span,
@@ -94,6 +103,7 @@ def _draw(
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = place < batch
     identity = tl.load(sample + place, mask=inside, other=0)
+    seed_high = _repeated(seed_high, occurrence, place, inside)
     flip, jitter, a, b = _words(FIRST + 0, seed_low, seed_high, epoch, stream, identity)
     contrast = _between(a, contrast, contrast_span)
     brightness = _between(b, brightness, brightness_span)
@@ -175,49 +185,40 @@ def _draw(
 
 
 def draw_tables(
-    sample: Tensor,
-    mean: Tensor,
-    augment: Sequence[float],
-    seed: int,
-    epoch: int,
-    stream: str,
-    height: int,
-    width: int,
-    size: int,
+    key: Key, mean: Tensor, augment: Augment, store: tuple[int, int], size: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """See `kernels.draw`; `augment` as `Augment.numbers` gives it, `seed` as int64."""
-    ranges = Augment.of_numbers(augment)
+    """See `kernels.draw`."""
+    sample, (height, width) = key.sample, store
     batch = sample.shape[0]
     where = mean.new_empty(batch, 2, 3)
     colour = mean.new_empty(batch, 3, 4)
     blur, noise = mean.new_empty(batch), mean.new_empty(batch)
-    key = sample.new_empty(batch)
+    noise_key = sample.new_empty(batch)
     cut = sample.new_empty(batch, 4, dtype=torch.int16)
 
     def span(pair: Range) -> tuple[float, float]:
         return pair[0], pair[1] - pair[0]
 
-    side = round(ranges.cut * size)
-    cut_probability = ranges.cut_probability if side > 0 else 0.0
-    chances = (ranges.flip, ranges.jitter, ranges.gray, ranges.blur_probability, ranges.resize_probability)
+    side = round(augment.cut * size)
+    cut_probability = augment.cut_probability if side > 0 else 0.0
+    chances = (augment.flip, augment.jitter, augment.gray, augment.blur_probability, augment.resize_probability)
     pairs = (
-        ranges.resize, ranges.rotation, ranges.crop, ranges.scale, ranges.shift, ranges.aspect, ranges.contrast,
-        ranges.brightness, ranges.brightness_factor, ranges.saturation, ranges.hue, ranges.noise,
+        augment.resize, augment.rotation, augment.crop, augment.scale, augment.shift, augment.aspect, augment.contrast,
+        augment.brightness, augment.brightness_factor, augment.saturation, augment.hue, augment.noise,
     )  # fmt: skip
     block = 128
     launch: Any = _draw[(triton.cdiv(batch, block),)]
     with torch.cuda.device_of(sample):
         launch(
-            where, colour, blur, noise, key, cut, sample.contiguous(), mean.contiguous(), batch,
-            *_address(seed, epoch, stream),
+            where, colour, blur, noise, noise_key, cut, *_address(key), mean.contiguous(), batch,
             *(math.ceil(chance * 2**24) for chance in (*chances, cut_probability)),
-            ranges.blur**2,
+            augment.blur**2,
             *(number for pair in pairs for number in span(pair)),
             side, size - side + 1,
             float(min(height, width) / size), float(size), size / 2, width / 2, height / 2,
             LUMA=LUMA, HUE=HUE, FIRST=Purpose.AUGMENT << 24, BLOCK=block, num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
-    return where, colour, blur, noise, key, cut
+    return where, colour, blur, noise, noise_key, cut
 
 
 @triton.jit
@@ -228,13 +229,14 @@ def _earlier(value, number, other, other_number):
     return tl.sum((smaller | tied).to(tl.int32), axis=1)
 
 
-@triton.jit(do_not_specialize=[*_ADDRESS, "cells"], do_not_specialize_on_alignment=["sample"])
+@triton.jit(do_not_specialize=[*_NUMBERS, "cells"], do_not_specialize_on_alignment=_SAMPLES)
 def _permutation(
-    shows, sample, cells, seed_low, seed_high, epoch, stream,
+    shows, sample, occurrence, seed_low, seed_high, epoch, stream, cells,
     FIRST: tl.constexpr, CELLS: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
     identity = tl.load(sample + row)
+    seed_high = _repeated(seed_high, occurrence, row, True)
     cell = tl.arange(0, CELLS)
     mine = _word(cell, FIRST, seed_low, seed_high, epoch, stream, identity)
     rank = tl.zeros((CELLS,), dtype=tl.int32)
@@ -247,41 +249,38 @@ def _permutation(
     tl.store(shows + row.to(tl.int64) * cells + rank, cell.to(tl.int16), mask=cell < cells)
 
 
-def draw_permutation(sample: Tensor, grid: int, seed: int, epoch: int, stream: str) -> Tensor:
-    """See `kernels.draw_permutation`; `seed` as int64. Grids of more than 32 x 32 cells are sorted by PyTorch."""
-    cells = grid * grid
+def draw_permutation(key: Key, grid: int) -> Tensor:
+    """See `kernels.draw_permutation`. Grids of more than 32 x 32 cells are sorted by PyTorch."""
+    sample, cells = key.sample, grid * grid
     if cells > _MOST_RANKED:
-        return reference.draw_permutation(sample, grid, seed=seed % 2**64, epoch=epoch, stream=stream)
+        return reference.draw_permutation(key, grid)
     shows = sample.new_empty(sample.shape[0], cells, dtype=torch.int16)
     launch: Any = _permutation[(sample.shape[0],)]
     with torch.cuda.device_of(sample):
-        launch(
-            shows, sample.contiguous(), cells, *_address(seed, epoch, stream),
-            FIRST=Purpose.PERMUTATION << 24, **_shape(cells),
-        )  # fmt: skip
+        launch(shows, *_address(key), cells, FIRST=Purpose.PERMUTATION << 24, **_shape(cells))
     return shows
 
 
-@triton.jit(do_not_specialize=[*_ADDRESS, "cells"], do_not_specialize_on_alignment=["sample"])
-def _turns(turn, sample, cells, seed_low, seed_high, epoch, stream, FIRST: tl.constexpr, BLOCK: tl.constexpr):
+@triton.jit(do_not_specialize=[*_NUMBERS, "cells"], do_not_specialize_on_alignment=_SAMPLES)
+def _turns(
+    turn, sample, occurrence, seed_low, seed_high, epoch, stream, cells, FIRST: tl.constexpr, BLOCK: tl.constexpr
+):
     row = tl.program_id(0)
     identity = tl.load(sample + row)
+    seed_high = _repeated(seed_high, occurrence, row, True)
     cell = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     quarters = _word(cell, FIRST, seed_low, seed_high, epoch, stream, identity) >> 30
     tl.store(turn + row.to(tl.int64) * cells + cell, quarters.to(tl.uint8), mask=cell < cells)
 
 
-def draw_turns(sample: Tensor, grid: int, seed: int, epoch: int, stream: str) -> Tensor:
-    """See `kernels.draw_turns`; `seed` as int64."""
-    cells = grid * grid
+def draw_turns(key: Key, grid: int) -> Tensor:
+    """See `kernels.draw_turns`."""
+    sample, cells = key.sample, grid * grid
     turn = sample.new_empty(sample.shape[0], cells, dtype=torch.uint8)
     block = 256
     launch: Any = _turns[sample.shape[0], triton.cdiv(cells, block)]
     with torch.cuda.device_of(sample):
-        launch(
-            turn, sample.contiguous(), cells, *_address(seed, epoch, stream),
-            FIRST=Purpose.TURNS << 24, BLOCK=block, num_warps=4,
-        )  # fmt: skip
+        launch(turn, *_address(key), cells, FIRST=Purpose.TURNS << 24, BLOCK=block, num_warps=4)
     return turn
 
 
@@ -314,15 +313,17 @@ def _distance(cell, cells, grid, blocks, low, span, first, seed_low, seed_high, 
 
 
 @triton.jit(
-    do_not_specialize=[*_ADDRESS, "cells", "grid", "share", "share_span", "fewest", "counts", "aspect", "aspect_span"],
-    do_not_specialize_on_alignment=["sample"],
+    do_not_specialize=[*_NUMBERS, "cells", "grid", "share", "share_span", "fewest", "counts", "aspect", "aspect_span"],
+    do_not_specialize_on_alignment=_SAMPLES,
 )
 def _holes(
-    shows, sample, cells, grid, share, share_span, fewest, counts, aspect, aspect_span,
-    seed_low, seed_high, epoch, stream, FIRST: tl.constexpr, CELLS: tl.constexpr, CHUNK: tl.constexpr,
+    shows, sample, occurrence, seed_low, seed_high, epoch, stream,
+    cells, grid, share, share_span, fewest, counts, aspect, aspect_span,
+    FIRST: tl.constexpr, CELLS: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
     identity = tl.load(sample + row)
+    seed_high = _repeated(seed_high, occurrence, row, True)
     word0, word1, _, _ = _words(FIRST + row * 0, seed_low, seed_high, epoch, stream, identity)
     hidden = (_fixed(word0, share, share_span) * cells + 2**39) >> 40
     blocks = fewest + _below(word1, counts)
@@ -341,38 +342,31 @@ def _holes(
     tl.store(shows + row.to(tl.int64) * cells + cell, shown.to(tl.int16), mask=cell < cells)
 
 
-def draw_holes(
-    sample: Tensor,
-    grid: int,
-    share: Sequence[int],
-    blocks: Sequence[int],
-    aspect: Sequence[int],
-    seed: int,
-    epoch: int,
-    stream: str,
-) -> Tensor:
-    """See `kernels.draw_holes`; ranges in fixed point, `seed` as int64. Grids of more than 32 x 32 cells are sorted by
-    PyTorch."""
-    cells = grid * grid
+def draw_holes(key: Key, grid: int, share: Sequence[int], blocks: Sequence[int], aspect: Sequence[int]) -> Tensor:
+    """See `kernels.draw_holes`; ranges in fixed point. Grids of more than 32 x 32 cells are sorted by PyTorch."""
+    sample, cells = key.sample, grid * grid
     if cells > _MOST_RANKED:
-        return reference.draw_holes(sample, grid, share, blocks, aspect, seed=seed % 2**64, epoch=epoch, stream=stream)
+        return reference.draw_holes(key, grid, share, blocks, aspect)
     shows = sample.new_empty(sample.shape[0], cells, dtype=torch.int16)
     launch: Any = _holes[(sample.shape[0],)]
     with torch.cuda.device_of(sample):
         launch(
-            shows, sample.contiguous(), cells, grid, share[0], share[1] - share[0],
-            blocks[0], blocks[1] - blocks[0] + 1, aspect[0], aspect[1] - aspect[0], *_address(seed, epoch, stream),
+            shows, *_address(key), cells, grid, share[0], share[1] - share[0],
+            blocks[0], blocks[1] - blocks[0] + 1, aspect[0], aspect[1] - aspect[0],
             FIRST=Purpose.HOLES << 24, **_shape(cells),
         )  # fmt: skip
     return shows
 
 
-def _address(seed: int, epoch: int, stream: str) -> tuple[int, int, int, int]:
+def _address(key: Key) -> tuple[Tensor, Tensor | None, int, int, int, int]:
+    """A key as the kernels take it."""
     return (
-        as_int32(seed & 0xFFFFFFFF),
-        as_int32((seed >> 32) & 0xFFFFFFFF),
-        as_int32(epoch),
-        as_int32(stream_word(stream)),
+        key.sample.contiguous(),
+        None if key.occurrence is None else key.occurrence.contiguous(),
+        as_int32(key.seed & 0xFFFFFFFF),
+        as_int32(key.seed >> 32),
+        as_int32(key.epoch),
+        as_int32(stream_word(key.name)),
     )
 
 

@@ -10,12 +10,12 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 import kernels
-from kernels import Tables
+from kernels import Key, Tables
 from loaders.base import Draw, Split
 from loaders.feed.opened import Stream
 
 
-def augmented(stream: Stream, draw: Draw, split: Split, mean: Float32[Tensor, "n 3"]) -> Stream:
+def augmented(stream: Stream, draw: Draw, split: Split, mean: Float32[Tensor, "n 3"], seed: int) -> Stream:
     """A stream of augmented faces from one of stored faces.
 
     Args:
@@ -23,12 +23,13 @@ def augmented(stream: Stream, draw: Draw, split: Split, mean: Float32[Tensor, "n
         draw: How they are augmented.
         split: Whose faces they are.
         mean: Mean colour of each face of the split on 0..255, on the CPU.
+        seed: Of the loader.
     """
 
     def augmenting(epoch: int, plan: Int64[Tensor, "k b"]) -> Generator[Tensor, None, None]:
         with closing(stream(epoch, plan)) as batches:
             for position, faces in zip(plan, batches, strict=True):
-                tables = draw(epoch, split.sample[position], mean[position], split.shape[:2])
+                tables = draw(Key(seed, epoch, split.sample[position]), mean[position], split.shape[:2])
                 yield apply(faces, tables, size=draw.size, blurs=draw.blurs)
 
     return augmenting

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
+from kernels import Key
 from loaders.base import Augmented, Batch, By, Draw, Sampler, Split
 from loaders.feed.ahead import Ahead
 from loaders.feed.order import PADDING, Order
@@ -216,7 +217,7 @@ class Streamed(_Opened):
         ahead = Ahead(self._faces(self._stream(epoch, plan.clamp(min=0)), self._send), READ_AHEAD, self._name())
         self._running.append(ahead)
         draw = self._draw
-        augmented = None if draw is None else partial(_augmented, draw, epoch, self.split.shape[:2])
+        augmented = None if draw is None else partial(_augmented, draw, self._order.seed, epoch, self.split.shape[:2])
         try:
             for position in plan.to(self._device):
                 self._check_open()
@@ -250,5 +251,5 @@ _Sent = tuple[Tensor, torch.cuda.Event | None]
 """Faces on their way to the device, and when they are there."""
 
 
-def _augmented(draw: Draw, epoch: int, store: tuple[int, int], sample: Tensor, mean: Tensor) -> Augmented:
-    return Augmented(draw(epoch, sample, mean, store), store)
+def _augmented(draw: Draw, seed: int, epoch: int, store: tuple[int, int], sample: Tensor, mean: Tensor) -> Augmented:
+    return Augmented(draw(Key(seed, epoch, sample), mean, store), store)

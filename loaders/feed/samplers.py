@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from kernels import random_bits
+from kernels import Key, random_bits
 from loaders.base import Classes, Numbers, Sampler, Split
 from loaders.feed.strata import apportion, lowest
 
@@ -135,7 +135,7 @@ def _only(split: Split, part: Int64[Tensor, " m"]) -> Split:
 
 
 def _keys(split: Split, seed: int, epoch: int, stream: str) -> Int64[Tensor, " n"]:
-    return random_bits(seed, epoch=epoch, sample=split.sample, stream=stream, count=1)[:, 0]
+    return random_bits(Key(seed, epoch, split.sample).stream(stream), 1)[:, 0]
 
 
 def _classes(split: Split, label: str) -> Int64[Tensor, " n"]:
@@ -168,8 +168,7 @@ def _weighted(split: Split, label: str, power: float, seed: int, epoch: int) -> 
     group = group[labelled]
     weight = torch.bincount(group).to(torch.float64).pow(power)[group]
     upto = weight.cumsum(0)
-    draw = torch.arange(len(labelled))
-    bits = random_bits(seed, epoch=epoch, sample=draw, stream="replacement", count=2)
+    bits = random_bits(Key(seed, epoch, torch.arange(len(labelled))).stream("replacement"), 2)
     place = torch.searchsorted(upto, _unit(bits) * upto[-1], right=True)
     # Rounding can push the product of a number just below 1 up to the last sum.
     return labelled[place.clamp(max=len(labelled) - 1)]

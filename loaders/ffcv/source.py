@@ -63,7 +63,7 @@ class FFCV:
         decoder = Decoder(store.file(split), store.shape, workers)
         mean = store.manifest.mean[order.split.sample]
         faces = batch_by_batch(decoder)
-        stream = faces if draw is None else augmented(faces, draw, order.split, mean)
+        stream = faces if draw is None else augmented(faces, draw, order.split, mean, seed)
         return Streamed(order, stream, mean, device, draw=draw)
 
     def order(

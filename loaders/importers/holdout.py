@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
-from kernels import random_bits
+from kernels import Key, random_bits
 from loaders.feed.strata import apportion, lowest
 
 
@@ -38,7 +38,7 @@ def stratified(kinds: Sequence[int], share: float, seed: int) -> frozenset[int]:
     kind = torch.as_tensor(kinds, dtype=torch.int64)
     if kind.numel() == 0 or share == 0.0:
         return frozenset()
-    keys = random_bits(seed, epoch=0, sample=torch.arange(len(kind)), stream="val", count=1)[:, 0]
+    keys = random_bits(Key(seed, 0, torch.arange(len(kind))).stream("val"), 1)[:, 0]
     counts = torch.bincount(kind).tolist()
     held: set[int] = set()
     for number, places in enumerate(apportion(counts, round(share * len(kind)))):
@@ -83,7 +83,7 @@ def by_group(groups: Iterable[str], shares: Mapping[str, float], seed: int) -> d
         seed: Chooses the groups.
     """
     names = sorted(set(groups))
-    keys = random_bits(seed, epoch=0, sample=torch.arange(len(names)), stream="groups", count=1)[:, 0]
+    keys = random_bits(Key(seed, 0, torch.arange(len(names))).stream("groups"), 1)[:, 0]
     order = [names[place] for place in torch.argsort(keys, stable=True).tolist()] if names else []
     split_of: dict[str, str] = {}
     first = 0

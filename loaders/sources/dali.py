@@ -16,6 +16,7 @@ from jaxtyping import Float32, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kernels import Key
 from loaders.base import By, Draw, Loader, Sampler, Split
 from loaders.decoding.pictures import Colour, Fit, Form, UnreadableError, decode
 from loaders.decoding.reading import cores
@@ -95,7 +96,7 @@ class DALI:
         looks = look_at_all(scanned, form)
         pictures = [looks[sample] for sample in part.sample.tolist()]
         mean = scanned.manifest.mean[part.sample]
-        drawing = None if draw is None else _Drawing(draw, part, mean)
+        drawing = None if draw is None else _Drawing(draw, seed, part, mean)
         decoders = _Decoders(
             package,
             pictures,
@@ -115,12 +116,14 @@ class _Drawing:
     """Draws for a pipeline, in the thread that feeds it."""
 
     draw: Draw
+    seed: int
     split: Split
     mean: Float32[Tensor, "n 3"]
 
     def tables(self, epoch: int, positions: list[int]) -> tuple[NDArray[np.float32], ...]:
         place = torch.tensor(positions)
-        drawn = self.draw(epoch, self.split.sample[place], self.mean[place], self.split.shape[:2])
+        key = Key(self.seed, epoch, self.split.sample[place])
+        drawn = self.draw(key, self.mean[place], self.split.shape[:2])
         return dali_drawing.tables_for(drawn, self.split.shape[2], blurs=self.draw.blurs)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
-from kernels import random_bits, uniform
+from kernels import Key, random_bits, uniform
 from loaders.synthetic.columns import Uniform
 from loaders.synthetic.expression import EXPRESSIONS, units_drawn
 from loaders.synthetic.faces import Build, Faces, Look, Setting
@@ -31,11 +31,10 @@ class Drawn:
 
 
 def _streams(seed: int, split: str, index: Int64[np.ndarray, " n"]) -> Uniform:
-    sample = torch.from_numpy(np.ascontiguousarray(index))
+    key = Key(seed, 0, torch.from_numpy(np.ascontiguousarray(index)))
 
     def one(name: str) -> Float64[np.ndarray, " n"]:
-        drawn = uniform(seed, epoch=0, sample=sample, stream=f"synthetic/{split}/{name}", count=1)
-        return drawn[:, 0].double().numpy()
+        return uniform(key.stream(f"synthetic/{split}/{name}"), 1)[:, 0].double().numpy()
 
     return one
 
@@ -55,9 +54,7 @@ def faces_drawn(seed: int, split: str, index: Int64[np.ndarray, " n"]) -> Drawn:
     draw = _streams(seed, split, index)
     expression = np.floor(draw("expression") * len(EXPRESSIONS)).astype(np.int64)
     intensity = _WEAKEST + (1.0 - _WEAKEST) * draw("intensity")
-    grain = random_bits(
-        seed, epoch=0, sample=torch.from_numpy(index), stream=f"synthetic/{split}/grain", count=2
-    ).numpy()
+    grain = random_bits(Key(seed, 0, torch.from_numpy(index)).stream(f"synthetic/{split}/grain"), 2).numpy()
     faces = Faces(
         units=units_drawn(draw, expression, intensity),
         yaw=_angle(draw("yaw"), MAX_YAW),

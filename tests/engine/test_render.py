@@ -122,9 +122,9 @@ class _Turned:
 
     grid, fresh, size = 1, False, None
 
-    def cells(self, sample: torch.Tensor, *, seed: int, epoch: int, stream: str, frame: Frame) -> Cells:
-        turn = torch.ones(len(sample), 1, dtype=torch.uint8)
-        return Cells(kernels.identity_cells(1, len(sample), sample.device), turn)
+    def cells(self, key: kernels.Key, frame: Frame) -> Cells:
+        turn = torch.ones(len(key.sample), 1, dtype=torch.uint8)
+        return Cells(kernels.identity_cells(1, len(key.sample), key.sample.device), turn)
 
 
 def test_a_view_of_ones_own_may_turn_its_cells() -> None:

@@ -16,6 +16,7 @@ from engine.tasks.base import Features, Look, Shape
 from engine.tasks.inpaint import completed, hidden_pixels
 from engine.tasks.softmax import class_weight
 from engine.views import Cells, Frame, HiddenParts, Holes, Plain, Puzzle, Turned
+from kernels import Key
 from loaders.base import Classes, Numbers
 from tests.engine import tiny
 
@@ -125,9 +126,7 @@ def test_turns_right_logits_cost_nothing_and_flat_ones_ln_4_a_tile(grid: int) ->
 def test_turns_figures_count_tiles_and_whole_faces_and_guessing_is_right_for_a_quarter() -> None:
     turn, guess = np.array([[0, 1, 2, 3], [3, 3, 1, 0]]), np.array([[0, 1, 2, 3], [3, 3, 0, 1]])
     assert SolveTurns().measure({"guess": guess, "turn": turn}) == {"tile_accuracy": 0.75, "all_tiles_accuracy": 0.5}
-    drawn = Turned(grid=3).cells(
-        torch.arange(2000), seed=1, epoch=0, stream="x", frame=Frame(torch.eye(2, 3), 9, (9, 9))
-    )
+    drawn = Turned(grid=3).cells(Key(1, 0, torch.arange(2000)), Frame(torch.eye(2, 3), 9, (9, 9)))
     assert drawn.turn is not None
     always = np.zeros_like(drawn.turn.numpy())
     assert SolveTurns().measure({"guess": always, "turn": drawn.turn.numpy()})["tile_accuracy"] == pytest.approx(

@@ -34,7 +34,7 @@ from engine.views import (
     Turned,
     View,
 )
-from kernels import Augment
+from kernels import Augment, Key
 from loaders.base import Batch
 from tests.engine import tiny
 
@@ -78,7 +78,7 @@ def test_each_tile_is_turned_counter_clockwise_by_its_quarters(grid: int, puzzle
 
 def test_turned_tiles_stay_in_place_and_every_quarter_is_as_likely() -> None:
     sample = torch.arange(4000)
-    cells = Turned(grid=2).cells(sample, seed=0, epoch=0, stream="s", frame=straight())
+    cells = Turned(grid=2).cells(Key(0, 0, sample), straight())
     assert torch.equal(cells.shows, kernels.identity_cells(2, 4000, sample.device))
     assert cells.turn is not None
     shares = torch.bincount(cells.turn.flatten().long(), minlength=4) / cells.turn.numel()
@@ -87,13 +87,13 @@ def test_turned_tiles_stay_in_place_and_every_quarter_is_as_likely() -> None:
 
 def test_a_puzzles_order_and_its_turns_know_nothing_of_each_other() -> None:
     sample = torch.arange(6000)
-    cells = Puzzle(grid=2, turn=True).cells(sample, seed=0, epoch=0, stream="s", frame=straight())
+    cells = Puzzle(grid=2, turn=True).cells(Key(0, 0, sample), straight())
     assert cells.turn is not None
     table = torch.zeros(4, 4)
     table.index_put_((cells.shows[:, 0].long(), cells.turn[:, 0].long()), torch.ones(6000), accumulate=True)
     chi_squared = ((table - 375) ** 2 / 375).sum().item()
     assert chi_squared < 37.7, "15 degrees of freedom: exceeded once in a thousand"
-    alone = Puzzle(grid=2).cells(sample, seed=0, epoch=0, stream="s", frame=straight())
+    alone = Puzzle(grid=2).cells(Key(0, 0, sample), straight())
     assert torch.equal(alone.shows, cells.shows)
     assert alone.turn is None
 
@@ -121,7 +121,7 @@ def test_evaluation_asks_the_same_turns_every_time() -> None:
 
 def hidden(view: HiddenParts, frame: Frame, samples: int = 4, seed: int = 0) -> Tensor:
     """Which cells are hidden, "b grid grid"."""
-    cells = view.cells(torch.arange(samples), seed=seed, epoch=0, stream="s", frame=frame)
+    cells = view.cells(Key(seed, 0, torch.arange(samples)), frame)
     return (cells.shows < 0).view(samples, view.grid, view.grid)
 
 
@@ -130,7 +130,7 @@ def test_the_cells_whose_centre_lies_in_a_part_are_hidden() -> None:
     expected = torch.zeros(4, 4, dtype=torch.bool)
     expected[2:, 1:3] = True
     assert all(torch.equal(found, expected) for found in hidden(view, straight()))
-    cells = view.cells(torch.arange(4), seed=0, epoch=0, stream="s", frame=straight())
+    cells = view.cells(Key(0, 0, torch.arange(4)), straight())
     assert torch.equal(
         cells.shows[~expected.flatten().expand(4, -1)].view(4, -1)[0], torch.arange(16)[~expected.flatten()]
     )

@@ -94,14 +94,15 @@ def variants(everything: bool) -> Iterator[tuple[dict[str, Any], Usage]]:
         yield case, found[0]
     sample, mean = torch.arange(2), torch.zeros(2, 3)
     with compiled(ARCHITECTURE) as found:
-        tables.draw_tables(sample, mean, kernels.strong().numbers(), 0, 0, "s", 8, 8, 40)
-        tables.draw_turns(sample, 3, 0, 0, "s")
+        for key in (kernels.Key(0, 0, sample), kernels.Key(0, 0, sample, sample.int())):
+            tables.draw_tables(key, mean, kernels.strong(), (8, 8), 40)
+            tables.draw_turns(key, 3)
     for usage in found:
         yield {}, usage
     for grid in (3, 5, 8, 15, 20, 32):
         with compiled(ARCHITECTURE) as found:
-            tables.draw_permutation(sample, grid, 0, 0, "s")
-            tables.draw_holes(sample, grid, (1, 2), (1, 3), (1 << 23, 1 << 25), 0, 0, "s")
+            tables.draw_permutation(kernels.Key(0, 0, sample), grid)
+            tables.draw_holes(kernels.Key(0, 0, sample), grid, (1, 2), (1, 3), (1 << 23, 1 << 25))
         for usage in found:
             yield {"grid": grid}, usage
     single, half, brain, double = torch.float32, torch.float16, torch.bfloat16, torch.float64
@@ -134,11 +135,12 @@ def run_time_numbers() -> dict[str, int]:
         ):
             render(size, grid, cells="turned", cut=True, blur=True, noise=True, batch=batch, height=height)
             sample, mean = torch.arange(batch), torch.zeros(batch, 3)
-            for seed, epoch in ((0, 0), (1, 1), (16, 16), (-1, 2**32 - 1), (2**62, 2**31)):
-                tables.draw_tables(sample, mean, kernels.none().numbers(), seed, epoch, "s", height, 1, size)
-                tables.draw_turns(sample, grid, seed, epoch, "s")
-                tables.draw_permutation(sample, min(grid, 4), seed, epoch, "s")
-                tables.draw_holes(sample, min(grid, 4), (0, size), (1, grid), (16, 16 + size), seed, epoch, "s")
+            for seed, epoch in ((0, 0), (1, 1), (16, 16), (2**64 - 1, 2**32 - 1), (2**62, 2**31)):
+                key = kernels.Key(seed, epoch, sample, sample.int())
+                tables.draw_tables(key, mean, kernels.none(), (height, 1), size)
+                tables.draw_turns(key, grid)
+                tables.draw_permutation(key, min(grid, 4))
+                tables.draw_holes(key, min(grid, 4), (0, size), (1, grid), (16, 16 + size))
             picture, shows = torch.zeros(batch, 3, size, size), kernels.identity_cells(grid, batch, "cpu")
             hidden.hidden_l1(picture, picture, shows)
             hidden.hidden_l1_backward(torch.zeros(()), picture, picture, shows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels import draw_holes, hidden_l1, render_views
+from kernels import Key, draw_holes, hidden_l1, render_views
 from kernels.grid import over_pixels
 from kernels.hidden import op
 
@@ -15,7 +15,7 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-6, tor
 def pictures(batch, size, grid, dtype=torch.float32, memory_format=torch.contiguous_format):
     generator = torch.Generator().manual_seed(batch * 1000 + size)
     guess, truth = (torch.randn(batch, 3, size, size, generator=generator).to(dtype) for _ in range(2))
-    shows = draw_holes(grid, seed=0, epoch=0, sample=torch.arange(batch), stream="holes")
+    shows = draw_holes(grid, Key(0, 0, torch.arange(batch)))
     return guess.to(memory_format=memory_format), truth.to(memory_format=memory_format), shows
 
 
@@ -104,7 +104,7 @@ def test_known_pixels_do_not_matter_not_even_nan():
 
 
 def test_the_hidden_pixels_are_those_that_render_views_hides():
-    shows = draw_holes(3, seed=0, epoch=0, sample=torch.arange(4), stream="holes")
+    shows = draw_holes(3, Key(0, 0, torch.arange(4)))
     store = torch.full((1, 5, 5, 3), 200, dtype=torch.uint8)
     where = torch.eye(2, 3).repeat(1, 4, 1, 1)
     colour = torch.eye(3, 4).repeat(1, 4, 1, 1)

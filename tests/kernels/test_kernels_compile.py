@@ -12,12 +12,12 @@ import kernels
 from kernels.views import reference
 
 
-def step(decoder, store, row, sample, mean, epoch, size):
-    key = {"seed": 2**64 - 3, "epoch": epoch, "sample": sample}
-    tables = kernels.draw(kernels.strong(), mean=mean, store=tuple(store.shape[1:3]), size=size, **key)
+def step(decoder, store, row, sample, occurrence, mean, epoch, size):
+    key = kernels.Key(2**64 - 3, epoch, sample, occurrence)
+    tables = kernels.draw(kernels.strong(), key, mean=mean, store=tuple(store.shape[1:3]), size=size)
     plain = kernels.identity_cells(4, sample.shape[0], sample.device)
-    puzzle = kernels.draw_permutation(4, stream="puzzle", **key)
-    holes = kernels.draw_holes(4, stream="holes", **key)
+    puzzle = kernels.draw_permutation(4, key.stream("puzzle"))
+    holes = kernels.draw_holes(4, key.stream("holes"))
     shows = torch.stack([plain, puzzle, holes])
 
     def shared(table):
@@ -36,7 +36,7 @@ def step(decoder, store, row, sample, mean, epoch, size):
         blur=shared(tables.blur),
         noise=shared(tables.noise),
         key=shared(tables.key),
-        turn=shared(kernels.draw_turns(4, stream="turns", **key)),
+        turn=shared(kernels.draw_turns(4, key.stream("turns"))),
         cut=shared(tables.cut),
     )
     loss = kernels.hidden_l1(decoder(views[2]), views[0], holes)
@@ -48,7 +48,13 @@ def test_a_step_traces_whole_and_equals_eager():
     torch.manual_seed(0)
     decoder = torch.nn.Conv2d(3, 3, 3, padding=1)  # sees known pixels beside hidden ones, which are 0
     store = torch.randint(0, 256, (7, 20, 20, 3), dtype=torch.uint8)
-    arguments = (store, torch.randint(0, 7, (5,)), torch.arange(5) - 1, torch.rand(5, 3) * 255)
+    arguments = (
+        store,
+        torch.randint(0, 7, (5,)),
+        torch.arange(5) - 1,
+        torch.arange(5, dtype=torch.int32),
+        torch.rand(5, 3) * 255,
+    )
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
     for epoch, size in ((0, 16), (1, 16), (2, 24)):
         eager, traced = (run(decoder, *arguments, epoch, size) for run in (step, compiled))
@@ -66,7 +72,7 @@ def test_generated_code_draws_the_same_words():
     sample = torch.arange(11) * 77 - 1
 
     def bits(sample):
-        return kernels.random_bits(5, epoch=3, sample=sample, stream="a", count=23)
+        return kernels.random_bits(kernels.Key(5, 3, sample, sample.int() // 77).stream("a"), 23)
 
     assert torch.equal(torch.compile(bits, fullgraph=True, dynamic=False)(sample), bits(sample))
 

@@ -244,3 +244,17 @@ print(together(5), sum(together.stats.cache_hits.values()))
     for factor, expected in ((10, "51 0"), (10, "51 1"), (20, "101 0"), (20, "101 1")):
         (folder / "piece.py").write_text(PIECE.format(factor=factor))
         assert assert_runs(script).strip() == expected
+
+
+def test_a_change_anywhere_in_the_room_is_another_stamp(tmp_path, monkeypatch):
+    """Folders share parts, such as Philox."""
+    room, folder = tmp_path / "room", tmp_path / "room" / "op"
+    folder.mkdir(parents=True)
+    (folder / "kernel.py").touch()
+    monkeypatch.setattr(numba_jit, "__file__", str(room / "numba_jit.py"))
+    stamps = set()
+    for file in ("op/kernel.py", "shared.py", "other/part.py"):
+        (room / file).parent.mkdir(exist_ok=True)
+        (room / file).write_text("changed")
+        stamps |= {numba_jit._sources.__wrapped__(folder) for _ in range(2)}
+    assert len(stamps) == 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels import Augment, none, simclr_strong, strong, weak
-from kernels.tables import numba_kernel, op, reference
+from kernels import Augment, Key, none, simclr_strong, strong, weak
+from kernels.tables import numba_kernel, reference
 
 EVERYTHING = Augment(
     flip=0.5,
@@ -31,6 +31,7 @@ EVERYTHING = Augment(
     cut_probability=0.5,
 )
 SAMPLES = torch.cat([torch.arange(-3, 500), torch.tensor([2**31, 2**40 + 5, -(2**50)])])
+OCCURRENCES = torch.tensor([0, 1, 7, 2**31 - 1], dtype=torch.int32).repeat(200)[: len(SAMPLES)]
 SEEDS = (0, 12345678901234567890, 2**64 - 3)
 
 
@@ -40,17 +41,13 @@ def close(found, wanted, term):
 
 
 @pytest.mark.parametrize("augment", [Augment(), none(), weak(), strong(), simclr_strong(), EVERYTHING])
-@pytest.mark.parametrize("seed", SEEDS)
-def test_tables_follow_the_reference(augment, seed):
+@pytest.mark.parametrize(("seed", "occurrence"), list(zip(SEEDS, (None, None, OCCURRENCES), strict=True)))
+def test_tables_follow_the_reference(augment, seed, occurrence):
     generator = torch.Generator().manual_seed(1)
     mean = torch.rand(SAMPLES.shape[0], 3, generator=generator) * 255
     height, width, size = 97, 113, 64
-    drawn = numba_kernel.draw_tables(
-        SAMPLES, mean, augment.numbers(), op.signed(seed), 2**32 - 1, "view", height, width, size
-    )
-    wanted = reference.draw_tables(
-        SAMPLES, mean, augment, seed=seed, epoch=2**32 - 1, stream="view", store=(height, width), size=size
-    )
+    arguments = (Key(seed, 2**32 - 1, SAMPLES, occurrence), mean, augment, (height, width), size)
+    drawn, wanted = (room.draw_tables(*arguments) for room in (numba_kernel, reference))
     where, colour, blur, noise, key, cut = zip(drawn, wanted, strict=True)
     for found, expected in (key, cut):
         assert torch.equal(found, expected)
@@ -68,9 +65,11 @@ def test_tables_follow_the_reference(augment, seed):
 def test_samples_may_be_any_memory():
     """Every other sample of a tensor, and means of a transposed one."""
     samples, mean = torch.arange(20)[::2], (torch.rand(3, 10) * 255).T
-    arguments = (EVERYTHING.numbers(), 7, 0, "view", 32, 32, 24)
-    found = numba_kernel.draw_tables(samples, mean, *arguments)
-    wanted = numba_kernel.draw_tables(samples.contiguous(), mean.contiguous(), *arguments)
+    again = samples.flip(0).int()
+    strided = torch.stack([again, again], dim=1)[:, 0]
+    arguments = (EVERYTHING, (32, 32), 24)
+    found = numba_kernel.draw_tables(Key(7, 0, samples, strided), mean, *arguments)
+    wanted = numba_kernel.draw_tables(Key(7, 0, samples.contiguous(), again), mean.contiguous(), *arguments)
     assert all(torch.equal(*pair) for pair in zip(found, wanted, strict=True))
 
 
@@ -79,14 +78,15 @@ def test_samples_may_be_any_memory():
 @pytest.mark.parametrize(("blocks", "aspect"), [((1, 3), (0.5, 2.0)), ((1, 1), (1.0, 1.0)), ((5, 16), (1 / 16, 16.0))])
 def test_holes_follow_the_reference(grid, share, blocks, aspect):
     ranges = ([round(x * 2**20) for x in share], list(blocks), [round(x * 2**24) for x in aspect])
-    for seed in SEEDS[1:]:
-        found = numba_kernel.draw_holes(SAMPLES[:60], grid, *ranges, op.signed(seed), 3, "holes")
-        assert torch.equal(found, reference.draw_holes(SAMPLES[:60], grid, *ranges, seed=seed, epoch=3, stream="holes"))
+    for seed, occurrence in zip(SEEDS[1:], (None, OCCURRENCES[:60]), strict=True):
+        key = Key(seed, 3, SAMPLES[:60], occurrence)
+        assert torch.equal(numba_kernel.draw_holes(key, grid, *ranges), reference.draw_holes(key, grid, *ranges))
 
 
 def test_ties_are_hidden_by_number():
     """One block in the middle of a cell's edge is as near to both neighbours: the lower numbers win, as in a sort."""
     ranges = ([2**19] * 2, [16, 16], [2**24] * 2)
-    found = numba_kernel.draw_holes(torch.arange(400), 2, *ranges, 0, 0, "holes")
-    assert torch.equal(found, reference.draw_holes(torch.arange(400), 2, *ranges, seed=0, epoch=0, stream="holes"))
+    key = Key(0, 0, torch.arange(400))
+    found = numba_kernel.draw_holes(key, 2, *ranges)
+    assert torch.equal(found, reference.draw_holes(key, 2, *ranges))
     assert ((found < 0).sum(1) == 2).all()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import Augment, draw, draw_holes, draw_permutation, draw_turns, identity_cells, inverse
+from kernels import Augment, Key, draw, draw_holes, draw_permutation, draw_turns, identity_cells, inverse
 from kernels.views import numba_kernel, reference
 from kernels.views.numba_kernel import render
 from tests.kernels.pairwise import name_of, pairwise
@@ -79,14 +79,12 @@ def plain(views, batch, grid=1):
 
 def random_tables(store, views, batch, grid, size, seed=0):
     """Tables of independent views, with every option."""
-    key = {"seed": seed, "epoch": 0, "sample": torch.arange(batch)}
     mean = torch.full((batch, 3), 120.0)
-    drawn = [
-        draw(EVERYTHING, mean=mean, store=store.shape[1:3], size=size, stream=f"view {v}", **key) for v in range(views)
-    ]
+    keys = [Key(seed, 0, torch.arange(batch)).stream(f"view {v}") for v in range(views)]
+    drawn = [draw(EVERYTHING, key, mean=mean, store=store.shape[1:3], size=size) for key in keys]
     tables = {name: torch.stack([getattr(view, name) for view in drawn]) for name in TABLES}
-    tables["shows"] = torch.stack([draw_permutation(grid, stream=f"view {v}", **key) for v in range(views)])
-    tables["turn"] = torch.stack([draw_turns(grid, stream=f"view {v}", **key) for v in range(views)])
+    tables["shows"] = torch.stack([draw_permutation(grid, key) for key in keys])
+    tables["turn"] = torch.stack([draw_turns(grid, key) for key in keys])
     return tables
 
 
@@ -208,7 +206,7 @@ def test_a_puzzle_and_its_inverse_are_the_identity(tile, grid, channels, seed):
     size = tile * grid
     store, row = faces(2, size, size, channels, seed), torch.arange(2)
     tables = plain(1, 2)
-    shows = draw_permutation(grid, seed=seed, epoch=0, sample=row, stream="p")
+    shows = draw_permutation(grid, Key(seed, 0, row))
     puzzled = numba_kernel.render_views(store, row, **(tables | {"shows": shows[None]}), size=size, **GRAY_LEVELS)[0]
     again = puzzled.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     back = tables | {"shows": inverse(shows)[None]}
@@ -249,12 +247,12 @@ def test_views_of_a_sample_do_not_depend_on_the_batch_it_is_drawn_in(others, sam
     store = faces(1, 20, 20, 3)
 
     def views(samples):
-        key = {"seed": seed, "epoch": epoch, "sample": torch.tensor(samples)}
+        key = Key(seed, epoch, torch.tensor(samples))
         mean = torch.full((len(samples), 3), 100.0)
-        tables = draw(EVERYTHING, mean=mean, store=(20, 20), size=18, **key)
-        shows = torch.stack([draw_permutation(grid, stream="p", **key), draw_holes(grid, stream="h", **key)])
+        tables = draw(EVERYTHING, key, mean=mean, store=(20, 20), size=18)
+        shows = torch.stack([draw_permutation(grid, key), draw_holes(grid, key)])
         shared = {name: getattr(tables, name).expand(2, *getattr(tables, name).shape) for name in TABLES}
-        turn = draw_turns(grid, stream="t", **key).expand(2, -1, -1)
+        turn = draw_turns(grid, key).expand(2, -1, -1)
         row = torch.zeros(len(samples), dtype=torch.int64)
         numbers = {"size": 18, "mean": MEAN, "std": STD, "dtype": torch.float32}
         return numba_kernel.render_views(store, row, **shared, shows=shows, turn=turn, **numbers)

@@ -11,6 +11,7 @@ import torch
 
 from kernels import (
     Augment,
+    Key,
     centre,
     draw,
     draw_permutation,
@@ -53,18 +54,15 @@ def normalised(store, mean=MEAN, std=STD):
 
 def random_tables(store, views, batch, grid, size, augment, seed=0):
     """Tables of several independent views of a strong augmentation."""
-    sample = torch.arange(batch)
-    key = {"seed": seed, "epoch": 0, "sample": sample}
     mean = torch.full((batch, 3), 120.0)
-    drawn = [
-        draw(augment, mean=mean, store=store.shape[1:3], size=size, stream=f"view {v}", **key) for v in range(views)
-    ]
+    keys = [Key(seed, 0, torch.arange(batch)).stream(f"view {v}") for v in range(views)]
+    drawn = [draw(augment, key, mean=mean, store=store.shape[1:3], size=size) for key in keys]
     tables = {
         name: torch.stack([getattr(view, name) for view in drawn])
         for name in ("where", "colour", "blur", "noise", "key", "cut")
     }
-    tables["shows"] = torch.stack([draw_permutation(grid, stream=f"view {v}", **key) for v in range(views)])
-    tables["turn"] = torch.stack([draw_turns(grid, stream=f"view {v}", **key) for v in range(views)])
+    tables["shows"] = torch.stack([draw_permutation(grid, key) for key in keys])
+    tables["turn"] = torch.stack([draw_turns(grid, key) for key in keys])
     return tables
 
 
@@ -257,7 +255,7 @@ def test_a_flip_mirrors_and_twice_gives_the_face_back(size):
     assert torch.equal(flipped, store.flip(2))
     twice = render_views(flipped, row, mirror, colour, shows, size=size, **NORMALISED)[0]
     assert torch.equal(twice, normalised(store))
-    drawn = draw(Augment(flip=1), seed=0, epoch=0, sample=row, mean=torch.zeros(2, 3), store=(size, size), size=size)
+    drawn = draw(Augment(flip=1), Key(0, 0, row), mean=torch.zeros(2, 3), store=(size, size), size=size)
     assert torch.equal(drawn.where, mirror[0])
 
 
@@ -266,7 +264,7 @@ def test_a_flip_mirrors_and_twice_gives_the_face_back(size):
 def test_rotation_by_quarter_turns_equals_rot90(quarters, size):
     store, row = faces(2, size, size, 3), torch.arange(2)
     augment = Augment(rotation=(90.0 * quarters, 90.0 * quarters))
-    drawn = draw(augment, seed=0, epoch=0, sample=row, mean=torch.zeros(2, 3), store=(size, size), size=size)
+    drawn = draw(augment, Key(0, 0, row), mean=torch.zeros(2, 3), store=(size, size), size=size)
     _, colour, shows = plain(1, 2)
     shown = render_views(store, row, drawn.where[None], colour, shows, size=size, **NORMALISED)[0]
     # rot90 turns counter-clockwise in (y, x); positive degrees turn clockwise.
@@ -296,7 +294,7 @@ def test_outside_the_store_the_nearest_edge_pixel_is_shown():
 def test_a_puzzle_and_its_inverse_give_the_face_back(grid, size):
     store, row = faces(6, size, size, 3), torch.arange(6)
     where, colour, _ = plain(1, 6)
-    shows = draw_permutation(grid, seed=0, epoch=0, sample=row, stream="p")
+    shows = draw_permutation(grid, Key(0, 0, row))
     puzzled = render_views(store, row, where, colour, shows[None], size=size, **GRAY_LEVELS)[0]
     again = puzzled.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     assert not torch.equal(again, store)
@@ -433,7 +431,7 @@ def test_noise_is_keyed_by_all_64_bits():
 
 
 def test_noise_travels_with_its_tile():
-    shows = draw_permutation(3, seed=0, epoch=0, sample=torch.arange(4), stream="p")
+    shows = draw_permutation(3, Key(0, 0, torch.arange(4)))
     whole = noise_of(4, 9, grid=3)
     puzzled = noise_of(4, 9, grid=3, shows=shows[None])
     tiles = whole.reshape(4, 3, 3, 3, 3, 3).permute(0, 2, 4, 1, 3, 5).reshape(4, 9, 3, 3, 3)

@@ -19,22 +19,24 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 def arguments() -> dict[str, tuple[object, tuple[object, ...]]]:
     generator = torch.Generator().manual_seed(0)
     sample, mean = torch.arange(3), torch.rand(3, 3, generator=generator) * 255
-    drawn = kernels.draw(kernels.strong(), seed=0, epoch=0, sample=sample, mean=mean, store=(9, 9), size=8)
-    shows = kernels.draw_permutation(2, seed=0, epoch=0, sample=sample, stream="p")
+    key = kernels.Key(0, 0, sample, torch.tensor([0, 1, 2], dtype=torch.int32))
+    drawn = kernels.draw(kernels.strong(), key, mean=mean, store=(9, 9), size=8)
+    shows = kernels.draw_permutation(2, key)
     store = torch.randint(0, 256, (3, 9, 9, 3), dtype=torch.uint8, generator=generator)
     options = [table[None] for table in (drawn.blur, drawn.noise, drawn.key)]
     options += [torch.ones(1, 3, 4, dtype=torch.uint8), drawn.cut[None]]
     required = (store, sample, drawn.where[None], drawn.colour[None], shows[None])
     numbers = (8, [0.5, 0.5, 0.5], [0.25, 0.25, 0.25], torch.float32, 1)
     guess, truth = torch.randn(2, 3, 3, 8, 8, generator=generator)
-    holes = kernels.draw_holes(4, seed=0, epoch=0, sample=sample, stream="h")
+    holes = kernels.draw_holes(4, key)
+    address = tables.address(key)
     return {
         "render_views": (views._render_views, (*required, *options, *numbers)),
         "render_views without options": (views._render_views, (*required, *[None] * 5, *numbers)),
-        "draw_tables": (tables.draw_tables, (sample, mean, kernels.strong().numbers(), -1, 5, "s", 20, 30, 16)),
-        "draw_permutation": (tables.draw_permutation, (sample, 3, -1, 5, "s")),
-        "draw_turns": (tables.draw_turns, (sample, 3, -1, 5, "s")),
-        "draw_holes": (tables.draw_holes, (sample, 4, [0, 2**20], [1, 3], [2**23, 2**25], -1, 5, "s")),
+        "draw_tables": (tables.draw_tables, (*address, mean, kernels.strong().numbers(), 20, 30, 16)),
+        "draw_permutation": (tables.draw_permutation, (*address, 3)),
+        "draw_turns": (tables.draw_turns, (*address, 3)),
+        "draw_holes": (tables.draw_holes, (*address, 4, [0, 2**20], [1, 3], [2**23, 2**25])),
         "hidden_l1": (hidden._hidden_l1, (guess, truth, holes)),
         "hidden_l1_backward": (hidden._hidden_l1_backward, (torch.ones(()), guess, truth, holes)),
     }

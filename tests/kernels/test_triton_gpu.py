@@ -32,12 +32,12 @@ def split():
 
 def draw_and_render(store, row, sample, mean, epoch=0, size=48, augment=None, dtype=torch.float32):
     """The plain, the puzzled and the holed view of a training batch, from nothing but sample ids."""
-    key = {"seed": 2**64 - 3, "epoch": epoch, "sample": sample}
+    key = kernels.Key(2**64 - 3, epoch, sample)
     augment = kernels.strong() if augment is None else augment
-    tables = kernels.draw(augment, mean=mean, store=tuple(store.shape[1:3]), size=size, **key)
+    tables = kernels.draw(augment, key, mean=mean, store=tuple(store.shape[1:3]), size=size)
     plain = kernels.identity_cells(4, sample.shape[0], sample.device)
-    puzzle = kernels.draw_permutation(4, stream="puzzle", **key)
-    holes = kernels.draw_holes(4, stream="holes", **key)
+    puzzle = kernels.draw_permutation(4, key.stream("puzzle"))
+    holes = kernels.draw_holes(4, key.stream("holes"))
 
     def shared(table):
         return table.expand(3, *table.shape)
@@ -98,8 +98,8 @@ def test_views_on_the_gpu_equal_the_reference_there_and_views_on_the_cpu(split):
     gray_level = 1 / 255 / torch.tensor(STD)[:, None, None]
     assert ((views.cpu() - on_cpu).abs() <= 0.02 * gray_level).all()
     store, row, sample, mean = split
-    tables = kernels.draw(kernels.weak(), seed=0, epoch=0, sample=sample, mean=mean, store=(SIDE, SIDE), size=SIDE)
-    shows = kernels.draw_permutation(3, seed=0, epoch=0, sample=sample, stream="p")[None]
+    tables = kernels.draw(kernels.weak(), kernels.Key(0, 0, sample), mean=mean, store=(SIDE, SIDE), size=SIDE)
+    shows = kernels.draw_permutation(3, kernels.Key(0, 0, sample))[None]
     arguments = (store, row, tables.where[None], tables.colour[None], shows)
     settings = {"size": SIDE, "mean": MEAN, "std": STD, "dtype": torch.float32}
     rule = reference.render_views(*arguments, **settings)
@@ -115,7 +115,7 @@ def test_drawing_and_rendering_a_batch_is_a_handful_of_launches(split):
 def test_hidden_l1_takes_two_launches_forward_and_two_backward():
     guess = torch.randn(8, 3, 48, 48, device="cuda").contiguous(memory_format=torch.channels_last).requires_grad_()
     truth = torch.randn(8, 3, 48, 48, device="cuda")
-    shows = kernels.draw_holes(14, seed=0, epoch=0, sample=torch.arange(8, device="cuda"), stream="h")
+    shows = kernels.draw_holes(14, kernels.Key(0, 0, torch.arange(8, device="cuda")))
     names = launches(lambda: torch.autograd.grad(kernels.hidden_l1(guess, truth, shows), guess))
     ours = [name for name in names if name in ("_sums", "_mean", "_count", "_gradient")]
     assert sorted(ours) == ["_count", "_gradient", "_mean", "_sums"]
@@ -131,8 +131,8 @@ def test_nothing_waits_for_the_device(split):
 
 def test_rendering_allocates_its_output_only(split):
     store, row, sample, mean = split
-    tables = kernels.draw(kernels.strong(), seed=0, epoch=0, sample=sample, mean=mean, store=(SIDE, SIDE), size=SIDE)
-    shows = kernels.draw_permutation(3, seed=0, epoch=0, sample=sample, stream="p")[None].expand(4, BATCH, 9)
+    tables = kernels.draw(kernels.strong(), kernels.Key(0, 0, sample), mean=mean, store=(SIDE, SIDE), size=SIDE)
+    shows = kernels.draw_permutation(3, kernels.Key(0, 0, sample))[None].expand(4, BATCH, 9)
 
     def shared(table):
         return table.expand(4, *table.shape)
@@ -200,10 +200,10 @@ def test_draws_on_the_gpu_equal_those_on_the_cpu_bit_for_bit_in_integers():
     mean = torch.rand(1000, 3, generator=torch.Generator().manual_seed(0)) * 255
     drawn = []
     for device in ("cpu", "cuda"):
-        key = {"seed": 5, "epoch": 6, "sample": sample.to(device)}
-        tables = kernels.draw(kernels.strong(), mean=mean.to(device), store=(64, 48), size=113, **key)
-        cells = [kernels.draw_permutation(grid, stream="p", **key) for grid in (2, 3, 15)]
-        cells += [kernels.draw_turns(3, stream="t", **key), kernels.draw_holes(14, stream="h", **key)]
+        key = kernels.Key(5, 6, sample.to(device), torch.arange(1000, dtype=torch.int32, device=device) // 2)
+        tables = kernels.draw(kernels.strong(), key, mean=mean.to(device), store=(64, 48), size=113)
+        cells = [kernels.draw_permutation(grid, key.stream("p")) for grid in (2, 3, 15)]
+        cells += [kernels.draw_turns(3, key.stream("t")), kernels.draw_holes(14, key.stream("h"))]
         drawn.append([tables.key, tables.cut, tables.where[:, 0, 0] < 0, *cells])
     for on_cpu, on_gpu in zip(*drawn, strict=True):
         assert torch.equal(on_cpu, on_gpu.cpu())
@@ -215,15 +215,16 @@ def test_the_operators_pass_torch_s_own_checks_on_the_gpu(split):
     from kernels.tables import op
     from kernels.views.op import _render_views
 
-    tables = kernels.draw(kernels.none(), seed=0, epoch=0, sample=sample, mean=mean, store=(SIDE, SIDE), size=16)
-    shows = kernels.draw_permutation(2, seed=0, epoch=0, sample=sample, stream="p")
+    tables = kernels.draw(kernels.none(), kernels.Key(0, 0, sample), mean=mean, store=(SIDE, SIDE), size=16)
+    shows = kernels.draw_permutation(2, kernels.Key(0, 0, sample))
     none = [None] * 5
     required = (store, row, tables.where[None], tables.colour[None], shows[None])
     torch.library.opcheck(_render_views, (*required, *none, 16, list(MEAN), list(STD), torch.bfloat16, 1))
-    torch.library.opcheck(op.draw_tables, (sample, mean, kernels.strong().numbers(), -1, 5, "s", 20, 30, 16))
-    torch.library.opcheck(op.draw_permutation, (sample, 3, -1, 5, "s"))
-    torch.library.opcheck(op.draw_turns, (sample, 3, -1, 5, "s"))
-    torch.library.opcheck(op.draw_holes, (sample, 4, [0, 2**20], [1, 3], [2**23, 2**25], -1, 5, "s"))
+    address = op.address(kernels.Key(2**64 - 1, 5, sample, torch.zeros_like(sample, dtype=torch.int32)))
+    torch.library.opcheck(op.draw_tables, (*address, mean, kernels.strong().numbers(), 20, 30, 16))
+    torch.library.opcheck(op.draw_permutation, (*address, 3))
+    torch.library.opcheck(op.draw_turns, (*address, 3))
+    torch.library.opcheck(op.draw_holes, (*address, 4, [0, 2**20], [1, 3], [2**23, 2**25]))
     guess = torch.randn(BATCH, 3, 16, 16, device="cuda", requires_grad=True)
     truth = torch.randn(BATCH, 3, 16, 16, device="cuda")
     torch.library.opcheck(_hidden_l1, (guess, truth, shows))

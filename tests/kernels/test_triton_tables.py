@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels import Augment, Tables, none, simclr_strong, strong
+from kernels import Augment, Key, Tables, none, simclr_strong, strong
 from kernels.tables import op, reference, triton_kernel
 from tests.kernels.pairwise import name_of, pairwise
 
@@ -38,8 +38,14 @@ EVERYTHING = Augment(
     cut_probability=0.6,
 )
 
-# Addresses at the ends of their ranges: seed, epoch, stream.
-ADDRESSES = [(0, 0, "shared"), (2**64 - 1, 2**32 - 1, "view 1"), (2**63, 2**31, ""), (2**31, 7, "ж")]
+# Addresses at the ends of their ranges: seed, epoch, stream, whether samples occur again.
+ADDRESSES = [
+    (0, 0, "shared", False),
+    (2**64 - 1, 2**32 - 1, "view 1", False),
+    (2**63, 2**31, "", True),
+    (2**31, 7, "ж", True),
+]
+OCCURRENCES = [0, 1, 2, 2**31 - 1]
 SAMPLES = [0, 1, -1, 2**31, 2**40 + 5, 77]
 # From the issue: of their largest term.
 UNITS_IN_THE_LAST_PLACE = 4 * 2.0**-23
@@ -50,16 +56,22 @@ def samples(count):
     return torch.cat([torch.tensor(SAMPLES)[:count], extra])
 
 
+def keys(address, count):
+    """A key on the CPU, for the rule, and the same one on the device."""
+    seed, epoch, stream, repeated = address
+    occurrence = torch.tensor(OCCURRENCES, dtype=torch.int32).repeat(count)[:count] if repeated else None
+    on_device = None if occurrence is None else occurrence.to(DEVICE)
+    sample = samples(count)
+    return Key(seed, epoch, sample, occurrence, stream), Key(seed, epoch, sample.to(DEVICE), on_device, stream)
+
+
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("augment", [Augment(), none(), strong(), simclr_strong(), EVERYTHING])
 def test_tables_follow_their_rule(augment, address):
-    seed, epoch, stream = address
-    sample = samples(150)  # more than one block
+    key, on_device = keys(address, 150)  # more than one block
     mean = torch.rand(150, 3, generator=torch.Generator().manual_seed(0)) * 255
-    settings = {"seed": seed, "epoch": epoch, "stream": stream, "size": 113}
-    expected = Tables(*reference.draw_tables(sample, mean, augment, store=(60, 41), **settings))
-    arguments = (augment.numbers(), op.signed(seed), epoch, stream, 60, 41, 113)
-    drawn = Tables(*triton_kernel.draw_tables(sample.to(DEVICE), mean.to(DEVICE), *arguments))
+    expected = Tables(*reference.draw_tables(key, mean, augment, (60, 41), 113))
+    drawn = Tables(*triton_kernel.draw_tables(on_device, mean.to(DEVICE), augment, (60, 41), 113))
     for field in fields(Tables):
         ours, rule = getattr(drawn, field.name).cpu(), getattr(expected, field.name)
         assert ours.dtype == rule.dtype
@@ -77,12 +89,10 @@ def test_tables_follow_their_rule(augment, address):
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("grid", [1, 2, 3, 7, 15])
 def test_permutations_and_turns_equal_their_rules(grid, address):
-    seed, epoch, stream = address
-    settings = {"seed": seed, "epoch": epoch, "stream": stream}
-    sample = samples(3)
+    key, on_device = keys(address, 3)
     for name in ("draw_permutation", "draw_turns"):
-        expected = getattr(reference, name)(sample, grid, **settings)
-        drawn = getattr(triton_kernel, name)(sample.to(DEVICE), grid, op.signed(seed), epoch, stream)
+        expected = getattr(reference, name)(key, grid)
+        drawn = getattr(triton_kernel, name)(on_device, grid)
         assert drawn.dtype == expected.dtype
         assert torch.equal(drawn.cpu(), expected)
 
@@ -101,13 +111,12 @@ HOLES = pairwise(
 
 @pytest.mark.parametrize("case", HOLES, ids=name_of)
 def test_holes_equal_their_rule(case):
-    seed, epoch, stream = case["address"]
+    key, on_device = keys(case["address"], 3)
     share = [round(end * 2**20) for end in case["share"]]
     aspect = [round(end * 2**24) for end in case["aspect"]]
-    sample = samples(3)
     ranges = (case["grid"], share, case["blocks"], aspect)
-    expected = reference.draw_holes(sample, *ranges, seed=seed, epoch=epoch, stream=stream)
-    drawn = triton_kernel.draw_holes(sample.to(DEVICE), *ranges, op.signed(seed), epoch, stream)
+    expected = reference.draw_holes(key, *ranges)
+    drawn = triton_kernel.draw_holes(on_device, *ranges)
     assert drawn.dtype == expected.dtype
     assert torch.equal(drawn.cpu(), expected)
 
@@ -131,21 +140,20 @@ def test_equal_keys_are_ranked_by_number():
 
 
 def test_grids_too_large_to_rank_are_sorted_alike():
-    sample, settings = samples(2), {"seed": 3, "epoch": 1, "stream": "s"}
-    arguments = (3, 1, "s")
+    key, on_device = keys((3, 1, "s", True), 2)
     for grid in (16, 33):
-        permutation = triton_kernel.draw_permutation(sample.to(DEVICE), grid, *arguments)
-        assert torch.equal(permutation.cpu(), reference.draw_permutation(sample, grid, **settings))
+        permutation = triton_kernel.draw_permutation(on_device, grid)
+        assert torch.equal(permutation.cpu(), reference.draw_permutation(key, grid))
         ranges = ([2**17, 2**19], (1, 2), (2**23, 2**25))
-        holes = triton_kernel.draw_holes(sample.to(DEVICE), grid, *ranges, *arguments)
-        assert torch.equal(holes.cpu(), reference.draw_holes(sample, grid, *ranges, **settings))
+        holes = triton_kernel.draw_holes(on_device, grid, *ranges)
+        assert torch.equal(holes.cpu(), reference.draw_holes(key, grid, *ranges))
 
 
 def test_samples_may_be_strided():
-    sample = samples(6)[::2]
+    sample, occurrence = samples(6).to(DEVICE)[::2], torch.arange(6, dtype=torch.int32, device=DEVICE)[::2]
     assert not sample.is_contiguous()
-    drawn = triton_kernel.draw_permutation(sample.to(DEVICE), 3, 0, 0, "p").cpu()
-    assert torch.equal(drawn, reference.draw_permutation(sample, 3, seed=0, epoch=0, stream="p"))
+    drawn = triton_kernel.draw_permutation(Key(0, 0, sample, occurrence), 3)
+    assert torch.equal(drawn, reference.draw_permutation(Key(0, 0, sample, occurrence), 3))
 
 
 def test_an_augment_goes_through_numbers_and_back():
@@ -155,13 +163,16 @@ def test_an_augment_goes_through_numbers_and_back():
 
 @pytest.mark.parametrize("seed", [0, 5, 2**63 - 1, 2**63, 2**64 - 1])
 def test_seeds_pass_as_int64_of_the_same_bits(seed):
-    assert -(2**63) <= op.signed(seed) < 2**63
-    assert op.signed(seed) % 2**64 == seed
+    signed = op.address(Key(seed, 0, samples(1)))[2]
+    assert -(2**63) <= signed < 2**63
+    assert signed % 2**64 == seed
 
 
 def test_the_operators_pass_torch_s_own_checks():
-    sample, mean = samples(3), torch.rand(3, 3)
-    torch.library.opcheck(op.draw_tables, (sample, mean, strong().numbers(), -1, 5, "s", 20, 30, 16))
-    torch.library.opcheck(op.draw_permutation, (sample, 3, -1, 5, "s"))
-    torch.library.opcheck(op.draw_turns, (sample, 3, -1, 5, "s"))
-    torch.library.opcheck(op.draw_holes, (sample, 4, [0, 2**20], [1, 3], [2**23, 2**25], -1, 5, "s"))
+    mean = torch.rand(3, 3)
+    for repeated in (False, True):
+        address = op.address(keys((2**64 - 1, 5, "s", repeated), 3)[0])
+        torch.library.opcheck(op.draw_tables, (*address, mean, strong().numbers(), 20, 30, 16))
+        torch.library.opcheck(op.draw_permutation, (*address, 3))
+        torch.library.opcheck(op.draw_turns, (*address, 3))
+        torch.library.opcheck(op.draw_holes, (*address, 4, [0, 2**20], [1, 3], [2**23, 2**25]))

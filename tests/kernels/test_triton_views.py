@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import Augment, centre, draw, draw_permutation, draw_turns, identity_cells, inverse
+from kernels import Augment, Key, centre, draw, draw_permutation, draw_turns, identity_cells, inverse
 from kernels.views import numba_kernel, reference, triton_kernel
 from kernels.views.triton_kernel import Configuration
 from tests.kernels.pairwise import name_of, pairwise
@@ -90,18 +90,15 @@ def plain(views, batch, grid=1):
 
 def random_tables(store, views, batch, grid, size, seed=0):
     """Tables of independent views, with every option."""
-    sample = torch.arange(batch)
-    key = {"seed": seed, "epoch": 0, "sample": sample}
     mean = torch.full((batch, 3), 120.0)
-    drawn = [
-        draw(EVERYTHING, mean=mean, store=store.shape[1:3], size=size, stream=f"view {v}", **key) for v in range(views)
-    ]
+    keys = [Key(seed, 0, torch.arange(batch)).stream(f"view {v}") for v in range(views)]
+    drawn = [draw(EVERYTHING, key, mean=mean, store=store.shape[1:3], size=size) for key in keys]
     tables = {
         name: torch.stack([getattr(view, name) for view in drawn])
         for name in ("where", "colour", "blur", "noise", "key", "cut")
     }
-    tables["shows"] = torch.stack([draw_permutation(grid, stream=f"view {v}", **key) for v in range(views)])
-    tables["turn"] = torch.stack([draw_turns(grid, stream=f"view {v}", **key) for v in range(views)])
+    tables["shows"] = torch.stack([draw_permutation(grid, key) for key in keys])
+    tables["turn"] = torch.stack([draw_turns(grid, key) for key in keys])
     return {name: table.to(DEVICE) for name, table in tables.items()}
 
 
@@ -190,7 +187,7 @@ def test_centre_tables_give_the_stored_bytes():
 def test_a_puzzle_and_its_inverse_give_the_face_back(grid, size):
     store, row = faces(6, size, size, 3), torch.arange(6)
     tables = plain(1, 6)
-    shows = draw_permutation(grid, seed=0, epoch=0, sample=row, stream="p").to(DEVICE)
+    shows = draw_permutation(grid, Key(0, 0, row)).to(DEVICE)
     puzzled = in_gray_levels(store, row, tables | {"shows": shows[None]}, size=size)[0]
     again = puzzled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     assert not torch.equal(again, store)

@@ -20,6 +20,7 @@ from jaxtyping import Int16, UInt8
 from torch import Tensor
 
 import kernels
+from kernels import Key
 from loaders import FFCV, Batch, ClassBalanced, Shuffled
 from loaders.ffcv import draws
 from loaders.ffcv.package import ffcv, threads_kept
@@ -43,7 +44,7 @@ def signed(seed: int) -> int:
 @given(grid=st.integers(1, 20), seed=SEEDS, epoch=EPOCHS, sample=IDS, stream=st.text(max_size=9))
 def test_permutations_are_those_of_the_kernels(grid: int, seed: int, epoch: int, sample: int, stream: str) -> None:
     found = draws.permutation(grid, signed(seed), epoch, sample, zlib.crc32(stream.encode()))
-    wanted = kernels.draw_permutation(grid, seed=seed, epoch=epoch, sample=torch.tensor([sample]), stream=stream)
+    wanted = kernels.draw_permutation(grid, Key(seed, epoch, torch.tensor([sample])).stream(stream))
     np.testing.assert_array_equal(found, wanted[0].numpy())
 
 
@@ -67,10 +68,10 @@ def test_holes_are_those_of_the_kernels(
         sample,
         zlib.crc32(b"holes"),
     )
+    key = Key(seed, epoch, torch.tensor([sample])).stream("holes")
     wanted = kernels.draw_holes(
-        grid, share=(share[0], share[1]), blocks=(blocks[0], blocks[1]), aspect=(aspect[0], aspect[1]),
-        seed=seed, epoch=epoch, sample=torch.tensor([sample]), stream="holes",
-    )  # fmt: skip
+        grid, key, share=(share[0], share[1]), blocks=(blocks[0], blocks[1]), aspect=(aspect[0], aspect[1])
+    )
     np.testing.assert_array_equal(found, wanted[0].numpy() < 0)
 
 
@@ -125,7 +126,7 @@ def test_shuffled_tiles_are_those_of_render_views(betons: Path, epochs: Any, gri
         moved = 0
         for (faces, sample, *_), batch in zip(loader, batches(epoch), strict=True):
             assert torch.equal(sample[:, 0], batch.sample)
-            cells = kernels.draw_permutation(grid, seed=9, epoch=epoch, sample=batch.sample, stream=f"Puzzle {grid}")
+            cells = kernels.draw_permutation(grid, Key(9, epoch, batch.sample).stream(f"Puzzle {grid}"))
             assert torch.equal(faces, rendered(batch, cells, 10))
             moved += int((faces != batch.store).any())
         assert moved == 2
@@ -140,7 +141,7 @@ def test_hidden_cells_are_those_of_render_views_in_the_mean_colour(betons: Path,
     hide = HideCells(grid, seed=9, mean=MEAN, sample=ids)
     loader = shown(betons, [hide], InOrder(order, [hide]), batch_size=3)
     for (faces, *_), batch in zip(loader, batches(0), strict=True):
-        cells = kernels.draw_holes(grid, seed=9, epoch=0, sample=batch.sample, stream=f"Holes {grid}")
+        cells = kernels.draw_holes(grid, Key(9, 0, batch.sample).stream(f"Holes {grid}"))
         still = kernels.centre(1.0, store=(10, 10), size=10, batch=3, device="cpu")
         view = kernels.render_views(
             batch.store, batch.row, still.where[None], still.colour[None], cells[None],

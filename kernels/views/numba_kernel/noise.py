@@ -1,4 +1,4 @@
-"""Step 7: Gaussian noise, keyed by the sample and counted by the pixel of the un-cut view."""
+"""Adds Gaussian noise (step 7), keyed by the sample and counted by the pixel of the un-cut view."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from kernels.numba_jit import inlined, part
+from kernels.numba_philox import philox4x32
 from kernels.views.numba_kernel.colour import clipped
 from kernels.views.numba_kernel.scratch import F0, F1, HALF, QX, QY, B, G, R, bits_of, float_of
 
@@ -55,25 +56,6 @@ def _cosine_sine(word):
 
 
 @inlined
-def _philox(counter, key):
-    """Philox4x32-10 of counter (counter, 0, 0, 0); words in the low halves of uint64."""
-    low = np.uint64(0xFFFFFFFF)
-    half = np.uint64(32)
-    word0, word1, word2, word3 = counter, np.uint64(0), np.uint64(0), np.uint64(0)
-    key0, key1 = key & low, key >> half
-    for _ in range(10):
-        product0, product1 = np.uint64(0xD2511F53) * word0, np.uint64(0xCD9E8D57) * word2
-        word0, word1, word2, word3 = (
-            (product1 >> half) ^ word1 ^ key0,
-            product1 & low,
-            (product0 >> half) ^ word3 ^ key1,
-            product0 & low,
-        )
-        key0, key1 = (key0 + np.uint64(0x9E3779B9)) & low, (key1 + np.uint64(0xBB67AE85)) & low
-    return word0, word1, word2, word3
-
-
-@inlined
 def _floor_quotient(numerator, unit, divisor):
     """floor(numerator / unit), exactly."""
     pixel = np.int32(np.float32(numerator) / divisor)
@@ -85,14 +67,16 @@ def add_noise(scratch, count, unit, size, amount, key):
     """Step 7."""
     unit = np.int32(unit)
     divisor = np.float32(unit)
-    eight = np.uint64(8)
+    eight, zero = np.uint64(8), np.uint64(0)
+    key0, key1 = key & np.uint64(0xFFFFFFFF), key >> np.uint64(32)
     side = np.int32(size)
     for i in range((count + 15) & ~15):
         x, y = (
             _floor_quotient(np.int32(bits_of(scratch[QX + i])), unit, divisor),
             _floor_quotient(np.int32(bits_of(scratch[QY + i])), unit, divisor),
         )
-        word0, word1, word2, word3 = _philox(np.uint64(np.uint32(y * side + x)), key)
+        pixel = np.uint64(np.uint32(y * side + x))
+        word0, word1, word2, word3 = philox4x32(pixel, zero, zero, zero, key0, key1)
         radius0, radius1 = _radius(word0 >> eight), _radius(word2 >> eight)
         cosine0, sine0 = _cosine_sine(word1 >> eight)
         cosine1, _ = _cosine_sine(word3 >> eight)
