@@ -1,4 +1,4 @@
-"""Raw faces to a packed store, FFCV's files or a plain folder, and what a packed store holds.
+"""Prepares raw faces: writes a packed store, FFCV's files or a plain folder, and checks a packed store.
 
 python -m loaders.prepare NAME SOURCE --out DIR [--size N] [--format packed|ffcv|folder]
 python -m loaders.prepare --check DIR [--drop-duplicates OUT]
@@ -6,18 +6,19 @@ python -m loaders.prepare --check DIR [--drop-duplicates OUT]
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from typer.core import TyperGroup
 
 from loaders.decoding.pictures import Form
 from loaders.decoding.reading import read_faces
@@ -25,13 +26,13 @@ from loaders.exit_status import exit_status
 from loaders.ffcv.packing import require_writer, scratch_beside, write_betons
 from loaders.ffcv.store import open_betons
 from loaders.importers import IMPORTERS, Importer
+from loaders.options import described, given, options, written
 from loaders.progress import LINE, progress
+from loaders.store import checking, copies
 from loaders.store.check_report import print_findings, write_report
-from loaders.store.checking import check
-from loaders.store.copies import drop_duplicates
-from loaders.store.manifest import in_usual_order
-from loaders.store.opening import BETONS, FORMAT, PICTURES, SKIPPED, SOURCE, open_store, read_source
+from loaders.store.opening import BETONS, FORMAT, PICTURES, SOURCE, open_store, read_source
 from loaders.store.picture_folder import check_pictures, write_pictures
+from loaders.store.summary import print_summary
 from loaders.store.writing import StoreWriter
 
 Format = Literal["packed", "ffcv", "folder"]
@@ -56,17 +57,17 @@ def prepare(
     jpeg: int | None = None,
     console: Console | None = None,
 ) -> Mapping[str, Any]:
-    """Write the store of a data set, or find it finished.
+    """Writes the store of a data set, or finds it finished.
 
     Args:
         importer: The data set.
         out: Folder of the store: new, empty, or a finished store.
         form: What stored faces look like.
-        force: Replace a store that is already there.
-        workers: Decoding threads; None chooses by the number of cores.
-        format: "packed", "ffcv" for a .beton file a split, or "folder" for PNG files and a manifest. The latter two
-            need room for the packed faces as well meanwhile.
-        jpeg: Quality, 1 to 100, of the pictures in FFCV's files; None keeps their pixels as they are.
+        force: Replace a finished store.
+        workers: Decoding threads, 1 or more; by default one more than there are cores.
+        format: A packed store, "ffcv" (.beton files) or "folder" (PNG files and a manifest); the latter two need room
+            for the packed faces as well meanwhile.
+        jpeg: JPEG quality of FFCV's files, 1 to 100; by default they hold exact pixels.
         console: Where progress and tables are printed; None prints nothing.
 
     Returns:
@@ -74,7 +75,7 @@ def prepare(
 
     Raises:
         ValueError: The source is not what the importer reads, no picture is readable, `out` holds something else,
-            FFCV is asked for and not installed, or `jpeg` is given without it.
+            FFCV is asked for and not installed, `jpeg` is given without it, or `workers` is below 1.
         OSError: The disk is full or a folder cannot be read or written; nothing half-written is left.
     """
     console = console or Console(quiet=True)
@@ -82,6 +83,8 @@ def prepare(
         raise ValueError(f"prepare: format (={format!r}) must be one of {', '.join(get_args(Format))}; choose one")
     if jpeg is not None and format != "ffcv":
         raise ValueError(f"prepare: jpeg (={jpeg}) must be left out for format {format}; it stores exact pixels")
+    if workers is not None and workers < 1:
+        raise ValueError(f"prepare: workers (={workers}) must be 1 or more; leave it out for one more than the cores")
     origin = describe(importer, form)
     if format == "ffcv":
         require_writer(jpeg)
@@ -102,7 +105,7 @@ def prepare(
                 source = write_betons(packed, out, origin=origin, jpeg=jpeg, replace=force, console=console)
             else:
                 source = write_pictures(packed, out, origin=origin, replace=force, workers=workers, console=console)
-    _report(source, out, time.perf_counter() - start, console)
+    print_summary(source, out, time.perf_counter() - start, console)
     return source
 
 
@@ -129,7 +132,7 @@ def _pack(
 
 
 def describe(importer: Importer, form: Form) -> dict[str, Any]:
-    """What a store is made from and how, as JSON values; equal for equal runs."""
+    """Describes what a store is made from and how, as JSON values; equal for equal runs."""
     names = {kind: name for name, kind in IMPORTERS.items()}
     options = {f.name: getattr(importer, f.name) for f in fields(importer) if f.name != "source"}  # type: ignore[arg-type]
     return {
@@ -166,248 +169,176 @@ def _finished(out: Path, origin: Mapping[str, Any], force: bool, format: str) ->
     return opened(out)
 
 
-def _report(source: Mapping[str, Any], out: Path, seconds: float, console: Console) -> None:
-    counts: Mapping[str, Mapping[str, Any]] = {
-        split: source["counts"][split] for split in sorted(source["counts"], key=in_usual_order)
-    }
-    for label in [name for name, kind in source["labels"].items() if kind["kind"] == "classes"]:
-        table = Table(title=label, title_justify="left")
-        table.add_column("class")
-        for split in (*counts, "all"):
-            table.add_column(split, justify="right")
-        for name in dict.fromkeys(name for of in counts.values() for name in of[label]):
-            row = [of[label].get(name, 0) for of in counts.values()]
-            table.add_row(escape(name), *(f"{n:,}" for n in (*row, sum(row))))
-        table.add_section()
-        totals = [of["total"] for of in counts.values()]
-        table.add_row("all", *(f"{n:,}" for n in (*totals, sum(totals))))
-        console.print(table)
-    for note in (*source["notes"], *_unseen(counts)):
-        console.print(f"note: {note}", **LINE)
-    skipped = source["skipped"]
-    if skipped["total"]:
-        table = Table(title=f"skipped: {skipped['total']:,}", title_justify="left")
-        for column in ("path", "reason", "detail"):
-            table.add_column(column, overflow="fold")
-        for example in skipped["examples"]:
-            table.add_row(*(escape(example[column]) for column in ("path", "reason", "detail")))
-        console.print(table)
-        for reason, number in skipped["reasons"].items():
-            console.print(f"skipped, {reason}: {number:,}", **LINE)
-        if skipped["total"] > len(skipped["examples"]):
-            console.print(f"all of them are in {out / SKIPPED}", **LINE)
-    n, h, w, c = source["shape"]
-    tail = f"{seconds:.1f} s, {n / seconds:,.0f} faces/s" if seconds else ""
-    console.print(f"{out}: {n:,} faces of {w} x {h}, {'gray' if c == 1 else 'RGB'}; {tail}", **LINE)
-
-
-def _unseen(counts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Classes that no face of a split has, one sentence a split; those that no face at all has come first."""
-    labels = next(iter(counts.values())).keys() - {"total"}
-    for label in sorted(labels):
-        without = {split: {name for name, n in of[label].items() if n == 0} for split, of in counts.items()}
-        everywhere = set.intersection(*without.values())
-        if everywhere:
-            yield f"no face has {label} {_listed(everywhere)}"
-        for split, names in without.items():
-            if names - everywhere:
-                yield f"no face of {split} has {label} {_listed(names - everywhere)}"
-
-
-def _listed(names: Collection[str]) -> str:
-    return " or ".join(sorted(names))
-
-
-def _importer(name: str, source: Path, options: Mapping[str, Any]) -> Importer:
-    given = {option: value for option, value in options.items() if value is not None}
-    known = inspect.signature(IMPORTERS[name]).parameters.keys() - {"source"}
-    for option in given:
-        if option not in known:
-            raise ValueError(
-                f"prepare: --{option.replace('_', '-')} must be left out for {name}; it takes {_options_of(name)}"
-            )
-    return IMPORTERS[name](source, **given)
-
-
-def check_store(store: Path, *, report: Path | None, without: Path | None, console: Console) -> None:
-    """Check a prepared store, print what was found and write it beside the store.
+def check_store(
+    check: Path, *, report: Path | None = None, drop_duplicates: Path | None = None, console: Console
+) -> None:
+    """Checks a packed store, prints what was found and writes it beside the store.
 
     Args:
-        store: The store.
-        report: Folder for `check.json`, `duplicates.csv` and `sheet.png`; None takes NAME-check beside the store.
-        without: Where a store without duplicates is written; None writes none.
+        check: A packed store to look through.
+        report: Folder for what is found; by default STORE-check beside the store.
+        drop_duplicates: Write a store without exact copies into this folder.
         console: Where progress and tables are printed.
 
     Raises:
-        ValueError: The store is missing or damaged, or `without` holds something.
+        ValueError: The store is missing or damaged, or `drop_duplicates` holds something.
         OSError: A folder cannot be written.
     """
-    folder = report or store.resolve().with_name(f"{store.resolve().name}-check")
-    findings = check(store, console=console)
+    folder = report or check.resolve().with_name(f"{check.resolve().name}-check")
+    findings = checking.check(check, console=console)
     print_findings(findings, console)
-    write_report(store, folder, findings)
+    write_report(check, folder, findings)
     console.print(f"examples, all duplicates and a contact sheet are in {folder}", **LINE)
-    if without is not None:
-        drop_duplicates(store, without, findings, console=console)
-        left = read_source(without)["shape"][0]
-        console.print(f"{without}: {left:,} faces without duplicates", **LINE)
+    if drop_duplicates is not None:
+        copies.drop_duplicates(check, drop_duplicates, findings, console=console)
+        left = read_source(drop_duplicates)["shape"][0]
+        console.print(f"{drop_duplicates}: {left:,} faces without duplicates", **LINE)
 
 
-OUTPUT, FACES, SPECIAL, LOOK = "Output", "Faces and splits", "Of one source", "Instead of NAME SOURCE"
-BY_SOURCE = "by NAME"
+UNKNOWN_KEPT = {"ignore_unknown_options": True, "allow_extra_args": True}
+"""Settings under which a command is handed what it does not know, to refuse it in words of its own."""
+MISSING = "prepare: NAME, SOURCE and --out must be given; or --check STORE looks through a store"
+OUT_OF_PLACE = (
+    "prepare: --report and --drop-duplicates must go with --check; add --check STORE, leave NAME and SOURCE out"
+)
 
 
-def _options_of(name: str) -> str:
-    """The options of the command line that a source takes, with their defaults."""
-    words = []
-    for option, parameter in inspect.signature(IMPORTERS[name]).parameters.items():
-        default = parameter.default
-        if option == "source":
-            continue
-        given = default is not None and default != () and not isinstance(default, bool)
-        words.append(f"--{option.replace('_', '-')}" + (f" {default}" if given else ""))
-    return ", ".join(words)
+def command_line() -> typer.Typer:
+    """Builds the command: a sub-command for each of `IMPORTERS`, whose options are the fields of the importer."""
+    app = typer.Typer(
+        cls=_Sources,
+        invoke_without_command=True,
+        subcommand_metavar="NAME SOURCE",
+        context_settings=UNKNOWN_KEPT,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    instead = options(check_store, leave_out=("console",), panel="Instead of NAME SOURCE")
+    app.callback(epilog="NAME alone lists the options that only this source takes.")(
+        _with_options(_check, [*_shared_options(hidden=False), *instead])
+    )
+    for name, importer in IMPORTERS.items():
+        about, _ = described(importer)
+        app.command(
+            name,
+            help=escape(about),
+            short_help=escape(about.partition("\n\n")[0]),
+            epilog="`python -m loaders.prepare --help` lists the options of all sources.",
+            context_settings=UNKNOWN_KEPT,
+            rich_help_panel="NAME",
+        )(_with_options(_prepare, [*options(importer, argument="source"), *_shared_options(hidden=True)]))
+    return app
 
 
-def main(
-    name: Annotated[str | None, typer.Argument(help=f"What the source is: {', '.join(IMPORTERS)}.")] = None,
-    source: Annotated[Path | None, typer.Argument(help="The file or folder as it was published.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder: new, empty, or a finished store.", rich_help_panel=OUTPUT)
-    ] = None,
-    format: Annotated[
-        str, typer.Option(help="packed, ffcv (.beton files) or folder (PNG files).", rich_help_panel=OUTPUT)
-    ] = "packed",
-    size: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Side of the square faces.", show_default="as they are", rich_help_panel=OUTPUT),
-    ] = None,
-    fit: Annotated[str, typer.Option(help="Not square: crop (centre) or stretch.", rich_help_panel=OUTPUT)] = "crop",
-    colour: Annotated[str, typer.Option(help="gray, rgb, or auto: gray if all are.", rich_help_panel=OUTPUT)] = "auto",
-    jpeg: Annotated[
-        int | None,
-        typer.Option(metavar="Q", help="ffcv: JPEG quality.", show_default="exact pixels", rich_help_panel=OUTPUT),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a finished store.", rich_help_panel=OUTPUT)] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Threads.", show_default="cores + 1", rich_help_panel=OUTPUT),
-    ] = None,
-    crop: Annotated[
-        str | None,
-        typer.Option(help="Face crop: none, box or align.", show_default=BY_SOURCE, rich_help_panel=FACES),
-    ] = None,
-    margin: Annotated[
-        float | None,
-        typer.Option(metavar="X", help="Added to each side, 0 to 2.", show_default=BY_SOURCE, rich_help_panel=FACES),
-    ] = None,
-    val_share: Annotated[
-        float | None,
-        typer.Option(metavar="X", help="Held out for val.", show_default=BY_SOURCE, rich_help_panel=FACES),
-    ] = None,
-    test_share: Annotated[
-        float | None,
-        typer.Option(metavar="X", help="Held out for test.", show_default=BY_SOURCE, rich_help_panel=FACES),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Chooses what is held out.", show_default="0", rich_help_panel=FACES),
-    ] = None,
-    contempt: Annotated[
-        bool | None,
-        typer.Option(
-            "--contempt/--no-contempt", help="affectnet: 8 or 7 classes.", show_default="8", rich_help_panel=SPECIAL
-        ),
-    ] = None,
-    wild: Annotated[
-        bool | None, typer.Option("--wild", help="celeba: not the aligned pictures.", rich_help_panel=SPECIAL)
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(help="folder: name of the label.", show_default="expression", rich_help_panel=SPECIAL),
-    ] = None,
-    classes: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="A,B,C",
-            help="folder: their order; manifest: LABEL=A,B,C.",
-            show_default="sorted",
-            rich_help_panel=SPECIAL,
-        ),
-    ] = None,
-    ferplus: Annotated[
-        Path | None,
-        typer.Option(
-            help="fer2013: votes of FER+ to join.", show_default="fer2013new.csv beside it", rich_help_panel=SPECIAL
-        ),
-    ] = None,
-    no_ferplus: Annotated[
-        bool, typer.Option("--no-ferplus", help="fer2013: join no votes.", rich_help_panel=SPECIAL)
-    ] = False,
-    skip_damaged: Annotated[
-        bool | None, typer.Option("--skip-damaged", help="fer2013: leave broken rows out.", rich_help_panel=SPECIAL)
-    ] = None,
-    checked: Annotated[
-        Path | None, typer.Option("--check", help="A packed store to look through.", rich_help_panel=LOOK)
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Folder for findings.", show_default="STORE-check", rich_help_panel=LOOK)
-    ] = None,
-    without: Annotated[
-        Path | None,
-        typer.Option("--drop-duplicates", help="Write a store without exact copies.", rich_help_panel=LOOK),
-    ] = None,
-) -> None:
+def _shared_options(*, hidden: bool) -> list[inspect.Parameter]:
+    """Builds the options of all sources, which may stand before NAME and after it."""
+    return [
+        *options(prepare, leave_out=("importer", "form", "console"), panel="Output", hidden=hidden),
+        *options(Form, panel="Output", hidden=hidden),
+    ]
+
+
+def _with_options(function: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> Callable[..., None]:
+    """Copies a command of `context` and any keywords, with a signature from which typer reads the options."""
+
+    def command(context: typer.Context, **values: Any) -> None:
+        with exit_status():
+            function(context, values)
+
+    signature = inspect.signature(command)
+    context, _ = signature.parameters.values()
+    command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[context.replace(annotation=typer.Context), *parameters]
+    )
+    command.__doc__ = function.__doc__
+    return command
+
+
+def _check(context: typer.Context, values: Mapping[str, Any]) -> None:
     """Prepare raw faces: decode, check, and write a store that training reads."""
-    options = {
-        "crop": crop,
-        "margin": margin,
-        "val_share": val_share,
-        "test_share": test_share,
-        "seed": seed,
-        "contempt": contempt,
-        "wild": wild,
-        "label": label,
-        "classes": tuple(classes) if classes else None,
-        "ferplus": False if no_ferplus else ferplus,
-        "skip_damaged": skip_damaged,
-    }
-    console = Console()
-    with exit_status():
-        if no_ferplus and ferplus is not None:
-            raise ValueError(f"prepare: --ferplus (={ferplus}) must be left out where --no-ferplus is given; drop one")
-        if checked is not None:
-            if any(value is not None for value in (name, source, out, *options.values())):
-                raise ValueError(
-                    f"prepare: --check (={checked}) must stand alone or with --report and --drop-duplicates; "
-                    "leave NAME, SOURCE and their options out"
-                )
-            check_store(checked, report=report, without=without, console=console)
-            return
-        if name is not None and name not in IMPORTERS:
-            raise ValueError(f"prepare: NAME (={name!r}) must be one of {', '.join(IMPORTERS)}; choose one")
-        if name is None or source is None or out is None:
-            takes = "" if name is None else f". {name} takes {_options_of(name)}"
-            raise ValueError(
-                f"prepare: NAME, SOURCE and --out must be given; or --check STORE looks through a store{takes}"
-            )
-        if report is not None or without is not None:
-            raise ValueError("prepare: --report and --drop-duplicates must go with --check; add --check STORE")
-        form = Form(size, fit, colour)  # type: ignore[arg-type]  # refuses what is none of the choices
-        prepare(
-            _importer(name, source, options),
-            out,
-            form,
-            force=force,
-            workers=workers,
-            format=format,  # type: ignore[arg-type]
-            jpeg=jpeg,
-            console=console,
+    context.obj = chosen = given(context, values)
+    store, report, drop_duplicates = (chosen.pop(name, None) for name in ("check", "report", "drop_duplicates"))
+    if store is not None:
+        if chosen or context.invoked_subcommand is not None:
+            raise _check_stands_alone(store)
+        check_store(store, report=report, drop_duplicates=drop_duplicates, console=Console())
+    elif report is not None or drop_duplicates is not None:
+        raise ValueError(OUT_OF_PLACE)
+    elif context.invoked_subcommand is None:
+        raise ValueError(MISSING)
+
+
+def _prepare(context: typer.Context, values: Mapping[str, Any]) -> None:
+    name = str(context.info_name)
+    if unknown := [word for word in (str(values["source"]), *context.args) if word.startswith("-")]:
+        raise _refused(name, unknown[0].partition("=")[0], [written(option) for option in values])
+    if context.args:
+        raise ValueError(f"prepare: {name} must get one SOURCE; drop {context.args[0]!r}, or quote a path with blanks")
+    chosen = context.obj | given(context, values)
+    if not {"source", "out"} <= chosen.keys():
+        typer.echo(context.get_help(), nl=False)
+        raise ValueError(MISSING)
+    form = Form(**_taken(chosen, Form))
+    own = _taken(chosen, IMPORTERS[name])
+    prepare(IMPORTERS[name](**own), form=form, console=Console(), **chosen)
+
+
+def _taken(chosen: dict[str, Any], function: Callable[..., object]) -> dict[str, Any]:
+    """Takes out of the chosen values those that a function or dataclass has a parameter for."""
+    return {name: chosen.pop(name) for name in inspect.signature(function).parameters.keys() & chosen.keys()}
+
+
+class _Sources(TyperGroup):
+    """Refuses a NAME, or an option before it, that is none."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        word = args[0].partition("=")[0]
+        if word not in self.commands:
+            with exit_status():
+                if ctx.params["check"] is not None:
+                    raise _check_stands_alone(ctx.params["check"])
+                if word.startswith("-"):
+                    raise _refused("NAME", word, [option for known in self.params for option in known.opts])
+                near = difflib.get_close_matches(word, IMPORTERS, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else "choose one"
+                raise ValueError(f"prepare: NAME (={word!r}) must be one of {', '.join(IMPORTERS)}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def _check_stands_alone(store: Path) -> ValueError:
+    return ValueError(
+        f"prepare: --check (={store}) must stand alone or with --report and --drop-duplicates; "
+        "leave NAME, SOURCE and their options out"
+    )
+
+
+def _refused(name: str, option: str, known: Iterable[str]) -> ValueError:
+    """Says why an option is not taken, by a source or before NAME, and what to do."""
+    takers = [taker for taker, importer in IMPORTERS.items() if option.replace("--no-", "--", 1) in _own(importer)]
+    if option in ("--check", "--report", "--drop-duplicates"):
+        return ValueError(OUT_OF_PLACE)
+    if takers and name in IMPORTERS:
+        own = ", ".join(f"{taken} {default}".rstrip() for taken, default in _own(IMPORTERS[name]).items())
+        return ValueError(
+            f"prepare: {option} must be left out for {name}; it takes {own} ({option} is of {', '.join(takers)})"
         )
+    if takers:
+        return ValueError(f"prepare: {option} must follow NAME; it is an option of {', '.join(takers)}")
+    near = difflib.get_close_matches(option, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "`python -m loaders.prepare --help` lists those of all sources"
+    return ValueError(f"prepare: {option} must be an option of {name}; {hint}")
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-app.command(epilog="NAME alone lists the options that it takes, with their defaults.")(main)
+def _own(importer: Callable[..., Importer]) -> dict[str, str]:
+    """Lists the options of a source and their defaults, as written on the command line."""
+    fields = [parameter for name, parameter in inspect.signature(importer).parameters.items() if name != "source"]
+    return {
+        written(field.name): "" if isinstance(field.default, bool | tuple | None) else str(field.default)
+        for field in fields
+    }
+
+
+app = command_line()
 
 if __name__ == "__main__":
     app()

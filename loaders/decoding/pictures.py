@@ -30,12 +30,12 @@ FILE_ERRORS = (errno.ENOENT, errno.EACCES, errno.EIO, errno.EISDIR, errno.ENOTDI
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What stored faces look like.
+    """Says what stored faces look like.
 
     Attributes:
-        size: Side of the square face in pixels; None keeps pictures as they are, which then must share one size.
-        fit: A picture that is not square is cut to its centre square ("crop") or squeezed ("stretch").
-        colour: One gray channel, three RGB channels, or "auto": gray if every picture of the set is gray.
+        size: Side of the square face in pixels; by default pictures stay as they are and must share one size.
+        fit: Crop a picture that is not square to its centre square, or stretch it.
+        colour: One gray channel, three of RGB, or "auto": gray if every picture of the set is.
     """
 
     size: int | None = None

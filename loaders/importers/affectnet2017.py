@@ -1,4 +1,4 @@
-"""AffectNet as published in 2017 (Mollahosseini et al.): full pictures, and face boxes and landmarks in csv lists."""
+"""Imports AffectNet as published in 2017 (Mollahosseini et al.): full pictures, boxes and landmarks in csv lists."""
 
 from __future__ import annotations
 
@@ -34,11 +34,13 @@ PICTURES = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_
 
 @dataclass(frozen=True, slots=True)
 class AffectNet2017:
-    """`training.csv`, `validation.csv` (with or without a header) and `Manually_Annotated_Images/<dir>/<hash>.<ext>`.
+    """Reads `training.csv`, `validation.csv` and `Manually_Annotated_Images/*/*`.
+
+    The lists may lack their header; their columns then stand in the published order.
 
     Attributes:
         source: The folder that holds the folder of pictures, and the lists or `Manually_Annotated_file_lists`.
-        contempt: False leaves Contempt out: the set of 7 classes.
+        contempt: Keep the class Contempt; without it the set of 7 classes is read.
         crop: "box" cuts the annotated face box, "align" stands five points of the 68 landmarks on a template, "none"
             keeps whole pictures.
         margin: Share of the crop's side that is added on each side.

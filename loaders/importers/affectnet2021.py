@@ -1,4 +1,4 @@
-"""AffectNet as published in 2021: cropped pictures of 224 x 224 and one file a number beside them."""
+"""Imports AffectNet as published in 2021: cropped pictures of 224 x 224 and one file a number beside them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ SETS = {"train": "train_set", "val": "val_set"}
 
 @dataclass(frozen=True, slots=True)
 class AffectNet2021:
-    """`train_set|val_set` with `images/<id>.jpg` and `annotations/<id>_{exp,val,aro,lnd}.npy`.
+    """Reads `train_set` and `val_set`, each with `images` and `annotations`.
+
+    A picture `images/<id>.jpg` has its numbers in `annotations/<id>_{exp,val,aro,lnd}.npy`.
 
     Attributes:
         source: The folder that holds `train_set` and `val_set`.
-        contempt: False leaves Contempt out: the set of 7 classes.
+        contempt: Keep the class Contempt; without it the set of 7 classes is read.
         crop: "none" keeps the published crop, "box" cuts the box of the 68 landmarks, "align" stands five of them on a
             template.
         margin: Share of the crop's side that is added on each side.

@@ -1,12 +1,13 @@
-"""AFLW2000-3D (Zhu et al., 2016): the first 2,000 pictures of AFLW with head pose, a test set."""
+"""Imports AFLW2000-3D (Zhu et al., 2016): the first 2,000 pictures of AFLW with head pose, a test set."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from loaders.decoding.crops import Crop, check_crop
+from loaders.decoding.crops import check_crop
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.layout import check_folder, is_picture
 from loaders.importers.pose_files import POSE, POSE_NOTE
@@ -17,7 +18,7 @@ LARGEST = 99.0
 
 @dataclass(frozen=True, slots=True)
 class Aflw2000:
-    """`image00002.jpg` with `image00002.mat` beside it.
+    """Reads `image00002.jpg` with `image00002.mat` beside it.
 
     The pose is that of `Pose_Para`, the convention of this project. Pictures with any angle beyond 99 degrees are left
     out, as published results do: 31 of 2,000, which leaves 1,969.
@@ -30,7 +31,7 @@ class Aflw2000:
     """
 
     source: Path
-    crop: Crop = "box"
+    crop: Literal["none", "box"] = "box"
     margin: float = 0.25
 
     def survey(self) -> Contents:

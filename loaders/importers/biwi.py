@@ -1,4 +1,4 @@
-"""BIWI Kinect Head Pose (Fanelli et al., 2013): 15,678 frames of 20 people turning their heads before a Kinect."""
+"""Imports BIWI Kinect Head Pose (Fanelli et al., 2013): 15,678 frames of 20 people turning their heads."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64
 
-from loaders.decoding.crops import Crop, Square, check_crop
+from loaders.decoding.crops import Square, check_crop
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import by_group, check_shares
 from loaders.importers.layout import check_folder
@@ -26,13 +27,14 @@ AGAIN = {"15": "03", "18": "05", "21": "02", "22": "07"}
 
 @dataclass(frozen=True, slots=True)
 class Biwi:
-    """`NN/frame_NNNNN_rgb.png` with `frame_NNNNN_pose.txt` (3 x 3 rotation, blank line, translation in mm).
+    """Reads `NN/frame_NNNNN_rgb.png` with `frame_NNNNN_pose.txt` beside it.
 
-    The rotation takes the head to the camera's frame: x to the image's right, y down, z away from the camera; a head
-    that looks into the camera is the identity. In that frame 300W-LP's R = Rx(pitch) Ry(yaw) Rz(roll) reads
-    Rx(-pitch) Ry(yaw) Rz(roll) with the usual right-handed matrices, from which the angles are taken; they equal those
-    of Hopenet's protocol. Rotations are of the depth camera, from which the colour camera is turned by one degree;
-    published results leave that degree in, and so does this importer.
+    A pose is a 3 x 3 rotation, a blank line and a translation in mm. The rotation takes the head to the camera's
+    frame: x to the image's right, y down, z away from the camera; a head that looks into the camera is the identity.
+    In that frame 300W-LP's R = Rx(pitch) Ry(yaw) Rz(roll) reads Rx(-pitch) Ry(yaw) Rz(roll) with the usual
+    right-handed matrices, from which the angles are taken; they equal those of Hopenet's protocol. Rotations are of
+    the depth camera, from which the colour camera is turned by one degree; published results leave that degree in, and
+    so does this importer.
 
     Attributes:
         source: The folder of sequences 01 to 24, or one that holds it as `hpdb` or `faces_0`.
@@ -46,7 +48,7 @@ class Biwi:
     """
 
     source: Path
-    crop: Crop = "box"
+    crop: Literal["none", "box"] = "box"
     margin: float = 0.0
     val_share: float = 0.0
     test_share: float = 1.0

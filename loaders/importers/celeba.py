@@ -1,4 +1,4 @@
-"""CelebA (Liu et al., 2015): 40 binary attributes of 202,599 faces, with boxes and five landmarks."""
+"""Imports CelebA (Liu et al., 2015): 40 binary attributes of 202,599 faces, with boxes and five landmarks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOXES = "list_bbox_celeba.txt"
 
 @dataclass(frozen=True, slots=True)
 class CelebA:
-    """`list_attr_celeba.txt`, `list_eval_partition.txt` and `img_align_celeba/*.jpg` or `img_celeba/*.jpg`.
+    """Reads `list_attr_celeba.txt`, `list_eval_partition.txt` and the pictures.
 
     Every attribute is a label with the classes no and yes; `gender` says Male or Female by the attribute Male.
 

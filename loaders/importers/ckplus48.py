@@ -1,4 +1,4 @@
-"""CK+48: the Extended Cohn-Kanade faces (Lucey et al., 2010) as 981 pictures of 48 x 48, three frames a sequence."""
+"""Imports CK+48: Extended Cohn-Kanade (Lucey et al., 2010), 981 pictures of 48 x 48, three frames a sequence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ NAME = re.compile(r"(S\d+)_\d+_\d+")
 
 @dataclass(frozen=True, slots=True)
 class CkPlus48:
-    """`<class>/S010_004_00000017.png`, split by person: frames of a sequence are near copies of each other.
+    """Reads `<class>/S010_004_00000017.png`, split by person.
+
+    Frames of a sequence are near copies of each other.
 
     Attributes:
         source: The folder that holds the class folders, or one that holds it as `CK+48`.

@@ -1,4 +1,4 @@
-"""FairFace (Kärkkäinen and Joo, 2021): gender, race and age group of 97,698 in-the-wild faces, balanced by race."""
+"""Imports FairFace (Kärkkäinen and Joo, 2021): gender, race and age group of 97,698 faces, balanced by race."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = ("file", "gender", "race", "age")
 
 @dataclass(frozen=True, slots=True)
 class FairFace:
-    """`fairface_label_train.csv`, `fairface_label_val.csv` and the pictures `train/*.jpg`, `val/*.jpg`.
+    """Reads `fairface_label_{train,val}.csv`, `train/*.jpg` and `val/*.jpg`.
 
     Attributes:
         source: The folder that holds the lists, and the pictures or a folder with them.

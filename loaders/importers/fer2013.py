@@ -1,4 +1,4 @@
-"""FER2013 (Goodfellow et al., 2013): 35,887 gray faces of 48 x 48, as csv or as class folders."""
+"""Imports FER2013 (Goodfellow et al., 2013): 35,887 gray faces of 48 x 48, as csv or as class folders."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ ROWS = 32  # parsed together: about 0.25 MB of text, which stays in the cache
 
 @dataclass(frozen=True, slots=True)
 class Fer2013:
-    """`fer2013.csv`, `icml_face_data.csv` (plain, `.xz` or `.gz`), or folders `train|test/<class>/*`.
+    """Reads `fer2013.csv` (also `.xz`, `.gz`), or folders `train|test/<class>/*`.
+
+    `icml_face_data.csv` holds the same rows under another name.
 
     Attributes:
         source: The file, or the folder that holds it.
-        ferplus: FER+'s `fer2013new.csv`; None takes the one beside the csv, if it is there, and False none.
-        val_share: For class folders, which have no val: share of train that becomes val, stratified.
+        ferplus: FER+'s `fer2013new.csv`, whose votes are joined; by default the one beside the csv, if it is there.
+        val_share: Share of train that becomes val, stratified; for class folders only, since the csv has a val.
         seed: Chooses that val.
         skip_damaged: Leave rows with broken pixels out and list them, instead of refusing the file.
     """

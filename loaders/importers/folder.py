@@ -1,4 +1,4 @@
-"""Class folders: `<split>/<class>/*` or `<class>/*`."""
+"""Imports class folders: `<split>/<class>/*` or `<class>/*`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ SPLITS = {"training": "train", "validation": "val", "valid": "val", "testing": "
 
 @dataclass(frozen=True, slots=True)
 class ClassFolders:
-    """Pictures sorted into one folder a class, with or without a folder a split above.
+    """Reads `<split>/<class>/*` or `<class>/*`.
 
     Attributes:
         source: The folder.
         label: Name of the label that the class folders give.
-        classes: Class names in their order; folders are matched whatever their case. Empty takes the folders' names,
-            sorted; a folder without a picture is then refused, as is one that is not in a given list. One item may
-            hold several names with commas between.
+        classes: Class names in their order, as "A,B,C" or one by one; folders are matched whatever their case, and one
+            that is not among them is refused. By default the folders' names, sorted; one without a picture is refused.
         val_share: Share of each class that goes from train to val, where the source has no val; 0 makes none.
         test_share: The same for test, which `val_share` does not move. Both are shares of the source's train.
         seed: Chooses the pictures.

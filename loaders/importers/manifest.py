@@ -1,4 +1,4 @@
-"""A plain manifest: a csv file with the columns `path`, `split` and labels."""
+"""Imports a plain manifest: a csv file with the columns `path`, `split` and labels."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ MOST_CLASSES = 1000
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """Pictures listed in a csv file, with paths relative to its folder.
+    """Reads a csv file with the columns `path`, `split` and labels.
 
-    A column `name` is a label of classes, columns `name.part` together are a label of numbers; empty cells are missing
-    labels. Columns `box_left`, `box_top`, `box_right`, `box_bottom` (pixels of the upright picture) cut the faces out.
-    The columns `sample`, `mean_*` and `source_path` of prepared data are passed over; where the folder is one that
-    `loaders.prepare --format folder` wrote, the order of the classes and the notes are those it was written with.
+    Paths are relative to the folder of the file. A column `name` is a label of classes, columns `name.part` together
+    are a label of numbers; empty cells are missing labels. Columns `box_left`, `box_top`, `box_right`, `box_bottom`
+    (pixels of the upright picture) cut the faces out. The columns `sample`, `mean_*` and `source_path` of prepared
+    data are passed over; where the folder is one that `loaders.prepare --format folder` wrote, the order of the
+    classes and the notes are those it was written with.
 
     Attributes:
         source: The csv file, or a folder that holds it as `manifest.csv`.
-        classes: Class names in their order, one item a label: "label=a,b,c". Other labels take the names that the
+        classes: Class names in their order, one item a label: "label=A,B,C". Other labels take the names that the
             folder was written with, else those that occur, sorted.
     """
 

@@ -1,4 +1,4 @@
-"""Pointing'04 (Gourier, Hall and Crowley, 2004): 2,790 faces of 15 people looking at markers around a room."""
+"""Imports Pointing'04 (Gourier, Hall and Crowley, 2004): 2,790 faces of 15 people looking at markers in a room."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from loaders.decoding.crops import Crop, Square, around_box, check_crop
 from loaders.decoding.records import Contents, Record, Skipped
@@ -20,14 +21,15 @@ NAME = re.compile(r"person(\d\d)(\d)(\d\d)([+-]\d+)([+-]\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Pointing04:
-    """`personPPSNN+tilt+pan.jpg` (PP person, S series, NN number), or face crops with `labels.csv`.
+    """Reads `personPPSNN+tilt+pan.jpg`, or face crops with `labels.csv`.
 
-    Pan agrees in sign with the yaw of this project, and tilt with its pitch: above 0 looks up. Roll was not measured
-    and is missing. Angles are nominal, in steps of 15 degrees: people were told where to look.
+    PP is the person, S the series, NN a number. Pan agrees in sign with the yaw of this project, and tilt with its
+    pitch: above 0 looks up. Roll was not measured and is missing. Angles are nominal, in steps of 15 degrees: people
+    were told where to look.
 
     Attributes:
         source: The folder of `Person01` to `Person15`, or the one that holds `labels.csv`.
-        crop: "box" cuts the face box of the text file beside each picture, "none" keeps the picture. None takes "none"
+        crop: "box" cuts the face box of the text file beside each picture, "none" keeps the picture. By default "none"
             where there is a `labels.csv`, whose pictures are crops already, and "box" elsewhere.
         margin: Share of the crop's side that is added on each side.
         val_share: Share of the people in val.
@@ -36,7 +38,7 @@ class Pointing04:
     """
 
     source: Path
-    crop: Crop | None = None
+    crop: Literal["none", "box"] | None = None
     margin: float = 0.25
     val_share: float = 0.15
     test_share: float = 0.2

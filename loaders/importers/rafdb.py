@@ -1,4 +1,4 @@
-"""RAF-DB, the basic set (Li, Deng and Du, 2017): 15,339 aligned faces of seven expressions."""
+"""Imports RAF-DB, the basic set (Li, Deng and Du, 2017): 15,339 aligned faces of seven expressions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PICTURES = ("Image/aligned", "aligned")
 
 @dataclass(frozen=True, slots=True)
 class RafDb:
-    """`EmoLabel/list_patition_label.txt` (sic) and `Image/aligned/<stem>_aligned.jpg`.
+    """Reads `EmoLabel/list_patition_label.txt` (sic) and `Image/aligned/*.jpg`.
 
     Attributes:
         source: The folder `basic`, or one that holds it.

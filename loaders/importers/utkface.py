@@ -1,4 +1,4 @@
-"""UTKFace (Zhang, Song and Qi, 2017): age, gender and race in the names of 23,708 faces."""
+"""Imports UTKFace (Zhang, Song and Qi, 2017): age, gender and race in the names of 23,708 faces."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_\d+(\.jpg)?(\.chip)?(\.jpg)?", re.I
 
 @dataclass(frozen=True, slots=True)
 class UtkFace:
-    """`[age]_[gender]_[race]_[date].jpg`, or `.jpg.chip.jpg` for the aligned and cropped ones.
+    """Reads pictures named `[age]_[gender]_[race]_[date].jpg`.
+
+    The names of the aligned and cropped ones end in `.jpg.chip.jpg`.
 
     Attributes:
         source: The folder of pictures; folders in it (`part1`, ...) are read too.
         val_share: Share of the pictures in val, stratified by gender and race; the source has no splits.
         test_share: Share of the pictures in test, likewise.
-        seed: Chooses them.
+        seed: Chooses the pictures.
     """
 
     source: Path

@@ -1,4 +1,4 @@
-"""300W-LP (Zhu et al., 2016): 122,450 faces, most of them synthesised from 3,837 pictures at larger angles."""
+"""Imports 300W-LP (Zhu et al., 2016): 122,450 faces, most of them synthesised from 3,837 at larger angles."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from loaders.decoding.crops import Crop, check_crop
 from loaders.decoding.records import Contents, Record, Skipped
@@ -20,9 +21,9 @@ FLIPPED = "_Flip"
 
 @dataclass(frozen=True, slots=True)
 class W300Lp:
-    """`AFW`, `AFW_Flip`, `HELEN`, ...: `<name>.jpg` with `<name>.mat` beside it, in folders of any depth.
+    """Reads `<name>.jpg` with `<name>.mat` beside it: `AFW`, `AFW_Flip`, `HELEN`, ...
 
-    The pose is that of `Pose_Para`, the convention of this project.
+    Folders may have any depth. The pose is that of `Pose_Para`, the convention of this project.
 
     Attributes:
         source: The folder that holds them.
@@ -30,11 +31,11 @@ class W300Lp:
             ("align") would make their roll wrong.
         margin: Share of the crop's side that is added on each side.
         val_share: Share of the *original* pictures, each with all its synthesised and flipped views, in val.
-        seed: Chooses them.
+        seed: Chooses the pictures.
     """
 
     source: Path
-    crop: Crop = "box"
+    crop: Literal["none", "box"] = "box"
     margin: float = 0.25
     val_share: float = 0.05
     seed: int = 0

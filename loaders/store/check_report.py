@@ -19,6 +19,7 @@ from loaders.store.checking import Findings, NumberFindings
 from loaders.store.contact_sheet import draw_sheet
 from loaders.store.manifest import Manifest
 from loaders.store.opening import open_store
+from loaders.store.summary import print_classes
 
 DUPLICATES, FINDINGS, SHEET = "duplicates.csv", "check.json", "sheet.png"
 EXAMPLES = 10
@@ -86,13 +87,7 @@ def print_findings(findings: Findings, console: Console) -> None:
     """Tables for a person."""
     splits = findings.splits
     for label in next(iter(splits.values())).classes:
-        table = Table(title=label, title_justify="left")
-        table.add_column("class")
-        for split in splits:
-            table.add_column(split, justify="right")
-        for name in dict.fromkeys(name for s in splits.values() for name in s.classes[label]):
-            table.add_row(escape(name), *(f"{s.classes[label].get(name, 0):,}" for s in splits.values()))
-        console.print(table)
+        print_classes(label, {name: s.classes[label] for name, s in splits.items()}, console)
     if any(s.numbers for s in splits.values()):
         table = Table(title="numbers", title_justify="left")
         for column in ("number", "split", "missing", "lowest", "mean", "highest"):

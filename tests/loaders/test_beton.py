@@ -16,7 +16,6 @@ import numba
 import numpy as np
 import pytest
 import torch
-import typer
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -28,7 +27,7 @@ from loaders.ffcv.package import ffcv, threads_kept, worker_count
 from loaders.ffcv.store import open_betons
 from loaders.ffcv.writer import field_names
 from loaders.importers import ClassFolders, Fer2013, ManifestFile
-from loaders.prepare import main, prepare
+from loaders.prepare import app, prepare
 from loaders.store.opening import open_store
 from loaders.store.writing import beside
 from tests.loaders.conftest import NO_FFCV
@@ -210,8 +209,6 @@ def test_a_split_that_is_no_file_name_is_refused(tmp_path: Path) -> None:
 
 @with_ffcv
 def test_the_command_writes_it(tmp_path: Path, folders: Path) -> None:
-    app = typer.Typer()
-    app.command()(main)
     command = ["folder", str(folders), "--out", str(tmp_path / "out"), "--format", "ffcv", "--jpeg", "95"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
@@ -18,15 +17,12 @@ from typer.testing import CliRunner
 import loaders.store.rows
 from loaders.decoding.pictures import Form
 from loaders.importers import Aflw2000, ManifestFile
-from loaders.prepare import main, prepare
+from loaders.prepare import app, prepare
 from loaders.store.checking import Findings, check
 from loaders.store.copies import drop_duplicates
 from loaders.store.opening import open_store
 from tests.loaders.imported import save
 from tests.loaders.test_importer_pose import write_head
-
-app = typer.Typer()
-app.command()(main)
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -279,11 +275,12 @@ def test_the_sheet_of_numbers_runs_from_low_to_high(tmp_path: Path) -> None:
         (["--check", "gone"], "store gone: must be a folder; there is none"),
         (["folder", "x", "--out", "y", "--report", "z"], "--report and --drop-duplicates must go with --check; add"),
         (["folder", "x", "--out", "y", "--drop-duplicates", "z"], "must go with --check; add --check STORE"),
+        (["--report", "z"], "--report and --drop-duplicates must go with --check; add --check STORE"),
         (["folder", "x"], "prepare: NAME, SOURCE and --out must be given; or --check STORE looks through a store"),
         ([], "prepare: NAME, SOURCE and --out must be given"),
         (
             ["aflw2000", "x", "--out", "y", "--seed", "1"],
-            "--seed must be left out for aflw2000; it takes --crop box, --margin 0.25",
+            "--seed must be left out for aflw2000; it takes --crop box, --margin 0.25 (--seed is of affectnet2017, ",
         ),
     ],
 )

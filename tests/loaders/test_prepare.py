@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import re
@@ -11,8 +10,9 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -21,17 +21,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from loaders.decoding.pictures import Form
+from loaders.decoding.records import Contents
 from loaders.importers import IMPORTERS, ClassFolders, Fer2013
-from loaders.prepare import main, prepare
+from loaders.prepare import app, command_line, prepare
 from loaders.store.opening import open_store
 from tests.loaders.data_sets import fer_rows, fer_text, picture, write_folders
 from tests.loaders.test_fer2013 import plus_text, votes
 
-app = typer.Typer(add_completion=False)
-app.command()(main)
 
-
-def run(*arguments: object) -> tuple[int, str]:
+def run(*arguments: object, app: typer.Typer = app) -> tuple[int, str]:
     result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(argument) for argument in arguments])
     return result.exit_code, " ".join((result.stdout + result.stderr).split())
 
@@ -181,18 +179,33 @@ def test_the_choices_of_the_command_line_reach_the_importer(tmp_path: Path, fold
     assert "note: val is a stratified 0.5 of train, chosen by seed 3" in text
 
 
-def test_wrong_names_and_options_are_refused(tmp_path: Path, folders: Path) -> None:
-    code, text = run("celebs", folders, "--out", tmp_path / "s")
-    assert (code, f"NAME (='celebs') must be one of {', '.join(IMPORTERS)}" in text) == (2, True)
-    code, text = run("folder", folders, "--out", tmp_path / "s", "--skip-damaged")
-    assert (
-        code,
-        "--skip-damaged must be left out for folder; it takes --label expression, --classes, --val-share 0.0" in text,
-    ) == (2, True)
-    code, text = run("folder", folders, "--out", tmp_path / "s", "--fit", "pad")
-    assert (code, "fit (='pad') must be one of crop, stretch" in text) == (2, True)
-    code, text = run("folder", tmp_path / "none", "--out", tmp_path / "s")
-    assert (code, "must be a folder of pictures; there is none" in text) == (2, True)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("celebs x", f"NAME (='celebs') must be one of {', '.join(IMPORTERS)}; did you mean 'celeba'?"),
+        ("photographs x", f"must be one of {', '.join(IMPORTERS)}; choose one"),
+        ("--crop box folder x", "--crop must follow NAME; it is an option of affectnet2017, "),
+        ("--outt x folder x", "--outt must be an option of NAME; did you mean --out?"),
+        ("folder x --val-shar 0.5", "--val-shar must be an option of folder; did you mean --val-share?"),
+        ("folder --xyzzy", "--xyzzy must be an option of folder; `python -m loaders.prepare --help` lists"),
+        (
+            "folder x --skip-damaged",
+            "--skip-damaged must be left out for folder; it takes --label expression, --classes, --val-share 0.0, "
+            "--test-share 0.0, --seed 0 (--skip-damaged is of fer2013)",
+        ),
+        ("folder x --no-ferplus", "--no-ferplus must be left out for folder"),
+        ("folder x y --out z", "folder must get one SOURCE; drop 'y', or quote a path with blanks"),
+        ("folder x --out y --fit pad", "fit (='pad') must be one of crop, stretch"),
+        ("folder x --out y --workers 0", "workers (=0) must be 1 or more; leave it out"),
+        ("folder x --out y", "must be a folder of pictures; there is none"),
+    ],
+)
+def test_wrong_names_and_options_are_refused(
+    arguments: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, text = run(*arguments.split())
+    assert (code, message in text) == (2, True), text
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,35 +226,87 @@ def test_it_runs_as_a_module_and_prints_plain_lines_where_there_is_no_terminal(f
     assert "33 faces of 10 x 10, RGB" in done.stdout
 
 
-def test_a_name_alone_lists_the_options_it_takes_with_their_defaults() -> None:
-    code, text = run("pointing04")
-    assert code == 2
-    assert "pointing04 takes --crop, --margin 0.25, --val-share 0.15, --test-share 0.2, --seed 0" in text
+def test_a_name_alone_lists_its_own_options_and_no_others() -> None:
     assert run()[1].endswith("NAME, SOURCE and --out must be given; or --check STORE looks through a store")
-    for name in IMPORTERS:
-        assert f"{name} takes --" in run(name)[1]
+    for name, importer in IMPORTERS.items():
+        code, text = run(name)
+        assert code == 2
+        assert text.endswith("NAME, SOURCE and --out must be given; or --check STORE looks through a store")
+        own = {f"--{field.name.replace('_', '-')}" for field in fields(importer)} - {"--source"}  # type: ignore[arg-type]
+        found = set(re.findall(r"│ (--[a-z-]+)", text))
+        assert found - {"--no-ferplus"} == own | {"--help"}
+        assert run(name, "--help") == (0, text[: text.index(" error: ")])
+    _, text = run("pointing04")
+    assert re.search(r"--margin .* \[default: 0.25\] .* --test-share .* \[default: 0.2\]", text)
+    _, text = run("affectnet2021")
+    assert "--contempt --no-contempt" in text
+    assert "--crop none|box|align" in text
 
 
-def test_every_option_of_every_importer_can_be_given(tmp_path: Path) -> None:
-    known = set(inspect.signature(main).parameters)
-    for name, kind in IMPORTERS.items():
-        assert set(inspect.signature(kind).parameters) - {"source"} <= known, name
-
-
-def test_help_is_short_and_says_what_is_assumed() -> None:
+def test_help_is_short_and_lists_sources_and_shared_options() -> None:
     result = CliRunner(env={"COLUMNS": "100"}).invoke(app, ["--help"])
     lines = result.stdout.splitlines()
     assert len(lines) < 60
-    for panel in ("Output", "Faces and splits", "Of one source", "Instead of NAME SOURCE"):
+    for panel in ("Output", "Instead of NAME SOURCE", "NAME"):
         assert any(line.startswith(f"╭─ {panel} ") for line in lines), panel
-    options = [line for line in lines if line.startswith("│ --")]
-    silent = [line.split()[1] for line in options if "default" not in line]
-    # Switches, what has no default, and two whose default is on the next line.
-    assert set(silent) <= {
-        "--help", "--out", "--force", "--wild", "--no-ferplus", "--skip-damaged", "--check", "--drop-duplicates",
-        "--classes", "--ferplus",
-    }  # fmt: skip
-    assert "(fer2013new.csv beside it)" in result.stdout
+    first = [line.split()[1] for line in lines if line.startswith("│ ") and line[2] != " "]
+    shared = ["--out", "--force", "--workers", "--format", "--jpeg", "--size", "--fit", "--colour"]
+    assert first == ["--help", *shared, "--check", "--report", "--drop-duplicates", *IMPORTERS]
+
+
+def test_shared_options_may_stand_before_the_name(folders: Path, tmp_path: Path) -> None:
+    code, text = run("--size", 8, "--force", "folder", folders, "--out", tmp_path / "s")
+    assert code == 0, text
+    assert open_store(tmp_path / "s").shape == (8, 8, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """Reads nothing.
+
+    Attributes:
+        source: Nowhere.
+        depth: How deep [it] lies,
+            in metres.
+        kind: Which one.
+        names: Some names.
+        beside: A file beside it.
+        strict: Refuse more.
+        quick: Refuse less.
+    """
+
+    source: Path
+    depth: float = 1.5
+    kind: Literal["a", "b"] | None = None
+    names: tuple[str, ...] = ()
+    beside: Path | Literal[False] | None = None
+    strict: bool = True
+    quick: bool = False
+
+    def survey(self) -> Contents:
+        raise ValueError(f"planted: {self}")
+
+
+def test_an_importer_has_its_options_without_a_line_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(IMPORTERS, "planted", Planted)
+    planted = command_line()
+    assert "│ planted Reads nothing. │" in run("--help", app=planted)[1]
+    _, text = run("planted", app=planted)
+    for option, said in {
+        "source": "Nowhere.",
+        "--depth": "How deep [it] lies, in metres. [default: 1.5]",
+        "--kind a|b": "Which one.",
+        "--names": "Some names.",
+        "--beside": "A file beside it.",
+        "--no-beside": "Take none, not even what is found without --beside.",
+        "--strict --no-strict": "Refuse more. [default: strict]",
+        "--quick": "Refuse less.",
+    }.items():
+        assert re.search(rf"│ {re.escape(option)} [^│]*{re.escape(said)} │", text), option
+    arguments = ("--depth", 2, "--kind", "b", "--names", "x", "--names", "y", "--no-beside", "--no-strict", "--quick")
+    code, text = run("planted", "here", "--out", tmp_path / "s", *arguments, app=planted)
+    assert code == 2
+    assert text == f"error: planted: {Planted(Path('here'), 2.0, 'b', ('x', 'y'), False, False, True)}"
 
 
 def test_votes_beside_the_csv_are_announced_and_can_be_left_out(tmp_path: Path) -> None:
@@ -259,8 +324,6 @@ def test_votes_beside_the_csv_are_announced_and_can_be_left_out(tmp_path: Path) 
     assert (code, "lay beside" in text, "Joined by row" in text) == (0, False, True)
     code, text = run("fer2013", tmp_path / "in", "--out", tmp_path / "both", "--ferplus", named, "--no-ferplus")
     assert (code, "must be left out where --no-ferplus is given; drop one" in text) == (2, True)
-    code, text = run("folder", tmp_path / "in", "--out", tmp_path / "other", "--no-ferplus")
-    assert (code, "--ferplus must be left out for folder" in text) == (2, True)
 
 
 def test_a_test_set_is_made_from_folders(tmp_path: Path) -> None:
