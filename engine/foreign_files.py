@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOMS = ("kernels", "loaders", "engine", "recipes")
 ROOT = Path(__file__).parents[1]
+AGAIN = "install hmtl again with pip install --force-reinstall --no-deps"
 
 
 def refuse_foreign_files() -> None:
@@ -20,19 +21,19 @@ def refuse_foreign_files() -> None:
     """
     for room in ("kernels", "loaders"):
         spec = find_spec(room)
-        if spec is None or spec.origin is None or Path(spec.origin).parent != ROOT / room:
-            found = "not there" if spec is None or spec.origin is None else f"taken from {Path(spec.origin).parent}"
+        if spec is None or spec.origin is None:
+            raise ImportError(f"hmtl: {ROOT / room} must be whole, but its __init__.py is gone; {AGAIN}")
+        if Path(spec.origin).parent != ROOT / room:
             raise ImportError(
-                f"hmtl: the package {room!r} must lie in {ROOT} but is {found}; uninstall the other package of that "
-                f"name (pip uninstall {room}), or install hmtl into an environment of its own"
+                f"hmtl: the package {room!r} must lie in {ROOT} but is taken from {Path(spec.origin).parent}; "
+                f"uninstall the other package of that name (pip uninstall {room}), or give hmtl an environment of its own"
             )
     if wrong := foreign_files(ROOT, _installed()):
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         rooms = " ".join(dict.fromkeys(name.partition("/")[0] for name in wrong))
         raise ImportError(
-            f"hmtl: {shown} in {ROOT} must be as installed, but another package has been there, as Hugging Face's "
-            f"`kernels` would; the two cannot share an environment: pip uninstall {rooms}, "
-            "then install hmtl again with pip install --force-reinstall --no-deps"
+            f"hmtl: {shown} in {ROOT} must be as installed, but another package has written there, as Hugging Face's "
+            f"`kernels` does; the two cannot share an environment: pip uninstall {rooms}, then {AGAIN}"
         )
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
 from hashlib import sha256
 from importlib.metadata import PathDistribution
 from pathlib import Path
-
-import pytest
 
 from engine.foreign_files import ROOMS, foreign_files
 
@@ -48,14 +47,25 @@ def test_a_checkout_may_hold_what_it_likes(tmp_path: Path) -> None:
     assert foreign_files(tmp_path, installed) == []
 
 
-@pytest.mark.parametrize("door", ["__init__.py", "layer.py"])
-def test_a_package_that_hides_a_room_is_named(door: str, tmp_path: Path) -> None:
+def imported(*before: Path) -> str:
+    """What importing the engine says where these folders come first."""
+    code = f"import sys; sys.path[:0] = {[*map(str, before)]}\nimport engine"
+    return subprocess.run([sys.executable, "-SP", "-c", code], capture_output=True, text=True, check=False).stderr
+
+
+def test_a_package_that_hides_a_room_is_named(tmp_path: Path) -> None:
     (tmp_path / "kernels").mkdir()
-    (tmp_path / "kernels" / door).touch()
-    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\nimport engine"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    if door == "layer.py":  # a folder without __init__.py hides nothing
-        assert done.returncode == 0, done.stderr
-    else:
-        told = f"ImportError: hmtl: the package 'kernels' must lie in {ROOT} but is taken from {tmp_path / 'kernels'}; "
-        assert told + "uninstall the other package of that name (pip uninstall kernels)" in done.stderr
+    assert imported(tmp_path, ROOT) == ""  # a folder without __init__.py hides nothing
+    (tmp_path / "kernels" / "__init__.py").touch()
+    told = f"ImportError: hmtl: the package 'kernels' must lie in {ROOT} but is taken from {tmp_path / 'kernels'}; "
+    assert told + "uninstall the other package of that name (pip uninstall kernels)" in imported(tmp_path, ROOT)
+
+
+def test_a_room_that_another_package_took_along_is_named(tmp_path: Path) -> None:
+    for room in ("engine", "loaders"):
+        (tmp_path / room).mkdir()
+        shutil.copy(ROOT / room / "__init__.py", tmp_path / room)
+    shutil.copy(ROOT / "engine" / "foreign_files.py", tmp_path / "engine")
+    (tmp_path / "kernels").mkdir()
+    told = f"ImportError: hmtl: {tmp_path / 'kernels'} must be whole, but its __init__.py is gone; install hmtl again"
+    assert told in imported(tmp_path)

@@ -72,5 +72,5 @@ def test_a_foreign_file_in_a_room_is_named_with_what_to_do(installed: Path, tmp_
         foreign.unlink()
     assert done.returncode == 1
     told = done.stderr.splitlines()[-1]
-    assert told.startswith(f"ImportError: hmtl: kernels/layer.py in {place} must be as installed, but another package")
+    assert told.startswith(f"ImportError: hmtl: kernels/layer.py in {place} must be as installed, but another package ")
     assert told.endswith("pip uninstall kernels, then install hmtl again with pip install --force-reinstall --no-deps")
