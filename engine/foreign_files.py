@@ -26,7 +26,7 @@ def refuse_foreign_files() -> None:
         if Path(spec.origin).parent != ROOT / room:
             raise ImportError(
                 f"hmtl: the package {room!r} must lie in {ROOT} but is taken from {Path(spec.origin).parent}; "
-                f"uninstall the other package of that name (pip uninstall {room}), or give hmtl an environment of its own"
+                f"uninstall the other package of that name (pip uninstall {room}), or give hmtl its own environment"
             )
     if wrong := foreign_files(ROOT, _installed()):
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
