@@ -1,6 +1,6 @@
-"""How hard the drawn faces are, and what they look like.
+"""Measures how hard the drawn faces are, and saves a sheet of them.
 
-    python -m benchmarks.measure_synthetic                             # the table in loaders/synthetic.py, minutes
+    python -m benchmarks.measure_synthetic                             # the table in `Synthetic`, minutes
     python -m benchmarks.measure_synthetic --sheet docs/synthetic.png  # the picture in the README, seconds
 
 Trained on the train split and tested on the unseen faces of the test split: a linear classifier on pixels, and a small
@@ -45,12 +45,12 @@ class Faces:
 
 def faces(split: str, count: int, size: int, seed: int) -> Faces:
     pictures, drawn = draw_faces(seed, split, np.arange(count), size)
-    angles = np.stack([drawn.faces.yaw, drawn.faces.pitch, drawn.faces.roll], axis=-1)
+    angles = np.concatenate([drawn.yaw, drawn.pitch, drawn.roll], axis=1)
     return Faces(
         torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(),
         torch.from_numpy(drawn.expression),
         torch.from_numpy(angles.astype(np.float32)),
-        torch.from_numpy(drawn.faces.look.glasses.astype(np.int64)),
+        torch.from_numpy(drawn.look.glasses[:, 0].astype(np.int64)),
     )
 
 

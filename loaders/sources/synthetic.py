@@ -30,9 +30,11 @@ from loaders.base import Classes, Draw, Label, Loader, Numbers, Sampler, Split
 from loaders.decoding.pictures import mean_colour
 from loaders.feed.opened import Resident, refuse_draw
 from loaders.feed.order import Order
-from loaders.synthetic import EXPRESSIONS, SMALLEST, draw_faces
+from loaders.synthetic import EXPRESSIONS, draw_faces
 
 SPLITS = ("train", "val", "test")
+SMALLEST = 16
+"""Pictures of fewer pixels a side are refused: no expression is left in them."""
 LABELS: dict[str, Label] = {
     "expression": Classes(EXPRESSIONS),
     "pose": Numbers(("yaw", "pitch", "roll")),
@@ -95,17 +97,17 @@ class Synthetic:
         counts = [getattr(self, name) for name in SPLITS]
         place = SPLITS.index(split)
         index = np.arange(counts[place], dtype=np.int64)
-        pictures, drawn = draw_faces(self.seed, split, index, self.size)
-        angles = np.stack([drawn.faces.yaw, drawn.faces.pitch, drawn.faces.roll], axis=-1)
+        pictures, faces = draw_faces(self.seed, split, index, self.size)
+        angles = np.concatenate([faces.yaw, faces.pitch, faces.roll], axis=1)
         opened = Split(
             name=split,
             sample=torch.from_numpy(index + sum(counts[:place])),
             shape=(self.size, self.size, 3),
             labels=LABELS,
             target={
-                "expression": torch.from_numpy(drawn.expression),
+                "expression": torch.from_numpy(faces.expression),
                 "pose": torch.from_numpy(angles.astype(np.float32)),
-                "glasses": torch.from_numpy(drawn.faces.look.glasses.astype(np.int64)),
+                "glasses": torch.from_numpy(faces.look.glasses[:, 0].astype(np.int64)),
             },
         )
         order = Order(opened, batch_size, seed, rank, world, sampler)

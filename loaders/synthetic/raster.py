@@ -1,5 +1,8 @@
 """Paints stacked shapes into uint8 pictures: exact-area polygons, Gaussian blobs, a sensor at the end.
 
+Every face of a chunk has the same list of layers, bottom first; one that a face does not show has alpha 0. Shapes come
+in head units (half a head's width is about 1) and are painted in pixels.
+
 A polygon covers a pixel by the exact area it shares with it (signed-area accumulation, as font rasterisers do), so a
 brow half a pixel wide is drawn half as strong at any size, and no supersampling is needed. One call paints a chunk of
 faces without holding the interpreter lock; each face is computed alone, so its bits depend on nothing but itself.
@@ -11,12 +14,110 @@ import math
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, UInt8, UInt64
+import numpy.typing as npt
+from jaxtyping import Bool, Float64, UInt8, UInt64
 
 from kernels.numba_jit import part, whole
-from loaders.synthetic.stack import SLOTS, Array, Layers
 
+Array = npt.NDArray[np.float64]
+Alpha = Float64[np.ndarray, "n 1"] | Bool[np.ndarray, "n 1"] | float
+
+NONE, HEAD, NECK, HAIR, OPENING, BELOW_HAT, HAT, EYE_LEFT, EYE_RIGHT, MOUTH = range(-1, 9)
+"""Coverage planes: a layer may keep its coverage in one, and later layers may be clipped to it or carved by it."""
+_PLANES = 9
 _REACH = 3.0  # a blob ends at this many standard deviations
+
+
+class Stack:
+    """Collects the layers of n faces in the order they are painted.
+
+    A layer has a colour (RGB on 0..255) and an alpha (0..1); `lit` is 0 where it keeps its colour and 1 where it is
+    multiplied by the head's shading.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._points: list[Array] = []
+        self._paint: list[Array] = []
+        self._layers: list[tuple[int, bool, int, int, int]] = []
+        self._lit: list[float] = []
+
+    def polygon(
+        self,
+        points: Float64[np.ndarray, "#n k 2"],
+        colour: Float64[np.ndarray, "#n 3"],
+        alpha: Alpha = 1.0,
+        *,
+        lit: float = 1.0,
+        clip: int = NONE,
+        carve: int = NONE,
+        keep: int = NONE,
+        soft: bool = False,
+    ) -> None:
+        """Adds a filled closed polygon."""
+        assert points.shape[-2] >= 3, points.shape
+        self._points.append(np.broadcast_to(points, (self._n, *points.shape[-2:])))
+        paint = np.empty((self._n, 4))
+        paint[:, :3], paint[:, 3:] = colour, alpha
+        self._paint.append(paint)
+        self._layers.append((points.shape[-2], soft, clip, carve, keep))
+        self._lit.append(lit)
+
+    def stroke(
+        self,
+        points: Float64[np.ndarray, "n k 2"],
+        width: Float64[np.ndarray, "#n #k"] | float,
+        colour: Float64[np.ndarray, "#n 3"],
+        alpha: Alpha = 1.0,
+        **how: Any,
+    ) -> None:
+        """Adds an open line with its full width at each point; the rest as for `polygon`."""
+        along = np.empty_like(points)
+        along[:, 1:-1] = points[:, 2:] - points[:, :-2]
+        along[:, 0], along[:, -1] = points[:, 1] - points[:, 0], points[:, -1] - points[:, -2]
+        length = np.sqrt(along[..., 0] ** 2 + along[..., 1] ** 2) + 1e-9
+        half = 0.5 * width / length
+        side = np.stack([-along[..., 1] * half, along[..., 0] * half], axis=-1)
+        self.polygon(np.concatenate([points + side, (points - side)[:, ::-1]], axis=1), colour, alpha, **how)
+
+    def blob(
+        self, points: Float64[np.ndarray, "n 3 2"], colour: Float64[np.ndarray, "#n 3"], alpha: Alpha = 1.0, **how: Any
+    ) -> None:
+        """Adds a Gaussian: centre, and the ends of two axes one standard deviation long; the rest as for `polygon`."""
+        self.polygon(points, colour, alpha, soft=True, **how)
+
+    def paint(
+        self,
+        size: int,
+        *,
+        centre: Float64[np.ndarray, "n 2"],
+        scale: Float64[np.ndarray, "n 1"],
+        solid: Float64[np.ndarray, "n 8"],
+        light: Float64[np.ndarray, "n 5"],
+        ground: Float64[np.ndarray, "n 14"],
+        camera: Float64[np.ndarray, "n 6"],
+        key: UInt64[np.ndarray, " n"],
+    ) -> UInt8[np.ndarray, "n {size} {size} 3"]:
+        """Paints all layers, bottom first.
+
+        Args:
+            size: Side of the pictures.
+            centre: Where the shapes' origin is, in pixels from the outer corner of the first pixel.
+            scale: Pixels of a head unit.
+            solid: The ellipsoid that is lit: centre (pixels), then xx, xy, yy, xz, yz, zz of its quadric.
+            light: Unit direction to the lamp, ambient share, diffuse share.
+            ground: Two RGB colours (0..255), gradient (x, y), texture: depth (gray levels), frequency (x, y), two
+                phases, and 0 for stripes to 1 for checks.
+            camera: Gain per channel, contrast about 128, sigma of the blur (pixels), standard deviation of the noise
+                (gray levels).
+            key: Of the noise, beside the pixel.
+        """
+        points = np.concatenate(self._points, axis=1) * scale[..., None] + centre[:, None]
+        layers = np.array(self._layers, np.int64)
+        out = np.empty((self._n, size, size, 3), np.uint8)
+        paint = np.stack(self._paint, axis=1)
+        _paint(points, layers, np.array(self._lit), paint, solid, light, ground, camera, key, _PLANES, out)
+        return out
 
 
 @part
@@ -183,14 +284,15 @@ def _grain(key: Any, index: int) -> float:
 
 
 @part
-def _sensor(canvas: Array, tone: Array, noise: float, key: Any, size: int, out: Any) -> None:
+def _sensor(canvas: Array, camera: Array, key: Any, size: int, out: Any) -> None:
     """Gain per channel, contrast about mid gray, noise (half of it common to the channels), rounding to 0..255."""
+    noise = camera[5]
     for y in range(size):
         for x in range(size):
             base = (y * size + x) * 4
             common = _grain(key, base) if noise > 0.0 else 0.0
             for c in range(3):
-                value = (canvas[y, x, c] * tone[c] - 128.0) * tone[3] + 128.0 + tone[4]
+                value = (canvas[y, x, c] * camera[c] - 128.0) * camera[3] + 128.0
                 if noise > 0.0:
                     value += noise * 0.7071067811865476 * (common + _grain(key, base + 1 + c))
                 out[y, x, c] = np.uint8(min(max(value, 0.0), 255.0) + 0.5)
@@ -198,104 +300,52 @@ def _sensor(canvas: Array, tone: Array, noise: float, key: Any, size: int, out: 
 
 @whole
 def _paint(
-    xy: Array,
-    first: Any,
-    soft: Any,
-    clip: Any,
-    carve: Any,
-    keep: Any,
+    points: Array,
+    layers: Any,
     lit: Array,
     paint: Array,
     solid: Array,
     light: Array,
     ground: Array,
-    tone: Array,
-    blur: Array,
-    noise: Array,
+    camera: Array,
     key: Any,
-    slots: int,
+    planes: int,
     out: Any,
 ) -> None:
+    """Paints faces one by one; `layers` has the points of each layer, whether it is soft, and clip, carve and keep."""
     n, size = out.shape[0], out.shape[1]
     canvas, other = np.empty((size, size, 3)), np.empty((size, size, 3))
     area, shade = np.empty((size, size + 2)), np.empty((size, size))
-    plane = np.empty((slots, size, size))
+    plane = np.empty((planes, size, size))
     box = np.empty(4, np.int64)
     for i in range(n):
         plane[:] = 0.0
         _ground(ground[i], size, canvas)
         _shade(solid[i], light[i], size, shade)
-        for k in range(soft.shape[0]):
+        xy, last = points[i], 0
+        for k in range(len(layers)):
+            soft, clip, carve, keep = layers[k, 1], layers[k, 2], layers[k, 3], layers[k, 4]
+            first, last = last, last + layers[k, 0]
             alpha = paint[i, k, 3]
-            if alpha <= 0.0 and keep[k] < 0:
+            if alpha <= 0.0 and keep < 0:
                 continue
-            if soft[k]:
-                seen = _splat(xy[i], first[k], size, area, box)
-            else:
-                seen = _area(xy[i], first[k], first[k + 1], size, area, box)
+            seen = _splat(xy, first, size, area, box) if soft else _area(xy, first, last, size, area, box)
             if not seen:
                 continue
             for y in range(box[2], box[3]):
                 for x in range(box[0], box[1]):
                     cover = area[y, x]
-                    if clip[k] >= 0:
-                        cover *= plane[clip[k], y, x]
-                    if keep[k] >= 0:
-                        plane[keep[k], y, x] = cover
-                    if carve[k] >= 0:
-                        cover *= 1.0 - plane[carve[k], y, x]
+                    if clip >= 0:
+                        cover *= plane[clip, y, x]
+                    if keep >= 0:
+                        plane[keep, y, x] = cover
+                    if carve >= 0:
+                        cover *= 1.0 - plane[carve, y, x]
                     cover *= alpha
                     if cover > 0.0:
                         glow = 1.0 + lit[k] * (shade[y, x] - 1.0)
                         for c in range(3):
                             canvas[y, x, c] += cover * (paint[i, k, c] * glow - canvas[y, x, c])
-        if blur[i] > 0.15:  # narrower than this, the neighbours' weight is below 1e-9
-            _blur(canvas, other, blur[i], size)
-        _sensor(canvas, tone[i], noise[i], key[i], size, out[i])
-
-
-def paint(
-    layers: Layers,
-    *,
-    size: int,
-    solid: Float64[np.ndarray, "n 8"],
-    light: Float64[np.ndarray, "n 5"],
-    ground: Float64[np.ndarray, "n 14"],
-    tone: Float64[np.ndarray, "n 5"],
-    blur: Float64[np.ndarray, " n"],
-    noise: Float64[np.ndarray, " n"],
-    key: UInt64[np.ndarray, " n"],
-) -> UInt8[np.ndarray, "n {size} {size} 3"]:
-    """Paint a chunk of faces, bottom layer first.
-
-    Args:
-        layers: The shapes, in pixels, origin at the outer corner of the first pixel.
-        size: Side of the pictures.
-        solid: The ellipsoid that is lit: centre (pixels), then xx, xy, yy, xz, yz, zz of its quadric.
-        light: Unit direction to the lamp, ambient share, diffuse share.
-        ground: Two RGB colours (0..255), gradient (x, y), texture: depth (gray levels), frequency (x, y), two phases,
-            and 0 for stripes to 1 for checks.
-        tone: Gain per channel, contrast about 128, brightness (gray levels).
-        blur: Sigma in pixels. noise: Standard deviation in gray levels, keyed by `key` and the pixel.
-    """
-    out = np.empty((len(layers.points), size, size, 3), np.uint8)
-    _paint(
-        layers.points,
-        layers.first,
-        layers.soft,
-        layers.clip,
-        layers.carve,
-        layers.keep,
-        layers.lit,
-        layers.paint,
-        solid,
-        light,
-        ground,
-        tone,
-        blur,
-        noise,
-        key,
-        SLOTS,
-        out,
-    )
-    return out
+        if camera[i, 4] > 0.15:  # narrower than this, the neighbours' weight is below 1e-9
+            _blur(canvas, other, camera[i, 4], size)
+        _sensor(canvas, camera[i], key[i], size, out[i])

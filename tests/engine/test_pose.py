@@ -34,7 +34,7 @@ from engine.views import Cells, Plain
 from kernels import Augment
 from kernels.tables.geometry import affine
 from loaders.base import Classes, Numbers, Split
-from loaders.synthetic.pose import rotation as drawn_rotation
+from loaders.synthetic.head import rotation as drawn_rotation
 from tests.engine import tiny
 
 NAN = math.nan

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from jaxtyping import Float32, UInt8
@@ -15,7 +14,7 @@ import kernels
 from engine.tasks.pose_geometry import seen_pose, wrapped
 from kernels.tables.geometry import affine
 from loaders.importers.pose_files import PoseFile, read_pose_file
-from loaders.synthetic.single import FaceSpec, draw_face
+from tests.posed_heads import picture
 
 SIZE = 96
 SAMPLES = "samples/aflw2000_16_and_300wlp_17.zip"
@@ -39,7 +38,7 @@ def where(flip: bool, turn: float) -> Float32[Tensor, "1 2 3"]:
 
 
 def head(yaw: float, pitch: float, roll: float) -> UInt8[Tensor, "y x 3"]:
-    return torch.from_numpy(np.array(draw_face(FaceSpec(yaw=yaw, pitch=pitch, roll=roll), SIZE)))
+    return torch.from_numpy(picture(SIZE, yaw=yaw, pitch=pitch, roll=roll))
 
 
 def shown(picture: UInt8[Tensor, "y x 3"], lies: Float32[Tensor, "1 2 3"]) -> Float32[Tensor, "y x 3"]:

@@ -15,7 +15,7 @@ from PIL import Image
 from loaders.decoding.pictures import Form
 from loaders.decoding.reading import Face, read_faces
 from loaders.importers import Importer, Record, Skipped
-from loaders.synthetic import FaceSpec, draw_face
+from tests.posed_heads import picture
 
 Pose = tuple[float, float, float]
 """Yaw, pitch, roll in degrees."""
@@ -56,7 +56,7 @@ def save(path: Path, pixels: NDArray[np.uint8] | None = None, seed: int = 0) -> 
 def head(pose: Pose, size: int) -> NDArray[np.uint8]:
     """A drawn head, "size size 3". Do not change it."""
     yaw, pitch, roll = pose
-    return np.asarray(draw_face(FaceSpec(yaw=yaw, pitch=pitch, roll=roll), size))
+    return picture(size, yaw=yaw, pitch=pitch, roll=roll)
 
 
 def told_pose(pixels: NDArray[np.uint8], pose: Pose) -> Pose:

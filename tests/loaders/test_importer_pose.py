@@ -27,7 +27,7 @@ from loaders.importers import Aflw2000, Biwi, Importer, Pointing04, W300Lp
 from loaders.importers.biwi import angles, read_camera
 from loaders.prepare import prepare
 from loaders.store.opening import open_store
-from loaders.synthetic.pose import rotation as drawn_rotation
+from loaders.synthetic.head import rotation as drawn_rotation
 from tests.loaders.imported import Pose, faces, head, listed, save, splits, told_pose
 
 POSES = [(30.0, 12.0, 20.0), (-30.0, 12.0, 20.0), (30.0, -12.0, 20.0), (30.0, 12.0, -20.0), (-12.0, -30.0, -20.0)]

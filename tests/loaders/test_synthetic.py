@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import subprocess
 import sys
 from contextlib import closing
@@ -17,30 +18,14 @@ from PIL import Image
 from benchmarks import measure_synthetic
 from loaders.base import Classes, Loader, Numbers
 from loaders.sources.synthetic import Synthetic
-from loaders.synthetic import EXPRESSIONS, FaceSpec, draw_face, draw_faces
-from loaders.synthetic.appearance import MAX_PITCH, MAX_ROLL, MAX_YAW
-from loaders.synthetic.columns import Table
-from loaders.synthetic.expression import Units, units_at
-from loaders.synthetic.faces import Build, Faces, Look, Setting
-from loaders.synthetic.head import Head
-from loaders.synthetic.pose import rotation, turn
-from loaders.synthetic.raster import paint
+from loaders.synthetic import EXPRESSIONS, draw_faces
+from loaders.synthetic.head import Head, rotation, turn
+from loaders.synthetic.raster import NONE, Stack
 from loaders.synthetic.scene import paint_faces
-from loaders.synthetic.stack import NONE, SLOTS, Stack
+from loaders.synthetic.tables import MAX_PITCH, MAX_ROLL, MAX_YAW, moved
+from tests.posed_heads import heads, middle, picture
 
 SMALL = Synthetic(train=40, val=9, test=7, size=32)
-
-
-def neutral(n: int = 1, **angles: float) -> Faces:
-    """n neutral heads, turned alike."""
-    return Faces(
-        units=Units.neutral(n),
-        **{name: np.full(n, angles.get(name, 0.0)) for name in ("yaw", "pitch", "roll")},
-        build=Build.neutral(n),
-        look=Look.neutral(n),
-        setting=Setting.neutral(n),
-        grain=np.zeros(n, np.uint64),
-    )
 
 
 def open_split(source: Synthetic, split: str, batch_size: int = 4) -> closing[Loader]:
@@ -55,7 +40,7 @@ def test_a_face_does_not_depend_on_the_faces_drawn_with_it() -> None:
     for index in (0, 127, 128, 299):
         alone, one = draw_faces(3, "train", np.array([index]), 33)
         assert np.array_equal(alone[0], together[index])
-        assert one.faces.yaw[0] == drawn.faces.yaw[index]
+        assert one.yaw[0] == drawn.yaw[index]
         assert one.expression[0] == drawn.expression[index]
     shuffled, _ = draw_faces(3, "train", np.array([299, 5, 131]), 33)
     assert np.array_equal(shuffled, together[[299, 5, 131]])
@@ -85,10 +70,10 @@ def test_any_size_from_16_on_is_drawn(size: int) -> None:
 
 
 def test_a_small_picture_is_the_large_one_scaled_down() -> None:
-    spec = FaceSpec(expression="Happy", yaw=20.0, glasses=True)
-    large = draw_face(spec, 96).astype(np.float64).reshape(32, 3, 32, 3, 3).mean(axis=(1, 3))
+    happy = {"expression": 0.2, "Look.glasses": 0.0}
+    large = picture(96, happy, yaw=20.0).astype(np.float64).reshape(32, 3, 32, 3, 3).mean(axis=(1, 3))
     # Exact-area polygons agree with a box filter but for rounding, blobs and shading sampled at pixel centres.
-    assert np.abs(large - draw_face(spec, 32)).mean() < 2.0
+    assert np.abs(large - picture(32, happy, yaw=20.0)).mean() < 2.0
 
 
 # The source.
@@ -123,7 +108,7 @@ def test_batches_carry_the_drawn_faces_their_means_and_labels() -> None:
             assert np.array_equal(batch.store[batch.row[real]].numpy(), pictures[rows])
             np.testing.assert_allclose(batch.mean[real].numpy(), pictures[rows].mean(axis=(1, 2)), rtol=1e-5)
             assert batch.target["expression"][real].tolist() == drawn.expression[rows].tolist()
-            np.testing.assert_allclose(batch.target["pose"][real, 0].numpy(), drawn.faces.yaw[rows], rtol=1e-6)
+            np.testing.assert_allclose(batch.target["pose"][real, :1].numpy(), drawn.yaw[rows], rtol=1e-6)
             assert k == 2 or bool(real.all())
 
 
@@ -137,11 +122,11 @@ def test_the_size_of_one_split_changes_no_face_of_another() -> None:
 def test_every_label_is_common_enough_and_angles_stay_in_their_ranges() -> None:
     _, drawn = draw_faces(0, "train", np.arange(700), 16)
     assert (np.bincount(drawn.expression, minlength=7) > 70).all()
-    assert 0.3 < drawn.faces.look.glasses.mean() < 0.5
+    assert 0.3 < drawn.look.glasses.mean() < 0.5
     for angle, most in (
-        (drawn.faces.yaw, MAX_YAW),
-        (drawn.faces.pitch, MAX_PITCH),
-        (drawn.faces.roll, MAX_ROLL),
+        (drawn.yaw, MAX_YAW),
+        (drawn.pitch, MAX_PITCH),
+        (drawn.roll, MAX_ROLL),
     ):
         assert np.abs(angle).max() <= most
         assert np.abs(angle).max() > 0.8 * most
@@ -193,11 +178,10 @@ def test_rotation_has_the_signs_of_300w_lp() -> None:
 
 def _mouth_and_eyes(**angles: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pixel centres (x, y) of what changes when the mouth opens, and when the left and the right eye change."""
-    shut, wide = neutral(1, **angles), neutral(1, **angles)
-    size = 120
-    wide = replace(wide, units=replace(wide.units, au25=np.ones(1)))
+    shut, size = heads(**angles), 120
+    wide = replace(shut, units=replace(shut.units, au25=np.ones((1, 1))))
     mouth = _centre(paint_faces(shut, size)[0], paint_faces(wide, size)[0])
-    blink = replace(shut, units=replace(shut.units, au43=np.ones(1)))
+    blink = replace(shut, units=replace(shut.units, au43=np.ones((1, 1))))
     eyes = np.abs(paint_faces(shut, size)[0].astype(int) - paint_faces(blink, size)[0]).sum(axis=-1)
     y, x = np.nonzero(eyes > 60)
     split = x.mean()
@@ -228,67 +212,50 @@ def test_roll_turns_the_drawn_eye_line_clockwise_by_its_angle() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec",
-    [FaceSpec(yaw=35.0, pitch=-15.0, roll=12.0), FaceSpec(yaw=-20.0, pitch=18.0, glasses=True, expression="Fear")],
+    ("streams", "angles"),
+    [({}, (35.0, -15.0, 12.0)), ({"expression": 0.6, "Look.glasses": 0.0}, (-20.0, 18.0, 0.0))],
 )
-def test_a_mirrored_drawing_is_the_drawing_of_the_mirrored_pose(spec: FaceSpec) -> None:
-    mirrored = draw_face(spec, 96)[:, ::-1].astype(int)
-    other = draw_face(replace(spec, yaw=-spec.yaw, roll=-spec.roll), 96)
+def test_a_mirrored_drawing_is_the_drawing_of_the_mirrored_pose(
+    streams: dict[str, float], angles: tuple[float, float, float]
+) -> None:
+    yaw, pitch, roll = angles
+    face = picture(96, streams, yaw=yaw, pitch=pitch, roll=roll)
+    other = picture(96, streams, yaw=-yaw, pitch=pitch, roll=-roll)
+    mirrored = face[:, ::-1].astype(int)
     assert np.abs(mirrored - other).mean() < 0.5
-    assert np.abs(mirrored - draw_face(spec, 96)).mean() > 5.0
+    assert np.abs(mirrored - face).mean() > 5.0
 
 
 # What else is seen.
 
 
 def test_glasses_are_drawn_around_the_eyes() -> None:
-    bare, worn = draw_face(FaceSpec(), 96).astype(int), draw_face(FaceSpec(glasses=True), 96)
+    bare, worn = picture(96).astype(int), picture(96, {"Look.glasses": 0.0})
     changed = np.abs(bare - worn).sum(axis=-1) > 60
     assert 0.02 < changed.mean() < 0.15
     rows = np.nonzero(changed)[0]
     assert 30 < rows.mean() < 60  # the height of the eyes
 
 
+def _showing(expression: int, variant: int, intensity: float) -> np.ndarray:
+    """A head of 64 px at one of the three prototypes of an expression."""
+    units = moved(middle(1, {"Units.variant": variant / 3 + 0.1}), np.array([expression]), np.full((1, 1), intensity))
+    return paint_faces(replace(heads(), units=units), 64)[0].astype(int)
+
+
 def test_every_expression_and_prototype_differs_from_every_other() -> None:
-    faces = {
-        (e, v): draw_face(FaceSpec(expression=e, variant=v), 64).astype(int) for e in EXPRESSIONS for v in range(3)
-    }
-    keys = list(faces)
-    for i, a in enumerate(keys):
-        for b in keys[:i]:
-            if a[0] != b[0]:
-                assert np.abs(faces[a] - faces[b]).mean() > 0.4, (a, b)
+    faces = {(e, v): _showing(e, v, 1.0) for e in range(len(EXPRESSIONS)) for v in range(3)}
+    for a, b in itertools.combinations(faces, 2):
+        if a[0] != b[0]:
+            assert np.abs(faces[a] - faces[b]).mean() > 0.4, (a, b)
 
 
 def test_intensity_zero_is_neutral_and_the_change_grows_with_it() -> None:
-    still = draw_face(FaceSpec(), 64)
-    assert np.array_equal(draw_face(FaceSpec(expression="Anger", intensity=0.0), 64), still)
-    change = [
-        np.abs(draw_face(FaceSpec(expression="Surprise", intensity=i), 64).astype(int) - still).mean()
-        for i in (0.3, 0.6, 1.0)
-    ]
+    still, surprise = _showing(0, 0, 1.0), EXPRESSIONS.index("Surprise")
+    assert np.array_equal(_showing(EXPRESSIONS.index("Anger"), 0, 0.0), still)
+    change = [np.abs(_showing(surprise, 0, i) - still).mean() for i in (0.3, 0.6, 1.0)]
     assert change == sorted(change)
     assert change[0] > 0.2
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"expression": "Contempt"}, r"FaceSpec: expression \(='Contempt'\) must be one of Neutral, Happy"),
-        ({"intensity": 1.2}, r"FaceSpec: intensity \(=1.2\) must be in 0..1"),
-        ({"variant": 3}, r"FaceSpec: variant \(=3\) must be 0, 1 or 2"),
-        ({"yaw": 91.0}, r"FaceSpec: yaw \(=91.0\) must be within 90 degrees"),
-        ({"roll": float("nan")}, r"FaceSpec: roll \(=nan\) must be within 90 degrees"),
-    ],
-)
-def test_a_bad_spec_is_refused(fields: dict[str, object], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        FaceSpec(**fields)  # type: ignore[arg-type]
-
-
-def test_a_single_face_too_small_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"draw_face: size \(=15\) must be at least 16"):
-        draw_face(FaceSpec(), 15)
 
 
 # The parts the drawing rests on.
@@ -296,18 +263,15 @@ def test_a_single_face_too_small_is_refused() -> None:
 
 def _flat_scene(stack: Stack, size: int) -> np.ndarray:
     """Paint shapes given in pixels on black, without light, tone, blur or noise."""
-    n = stack.n
-    solid = np.tile([0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0], (n, 1))
-    return paint(
-        stack.layers(centre=np.zeros((n, 2)), scale=np.ones(n)),
-        size=size,
-        solid=solid,
-        light=np.tile([0.0, 0.0, 1.0, 1.0, 0.0], (n, 1)),
-        ground=np.zeros((n, 14)),
-        tone=np.tile([1.0, 1.0, 1.0, 1.0, 0.0], (n, 1)),
-        blur=np.zeros(n),
-        noise=np.zeros(n),
-        key=np.zeros(n, np.uint64),
+    return stack.paint(
+        size,
+        centre=np.zeros((1, 2)),
+        scale=np.ones((1, 1)),
+        solid=np.array([[0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0]]),
+        light=np.array([[0.0, 0.0, 1.0, 1.0, 0.0]]),
+        ground=np.zeros((1, 14)),
+        camera=np.array([[1.0, 1.0, 1.0, 1.0, 0.0, 0.0]]),
+        key=np.zeros(1, np.uint64),
     )
 
 
@@ -346,23 +310,13 @@ def test_clip_and_carve_leave_only_their_part() -> None:
         stack.polygon(square(3.0, 5.0), white, 0.0, keep=0)
         stack.polygon(square(0.0, 6.0), white, lit=0.0, **{"clip": NONE, "carve": NONE, how: 0})
         assert _flat_scene(stack, 8)[0, 4, :, 0].tolist() == expected
-    assert SLOTS > 0
 
 
 def test_the_skull_lies_inside_the_outline_of_the_head() -> None:
-    head = Head(neutral(2, yaw=30.0, pitch=-10.0))
-    centre, radius = head.skull()
-    skull, outline = head.ellipsoid(centre[:, None], radius[:, None]), head.outline()
+    head = Head(heads(2, yaw=30.0, pitch=-10.0))
+    skull, outline = head.hull(head.skull()), head.outline()
     directions = np.stack([np.cos(np.linspace(0, 6, 9)), np.sin(np.linspace(0, 6, 9))])
     assert ((outline @ directions).max(axis=1) >= (skull @ directions).max(axis=1) - 1e-3).all()
-
-
-def test_neutral_tables_have_no_variation_and_rows_are_kept() -> None:
-    for table in (Build, Look, Setting, Units):
-        assert issubclass(table, Table)
-        few = table.neutral(3).rows(slice(1, 3))
-        assert all(len(getattr(few, name)) == 2 for name in table.__dataclass_fields__)
-    assert units_at("Happy", 0.5).au12.tolist() == [0.45]
 
 
 # The command that says how hard it is.
