@@ -11,7 +11,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
 from engine.backbone import Backbone
-from engine.recipe import settings
+from engine.recipe import settings, written
 from engine.runs import checkpoint
 from engine.tasks.base import DeployedTask
 from engine.training.model import InferenceModel, keyed_initialisation, measure_shape
@@ -23,14 +23,14 @@ from loaders.base import Batch
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
-    """The model of a finished run, for inference. Needs nothing but the checkpoint, and executes no code of it.
+    """Loads the model of a finished run for inference, from its checkpoint alone and without executing code of it.
 
     Args:
         path: A run folder (its `checkpoints/best`), a checkpoint folder, or a `weights.safetensors` file.
 
     Raises:
         ValueError: There is no such checkpoint, it is damaged, or was not written by this engine; or a task of it is
-            none of `engine.tasks`.
+            of a class that is not known: import the file that defines it first.
     """
     path = Path(path)
     where, best = f"deployed: {path}", path / "checkpoints" / checkpoint.BEST
@@ -46,7 +46,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
         raise ValueError(
             f"{where} has no supervised head, only pretext ones; fine-tune it first, by `init` of a recipe"
         )
-    tasks = {name: _task(text, where) for name, text in known["tasks"].items()}
+    tasks = {name: _task(task, where) for name, task in known["tasks"].items()}
     with keyed_initialisation(0, "deployed"):  # its values are replaced; torch's generator stays as it was
         encoder = Backbone(**known["backbone"]).build()
         shape = measure_shape(encoder, known["backbone"]["name"], known["preprocessing"]["image_size"])
@@ -58,7 +58,15 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
     return Deployed(network, tasks, known).to(device)
 
 
-def _task(text: str, where: str) -> DeployedTask:
+def _task(described: Any, where: str) -> DeployedTask:
+    if isinstance(described, str):
+        return _task_of_version_0_1(described, where)
+    task: DeployedTask = written.read(described, DeployedTask, f"{where}: its task")
+    return task
+
+
+def _task_of_version_0_1(text: str, where: str) -> DeployedTask:
+    """Reads a task of a checkpoint of version 0.1, which holds its `repr`."""
     try:
         task: DeployedTask = settings.parse(text, DeployedTask, "its task")
     except ValueError as error:

@@ -28,7 +28,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command()
 def main(
-    recipe: Annotated[str, typer.Argument(help="NAME or path.py; with :VARIANT another recipe in it")],
+    recipe: Annotated[
+        str, typer.Argument(help="NAME or path.py, with :VARIANT another recipe in it; a run's folder runs it again")
+    ],
     out: Annotated[Path | None, typer.Option(help="folder of the run; runs/NAME if not given")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU if there is one")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run that is in the folder")] = False,

@@ -32,7 +32,7 @@ class Weights:
     tensors: Mapping[str, Tensor]
     about: Mapping[str, Any]
     """classes (task to names), backbone, preprocessing (image_size, evaluation_crop, mean, std, faces: shape of
-    a stored one), tasks (the supervised ones, as `--set` reads them), epoch, step, init."""
+    a stored one), tasks (the supervised ones, as `engine.recipe.written` writes them), epoch, step, init."""
 
 
 @dataclass(frozen=True, slots=True)

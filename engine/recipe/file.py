@@ -1,14 +1,16 @@
-"""Reads a recipe from its file."""
+"""Reads a recipe from its file, or from the folder of a run."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine import catalogue
+from engine.recipe import written
 from engine.recipe.definition import Recipe
 
 
@@ -17,20 +19,24 @@ class RecipeFile:
     """A recipe with the file it came from."""
 
     name: str
-    """The file's stem, and the recipe's name where it is not the file's main one."""
+    """The file's stem, and the recipe's name where it is not the file's main one; of a folder FOLDER-again."""
     recipe: Recipe
     source: str
-    """The file's text."""
+    """The text of the file; of a folder that of its recipe.py."""
 
 
 def read(where: str) -> RecipeFile:
     """Reads `path.py`, whose recipe is called `recipe`, or `path.py:name` for another of the file's recipes.
 
     A recipe of the package needs no path: `NAME` or `NAME:name`.
+    Of the folder of a run (`./NAME` where a recipe has its name) it reads the recipe as that run resolved it.
 
     Raises:
-        ValueError: No such file, a file that cannot be run, or no recipe of that name in it.
+        ValueError: No such file, a file that cannot be run, or no recipe of that name in it; a folder without one, or
+            whose recipe has classes of its own file.
     """
+    if Path(where).is_dir() and where not in catalogue.names():
+        return _read_run(Path(where))
     text, _, name = where.partition(":")
     path = catalogue.find(text)
     defined = run_file(path)
@@ -44,8 +50,22 @@ def read(where: str) -> RecipeFile:
     return RecipeFile(f"{path.stem}-{name}" if name else path.stem, found[wanted], path.read_text())
 
 
+def _read_run(folder: Path) -> RecipeFile:
+    """Reads the recipe of a run again, of which recipe.json holds the values and recipe.py the source."""
+    file, source = folder / "recipe.json", folder / "recipe.py"
+    if not file.is_file():
+        raise ValueError(f"recipe: {folder} is no run folder, it has no recipe.json; name a recipe's file or a run")
+    by_source = f"run its source, {source}, with the options it was started with (environment.json has them)"
+    try:
+        described = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"recipe: {file} is cut or damaged ({error}); {by_source}") from error
+    recipe = written.read(described, Recipe, f"recipe: {file}", unknown=by_source)
+    return RecipeFile(f"{folder.resolve().name}-again", recipe, source.read_text())
+
+
 def run_file(path: Path, *, what: str = "recipe") -> dict[str, Any]:
-    """What a Python file defines, name to value; `what` it should be of opens the messages.
+    """Runs a Python file and gives what it defines, name to value; `what` it should be of opens the messages.
 
     Raises:
         ValueError: No such file, or one that cannot be run.

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from engine.recipe import Recipe
+from engine.recipe.written import describe
 from engine.training.model import Model
 from engine.training.render import Renderer
 from loaders.base import Classes, Loader
@@ -68,5 +69,5 @@ def describe_weights(recipe: Recipe, loader: Loader) -> dict[str, Any]:
             "std": recipe.std,
             "faces": loader.split.shape,
         },
-        "tasks": {task.name: repr(task) for task in recipe.tasks if task.label is not None},
+        "tasks": {task.name: describe(task) for task in recipe.tasks if task.label is not None},
     }

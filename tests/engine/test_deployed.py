@@ -21,6 +21,7 @@ from engine.deployed import Deployed, load
 from engine.predict import answers_of, app
 from engine.recipe import Recipe
 from engine.recipe.file import RecipeFile
+from engine.recipe.written import describe
 from engine.tasks import (
     SYNTHETIC_7,
     Attribute,
@@ -205,21 +206,32 @@ def changed(run: Path, out: Path, **about: Any) -> Path:
     return out / "weights.safetensors"
 
 
+def test_a_checkpoint_of_version_0_1_is_read(run: Path, batch: Batch, tmp_path: Path) -> None:
+    old = changed(run, tmp_path, tasks={task.name: repr(task) for task in SUPERVISED})
+    said, now = load(old), load(run)
+    assert said.tasks == now.tasks == {task.name: task for task in SUPERVISED}
+    assert torch.equal(said(faces_of(batch))["rotation"], now(faces_of(batch))["rotation"])
+
+
 @pytest.mark.parametrize(
     ("about", "said"),
     [
         ({"tasks": {}}, "has no supervised head, only pretext ones; fine-tune it first"),
         (
+            {"tasks": {"mine": {"kind": "Mine", "names": ["a", "b"]}}},
+            r"its task: the kind 'Mine' is unknown; import the file that defines it first",
+        ),
+        (
+            {"tasks": {"expression": {"kind": "Plain"}}},
+            r"its task \(=Plain\(.*\)\) must be of type DeployedTask; take another copy",
+        ),
+        (
+            {"tasks": {"expression": describe(Expression(("a", "b")))}},
+            r"does not fit what it says of itself \(heads.expression",
+        ),
+        (
             {"tasks": {"mine": "Mine(names=('a', 'b'))"}},
             r"a head that `engine.tasks` does not make \(its task: Mine is",
-        ),
-        (
-            {"tasks": {"expression": "Plain()"}},
-            r"does not make \(its task \(=Plain\(\)\) must be of type DeployedTask",
-        ),
-        (
-            {"tasks": {"expression": "Expression(('a', 'b'))"}},
-            r"does not fit what it says of itself \(heads.expression",
         ),
         ({"preprocessing": {"image_size": 32}}, "does not say which heads it has; it is of an older version, train it"),
     ],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +10,6 @@ from engine.averaging import Averaging
 from engine.losses import Geometric
 from engine.optim import AdamW
 from engine.recipe.baselines import supervised, supervised_equal_cost
-from engine.recipe.written import describe, differences
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
 from engine.views import Holes, Plain, Puzzle
 from loaders.base import Split
@@ -72,23 +69,6 @@ def test_data_without_the_tasks_label_or_with_other_classes_is_refused() -> None
         tiny.recipe().check_labels(Split("train", split.sample, split.shape, {}, {}))
     with pytest.raises(ValueError, match=r"must be the classes of the data in its order"):
         tiny.recipe().check_labels(tiny.split([0, 1], ("No", "Yes")))
-
-
-def test_a_recipe_is_written_down_whole_and_compared_field_by_field() -> None:
-    recipe = tiny.recipe()
-    written = json.loads(json.dumps(describe(recipe)))
-    assert written["views"]["puzzle"] == {"kind": "Puzzle", "grid": 2, "turn": False, "fresh": False, "size": None}
-    assert differences(written, json.loads(json.dumps(describe(recipe)))) == []
-    other = replace(recipe, epochs=3, views={"plain": Plain(), "puzzle": Puzzle(grid=3)})
-    assert differences(written, json.loads(json.dumps(describe(other)))) == [
-        "views.puzzle.grid: 2 -> 3",
-        "epochs: 2 -> 3",
-    ]
-
-
-def test_what_cannot_be_written_down_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"of type object cannot be written down"):
-        describe({"field": object()})
 
 
 def test_the_first_baseline_has_one_view_and_the_second_the_hybrids_cost() -> None:

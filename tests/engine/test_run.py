@@ -6,16 +6,21 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from engine.run import app
 from engine.table.experiment import read
 from engine.table.plan import make_plan
 from engine.training.device import choose_device
+from engine.weights import load_weights
 
 FILES = sorted(p for p in Path(__file__).parents[2].joinpath("recipes").glob("*.py") if p.stem != "__init__")
 RECIPES = [path for path in FILES if "\nrecipe = " in path.read_text()]
 EXPERIMENTS = [path for path in FILES if "\nexperiment = " in path.read_text()]
+
+
+RUNS = ("tiny_recipe", "tiny_recipe-again", "other")
 
 
 def call(*words: str) -> Result:
@@ -53,10 +58,42 @@ def test_a_second_smoke_run_in_its_default_place_takes_the_place_of_the_first(
     assert (tmp_path / "runs" / "tiny_recipe-smoke" / "report.md").is_file()
 
 
+def test_a_run_is_run_again_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "tiny_recipe.py"
+    recipe.write_text("from tests.engine import tiny\nrecipe = tiny.recipe(epochs=4)\n")
+    monkeypatch.chdir(tmp_path)
+    for words in (
+        ["tiny_recipe.py", "--set", "epochs=1"],
+        ["runs/tiny_recipe"],
+        ["runs/tiny_recipe", "--set", "seed=1", "--out", "runs/other"],
+    ):
+        assert call(*words, "--device", "cpu").exit_code == 0
+    weights = {name: load_weights(Path("runs", name, "checkpoints", "last")) for name in RUNS}
+    same, other = weights["tiny_recipe-again"], weights["other"]
+    assert same.about == weights["tiny_recipe"].about
+    for name, tensor in weights["tiny_recipe"].tensors.items():
+        assert torch.equal(same.tensors[name], tensor)
+    assert any(not torch.equal(other.tensors[name], tensor) for name, tensor in same.tensors.items())
+    (before, after) = (Path("runs", name) for name in RUNS[:2])
+    for file in ("recipe.json", "recipe.py"):
+        assert (after / file).read_text() == (before / file).read_text()
+
+
+def test_a_run_with_classes_of_its_own_file_is_run_again_from_its_source(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text('{"kind": "Recipe", "data": {"kind": "MyFaces"}}')
+    result = call(str(tmp_path))
+    assert result.exit_code == 2
+    assert (
+        f"recipe: {tmp_path / 'recipe.json'}: the kind 'MyFaces' is unknown; run its source, {tmp_path / 'recipe.py'}, "
+        "with the options it was started with"
+    ) in " ".join(result.stderr.split())
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["recipes/none.py"], "recipe: recipes/none.py is not there"),
+        (["recipes"], "recipe: recipes is no run folder, it has no recipe.json; name a recipe's file or a run"),
         (["README.md"], "README.md must be a Python file that defines `recipe`"),
         (["recipes/e1_fer2013.py"], "is run by python -m engine.table recipes/e1_fer2013.py"),
         (["engine/run.py"], "engine/run.py has no Recipe called 'recipe'; it defines no Recipe at all"),
