@@ -1,7 +1,4 @@
-"""FFCV: writing and reading .beton files, and our views as operations of FFCV's own pipelines.
-
-Importing this package does not import FFCV; `loaders.ffcv.operations` and `loaders.ffcv.traversal` do.
-"""
+"""Writes and reads .beton files with FFCV, which is not imported before it is needed."""
 
 from loaders.ffcv.source import FFCV
 from loaders.ffcv.store import open_betons

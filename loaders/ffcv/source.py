@@ -1,4 +1,4 @@
-"""`FFCV`: files that `loaders.prepare --format ffcv` wrote, decoded by FFCV."""
+"""Reads the .beton files that `loaders.prepare --format ffcv` wrote, decoded by FFCV."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loaders.feed.opened import Streamed, batch_by_batch, check_draw
 from loaders.feed.order import Order
 from loaders.ffcv.decoding import Decoder
 from loaders.ffcv.package import worker_count
-from loaders.ffcv.store import BetonStore, open_betons
+from loaders.ffcv.store import open_betons
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +59,10 @@ class FFCV:
         check_draw("FFCV", self.augment, draw, sampler)
         store = open_betons(self.path)
         workers = worker_count(self.workers, jpeg=store.source["jpeg"] is not None)
-        order = _order(store, split, batch_size, seed, rank, world, sampler)
+        part = store.manifest.part(split, store.shape, f"store {store.path}")
+        order = Order(part, batch_size, seed, rank, world, sampler)
         decoder = Decoder(store.file(split), store.shape, workers)
         mean = store.manifest.mean[order.split.sample]
         faces = batch_by_batch(decoder)
         stream = faces if draw is None else augmented(faces, draw, order.split, mean, seed)
         return Streamed(order, stream, mean, device, draw=draw)
-
-    def order(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        world: int = 1,
-        sampler: Sampler | None = None,
-    ) -> Order:
-        """The order in which `open` with the same arguments shows samples, for `loaders.ffcv.traversal.InOrder`.
-
-        Raises:
-            ValueError: As `open`.
-        """
-        return _order(open_betons(self.path), split, batch_size, seed, rank, world, sampler)
-
-
-def _order(
-    store: BetonStore, split: str, batch_size: int, seed: int, rank: int, world: int, sampler: Sampler | None
-) -> Order:
-    part = store.manifest.part(split, store.shape, f"store {store.path}")
-    return Order(part, batch_size, seed, rank, world, sampler)
