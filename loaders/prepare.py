@@ -23,14 +23,13 @@ from typer.core import TyperGroup
 from loaders.decoding.pictures import Form
 from loaders.decoding.reading import read_faces
 from loaders.exit_status import exit_status
-from loaders.ffcv.packing import require_writer, scratch_beside, write_betons
-from loaders.ffcv.store import open_betons
+from loaders.ffcv.store import open_ffcv_store, require_writer, scratch_beside, write_ffcv_store
 from loaders.importers import IMPORTERS, Importer
 from loaders.options import described, given, options, written
 from loaders.progress import LINE, progress
 from loaders.store import checking, copies
 from loaders.store.check_report import print_findings, write_report
-from loaders.store.opening import BETONS, FORMAT, PICTURES, SOURCE, open_store, read_source
+from loaders.store.opening import FFCV_STORE, FORMAT, PICTURES, SOURCE, open_store, read_source
 from loaders.store.picture_folder import check_pictures, write_pictures
 from loaders.store.summary import print_summary
 from loaders.store.writing import StoreWriter
@@ -40,7 +39,7 @@ Format = Literal["packed", "ffcv", "folder"]
 
 KINDS: dict[str, tuple[str, str, Callable[[Path], Mapping[str, Any]]]] = {
     "packed": (FORMAT, "images_sha256", lambda out: open_store(out).source),
-    "ffcv": (BETONS, "files", lambda out: open_betons(out).source),
+    "ffcv": (FFCV_STORE, "files", lambda out: open_ffcv_store(out).source),
     "folder": (PICTURES, "images_sha256", check_pictures),
 }
 """Of each format: what its source.json says it is, the key that verifies its pixels, and what opens a whole one."""
@@ -102,7 +101,7 @@ def prepare(
             _pack(importer, scratch, form, origin, False, workers, console)
             packed = open_store(scratch)
             if format == "ffcv":
-                source = write_betons(packed, out, origin=origin, jpeg=jpeg, replace=force, console=console)
+                source = write_ffcv_store(packed, out, origin=origin, jpeg=jpeg, replace=force, console=console)
             else:
                 source = write_pictures(packed, out, origin=origin, replace=force, workers=workers, console=console)
     print_summary(source, out, time.perf_counter() - start, console)

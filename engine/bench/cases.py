@@ -15,10 +15,10 @@ from loaders import DALI, FFCV, Folder, Packed, Source, Synthetic
 from loaders.decoding.pictures import Form
 from loaders.decoding.reading import read_faces
 from loaders.extras import SYSTEM
-from loaders.ffcv.packing import write_betons
+from loaders.ffcv.store import write_ffcv_store
 from loaders.importers import IMPORTERS, Importer, ManifestFile, Record, pictures_in
 from loaders.sources.scan import scan
-from loaders.store.opening import BETONS, FORMAT, PICTURES, SOURCE, Store, open_store
+from loaders.store.opening import FFCV_STORE, FORMAT, PICTURES, SOURCE, Store, open_store
 from loaders.store.picture_folder import write_pictures
 from loaders.store.writing import StoreWriter
 
@@ -91,8 +91,8 @@ def find(
     if faces < 0:
         raise ValueError(f"bench: faces (={faces}) must be 1 or more, or 0 for all")
     kind = kind_of(path) if importer is None else "pictures"
-    if kind == BETONS:
-        found = of_betons(path, split)
+    if kind == FFCV_STORE:
+        found = of_ffcv_store(path, split)
     elif kind == FORMAT:
         found = of_importer(StoreFaces(path), Form(), split, faces, scratch, names)
     else:
@@ -172,7 +172,7 @@ def _importer(path: Path, name: str | None) -> Importer:
     return pictures_in(path)
 
 
-def of_betons(path: Path, split: str) -> Data:
+def of_ffcv_store(path: Path, split: str) -> Data:
     """FFCV's own files: FFCV is measured alone."""
     reason = "needs the faces in another form; name the folder or store that these files were made from"
     source = FFCV(path)
@@ -205,7 +205,7 @@ def of_importer(
             data.left_out[name] = missing
         elif wanted(name):
             folder = scratch / name
-            write_betons(store, folder, origin={}, jpeg=quality)
+            write_ffcv_store(store, folder, origin={}, jpeg=quality)
             bound = 0 if quality is None else DECODED
             file = folder / f"{split}.beton"
             data.cases.append(Case(name, OfSource(FFCV(folder), split), (file,), bound, quality))

@@ -1,4 +1,4 @@
-"""FFCV's reader and decoder for one file, called batch by batch from our own thread.
+"""Decodes the pictures of one .beton file with FFCV's reader and decoder, batch by batch, from our own thread.
 
 FFCV's `EpochIterator` is left out: an error in its thread leaves the consumer waiting for ever, its thread waits at the
 end of an abandoned epoch, and its buffers are reused under a batch that is kept. What decodes is FFCV's code.
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.numba_jit import whole
-from loaders.ffcv.layout import Beton
+from loaders.ffcv.layout import BetonFile
 from loaders.ffcv.package import ffcv, threads_kept
 
 
@@ -26,7 +26,7 @@ class Decoder:
     """Reads pictures of a file whose layout was checked; safe to call from several threads.
 
     Args:
-        beton: The file.
+        file: The file.
         shape: (height, width, channels) of a face; of the three equal channels of a gray one the first is given.
         workers: Threads that decode, at most numba's.
 
@@ -34,29 +34,28 @@ class Decoder:
         ValueError: FFCV is not installed.
     """
 
-    def __init__(self, beton: Beton, shape: tuple[int, int, int], workers: int) -> None:
+    def __init__(self, file: BetonFile, shape: tuple[int, int, int], workers: int) -> None:
         with threads_kept():
-            reader = ffcv("ffcv.reader").Reader(str(beton.path))
+            reader = ffcv("ffcv.reader").Reader(str(file.path))
             self._decode = _compiled(reader, workers > 1)
-        with beton.path.open("rb") as file:
-            self._file = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with file.path.open("rb") as opened:
+            self._bytes = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         table = np.sort(reader.alloc_table, order="ptr")
         places = (np.ascontiguousarray(table["ptr"]), np.ascontiguousarray(table["size"]))
-        self._state = (np.frombuffer(self._file, np.uint8), *places)
+        self._state = (np.frombuffer(self._bytes, np.uint8), *places)
         self._pictures = reader.metadata["f0"]
-        self._beton, self._shape, self._workers = beton, shape, workers
+        self._path, self._length = file.path, file.bytes
+        self._shape, self._workers = shape, workers
 
     def __call__(self, position: Int64[Tensor, " b"]) -> UInt8[Tensor, "b h w c"]:
-        """Faces at positions of the split, on the CPU.
+        """Decodes the faces at positions of the split, on the CPU.
 
         Raises:
             ValueError: The file was cut since it was opened.
         """
         # Reading a map behind the end of its file would end the process.
-        if self._file.size() != self._beton.bytes:
-            raise ValueError(
-                f"beton {self._beton.path}: must stay as it was when it was opened; it changed, open it again"
-            )
+        if self._bytes.size() != self._length:
+            raise ValueError(f"file {self._path}: must stay as it was when it was opened; it changed, open it again")
         height, width, channels = self._shape
         faces = torch.empty((len(position), height, width, 3), dtype=torch.uint8)
         before = numba.get_num_threads()
@@ -80,7 +79,7 @@ def _first_channel(colours: NDArray[np.uint8], gray: NDArray[np.uint8]) -> None:
 
 
 def _compiled(reader: Any, parallel: bool) -> Callable[..., Any]:
-    """FFCV's decoding loop; it knows nothing of a file, so one serves the whole process (compiling takes seconds)."""
+    """Compiles FFCV's decoding loop; it knows nothing of a file, so one serves the whole process (it takes seconds)."""
     compiler = ffcv("ffcv.pipeline.compiler").Compiler
     key = (bool(compiler.is_enabled), parallel)
     if key not in _CODE:

@@ -1,4 +1,4 @@
-"""The layout of a .beton file of FFCV 1.0, read with numpy alone and held against itself.
+"""Checks the layout of a .beton file of FFCV 1.0, read with numpy alone.
 
     header          24 bytes: version 2, fields, size of a page, samples, address of the table of data
     fields          1,041 bytes each: kind, name of at most 16 bytes, arguments
@@ -36,8 +36,8 @@ NAME_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Beton:
-    """A file whose layout holds."""
+class BetonFile:
+    """Names a .beton file whose layout holds."""
 
     path: Path
     bytes: int
@@ -46,8 +46,8 @@ class Beton:
     samples: int
 
 
-def check_beton(path: Path, *, bytes: int, samples: int, shape: tuple[int, int]) -> Beton:
-    """Read the layout of a file written by `loaders.prepare` and refuse one that FFCV could not read.
+def check_layout(path: Path, *, bytes: int, samples: int, shape: tuple[int, int]) -> BetonFile:
+    """Reads the layout of a file written by `loaders.prepare` and refuses one that FFCV could not read.
 
     Args:
         path: The file.
@@ -58,7 +58,7 @@ def check_beton(path: Path, *, bytes: int, samples: int, shape: tuple[int, int])
     Raises:
         ValueError: The file is missing, cut or damaged.
     """
-    where = f"beton {path}"
+    where = f"file {path}"
     if not path.is_file():
         raise ValueError(f"{where}: must be there; it is missing, {AGAIN}")
     length = path.stat().st_size
@@ -92,7 +92,7 @@ def check_beton(path: Path, *, bytes: int, samples: int, shape: tuple[int, int])
     demand(bool(inside.all()), "data must lie between the samples and the table")
     pictures = np.fromfile(path, record, count=samples, offset=start)["f0"]
     _check_pictures(pictures, data, shape, demand)
-    return Beton(path, length, tuple(name.decode("ascii", "replace") for name in fields["name"].tolist()), samples)
+    return BetonFile(path, length, tuple(name.decode("ascii", "replace") for name in fields["name"].tolist()), samples)
 
 
 def _check_pictures(

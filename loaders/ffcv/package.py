@@ -1,4 +1,4 @@
-"""Importing FFCV, and calling it, without its side effects on this process.
+"""Imports FFCV, and calls it, without its side effects on this process.
 
 FFCV sets torch's and numba's thread counts at import and wherever its `Loader` is made or iterated; a parallel numba
 kernel beside it aborts the process under numba's `workqueue` layer.
@@ -20,7 +20,7 @@ from loaders.extras import require
 
 @contextmanager
 def threads_kept() -> Iterator[None]:
-    """Torch's and numba's thread counts in this thread are afterwards what they were."""
+    """Restores torch's and numba's thread counts of this thread afterwards."""
     settings: Any = numba.config
     if settings.THREADING_LAYER == "default" and "NUMBA_THREADING_LAYER" not in os.environ:
         settings.THREADING_LAYER = "omp"
@@ -34,7 +34,7 @@ def threads_kept() -> Iterator[None]:
 
 
 def ffcv(module: str, where: str = "FFCV") -> Any:
-    """A module of FFCV by its full name, with the process's thread counts kept.
+    """Imports a module of FFCV by its full name, with the process's thread counts kept.
 
     Raises:
         ValueError: FFCV cannot be imported; says what to run.
@@ -44,7 +44,7 @@ def ffcv(module: str, where: str = "FFCV") -> Any:
 
 
 def worker_count(workers: int | None, *, jpeg: bool) -> int:
-    """Threads that may decode: `workers`, or one a core for JPEG and one alone for exact pixels, which are only copied.
+    """Chooses how many threads decode: `workers`, or one a core for JPEG and one for exact pixels (only copied).
 
     At most numba's own, above which FFCV waits for ever.
 

@@ -13,12 +13,12 @@ from loaders.feed.opened import Streamed, batch_by_batch, check_draw
 from loaders.feed.order import Order
 from loaders.ffcv.decoding import Decoder
 from loaders.ffcv.package import worker_count
-from loaders.ffcv.store import open_betons
+from loaders.ffcv.store import open_ffcv_store
 
 
 @dataclass(frozen=True, slots=True)
 class FFCV:
-    """An FFCV store: one .beton file a split.
+    """Reads an FFCV store: one .beton file a split.
 
     Sample ids, order, labels and mean colours equal those of a packed store prepared from the same source with the same
     settings, and so do the pixels, but where the store was prepared with `--jpeg`: then mean colours are those of the
@@ -50,14 +50,14 @@ class FFCV:
         sampler: Sampler | None = None,
         draw: Draw | None = None,
     ) -> Loader:
-        """Open one split; see `loaders.base.Source`.
+        """Opens one split; see `loaders.base.Source`.
 
         Raises:
             ValueError: FFCV is not installed, the store is missing, damaged or has no such split, or `draw` is given
                 where it must not be. While batches are read: the file was cut.
         """
         check_draw("FFCV", self.augment, draw, sampler)
-        store = open_betons(self.path)
+        store = open_ffcv_store(self.path)
         workers = worker_count(self.workers, jpeg=store.source["jpeg"] is not None)
         part = store.manifest.part(split, store.shape, f"store {store.path}")
         order = Order(part, batch_size, seed, rank, world, sampler)

@@ -24,7 +24,7 @@ PICTURE, SAMPLE, MEAN = "image", "sample", "mean"
 
 
 def field_names(labels: Sequence[str]) -> dict[str, str]:
-    """The field of each label: its name where FFCV can hold it, else its first letters, `~` and a number."""
+    """Names the field of each label: as the label where FFCV can hold it, else its first letters, `~` and a number."""
     names: dict[str, str] = {}
     for number, label in enumerate(labels):
         ascii_only = label.encode("ascii", "replace").decode().replace("?", "_")
@@ -33,7 +33,7 @@ def field_names(labels: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def write_beton(
+def write_split(
     file: Path,
     images: NDArray[np.uint8],
     split: Split,
@@ -42,7 +42,7 @@ def write_beton(
     jpeg: int | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Write the samples of a split, in their order.
+    """Writes the .beton file of a split, its samples in their order.
 
     Fields: `image` (RGB; gray faces have three equal channels), `sample` (id in the manifest), `mean` (float32, 3),
     and each label under the name that `field_names` gives it: int64, -1 where missing, for classes; float32, NaN
@@ -67,7 +67,7 @@ def write_beton(
     largest = height * width * 3 + 4 * sum(_width(split, label) for label in split.labels) + (1 << 12)
     page = max(PAGE, 1 << (largest - 1).bit_length())
     if page > 1 << 31:
-        raise ValueError(f"beton: faces (={width} x {height}) must fit a page of 2 GiB; make them smaller with --size")
+        raise ValueError(f"FFCV: faces (={width} x {height}) must fit a page of 2 GiB; make them smaller with --size")
     header = np.zeros(1, types.HeaderType)[0]
     header["version"], header["num_samples"] = VERSION, len(split.sample)
     header["num_fields"], header["page_size"] = len(fields), page
@@ -93,13 +93,13 @@ def write_beton(
 
 
 def check_quality(jpeg: int | None) -> None:
-    """Refuse a quality of JPEG that is none.
+    """Refuses a quality of JPEG that is none.
 
     Raises:
         ValueError: `jpeg` is not None and not in 1..100.
     """
     if jpeg is not None and not 1 <= jpeg <= 100:
-        raise ValueError(f"beton: jpeg (={jpeg}) must be a quality of 1 to 100; leave it out for exact pixels")
+        raise ValueError(f"FFCV: jpeg (={jpeg}) must be a quality of 1 to 100; leave it out for exact pixels")
 
 
 def _width(split: Split, label: str) -> int:
@@ -131,7 +131,7 @@ def _descriptions(types: Any, fields: dict[str, Any]) -> NDArray[np.void]:
 
 
 def _samples(images: NDArray[np.uint8], split: Split, mean: NDArray[np.float32]) -> Iterator[tuple[Any, ...]]:
-    """The values of each sample, in the order of the fields and of the dtypes that they declare."""
+    """Yields the values of each sample, in the order of the fields and of the dtypes that they declare."""
     targets = [split.target[label].numpy() for label in split.labels]
     for place, sample in enumerate(split.sample.tolist()):
         yield (as_channels(images[sample], 3), sample, mean[place], *(target[place] for target in targets))

@@ -20,7 +20,7 @@ from loaders.importers.pointing04 import Pointing04
 from loaders.importers.rafdb import RafDb
 from loaders.importers.utkface import UtkFace
 from loaders.importers.w300lp import W300Lp
-from loaders.store.opening import BETONS, FORMAT, MANIFEST, prepared_as
+from loaders.store.opening import FFCV_STORE, FORMAT, MANIFEST, prepared_as
 
 IMPORTERS: dict[str, Callable[..., Importer]] = {
     "affectnet2017": AffectNet2017,
@@ -48,7 +48,7 @@ def pictures_in(folder: str | Path) -> Importer:
     """
     folder = Path(folder)
     form = prepared_as(folder)
-    if form in (FORMAT, BETONS):
+    if form in (FORMAT, FFCV_STORE):
         source = "Packed" if form == FORMAT else "FFCV"
         raise ValueError(
             f"folder {folder}: must hold picture files; it is a {form}, read it by {source}({str(folder)!r}), "

@@ -26,9 +26,9 @@ from loaders.base import Classes, Label, Numbers
 from loaders.store.manifest import Manifest, read_manifest
 
 FORMAT = "hmtl packed store"
-BETONS = "hmtl ffcv store"
+FFCV_STORE = "hmtl ffcv store"
 PICTURES = "hmtl plain folder"
-KNOWN = {FORMAT: " and --format packed", BETONS: " and --format ffcv", PICTURES: " and --format folder"}
+KNOWN = {FORMAT: " and --format packed", FFCV_STORE: " and --format ffcv", PICTURES: " and --format folder"}
 """Formats of prepared data, and what `prepare` must be told to make one."""
 VERSION = 1
 IMAGES, MANIFEST, SOURCE, SKIPPED = "images.npy", "manifest.csv", "source.json", "skipped.csv"

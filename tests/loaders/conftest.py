@@ -45,9 +45,9 @@ def interpreted_ffcv() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def betons(tmp_path_factory: pytest.TempPathFactory, folders: Path, interpreted_ffcv: None) -> Path:
+def ffcv_store(tmp_path_factory: pytest.TempPathFactory, folders: Path, interpreted_ffcv: None) -> Path:
     """The FFCV store of `folders`. Do not change it."""
-    out = tmp_path_factory.mktemp("betons") / "faces"
+    out = tmp_path_factory.mktemp("ffcv_store") / "faces"
     prepare(ClassFolders(folders), out, Form(), format="ffcv")
     return out
 

@@ -67,7 +67,7 @@ def of_faces(
             return DALI(faces, colour=colour, **options)
         request.getfixturevalue("interpreted_ffcv")
         if colour not in written:
-            written[colour] = tmp_path_factory.mktemp("betons") / "faces"
+            written[colour] = tmp_path_factory.mktemp("ffcv_store") / "faces"
             prepare(ClassFolders(faces), written[colour], Form(colour=colour), format="ffcv")
         return FFCV(written[colour], **options)
 

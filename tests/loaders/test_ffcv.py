@@ -22,9 +22,9 @@ from typer.testing import CliRunner
 from loaders import FFCV, Packed, Shuffled
 from loaders.decoding.pictures import Form
 from loaders.decoding.reading import cores
-from loaders.ffcv.layout import FIELD, HEADER, check_beton
+from loaders.ffcv.layout import FIELD, HEADER, check_layout
 from loaders.ffcv.package import ffcv, threads_kept, worker_count
-from loaders.ffcv.store import open_betons
+from loaders.ffcv.store import open_ffcv_store
 from loaders.ffcv.writer import field_names
 from loaders.importers import ClassFolders, Fer2013, ManifestFile
 from loaders.prepare import app, prepare
@@ -37,11 +37,11 @@ with_ffcv = pytest.mark.usefixtures("interpreted_ffcv")
 
 
 @pytest.fixture
-def copied(betons: Path, tmp_path: Path) -> Path:
+def copied(ffcv_store: Path, tmp_path: Path) -> Path:
     """A copy of the FFCV store that a test may damage."""
     out = tmp_path / "copy"
     out.mkdir()
-    for file in betons.iterdir():
+    for file in ffcv_store.iterdir():
         (out / file.name).write_bytes(file.read_bytes())
     return out
 
@@ -71,16 +71,16 @@ def test_the_fields_are_those_of_the_store(tmp_path: Path) -> None:
     importer = ManifestFile(tmp_path / "in" / "list.csv")
     prepare(importer, tmp_path / "packed", Form())
     prepare(importer, tmp_path / "ffcv", Form(), format="ffcv")
-    store, betons = open_store(tmp_path / "packed"), open_betons(tmp_path / "ffcv", check_pixels=True)
+    store, ffcv_store = open_store(tmp_path / "packed"), open_ffcv_store(tmp_path / "ffcv", check_pixels=True)
     assert (tmp_path / "ffcv" / "manifest.csv").read_bytes() == (tmp_path / "packed" / "manifest.csv").read_bytes()
-    assert betons.source["counts"] == store.source["counts"]
+    assert ffcv_store.source["counts"] == store.source["counts"]
     for split in ("train", "val"):
         part = store.manifest.part(split, store.shape, "")
-        found = fields(betons.path / f"{split}.beton")
+        found = fields(ffcv_store.path / f"{split}.beton")
         np.testing.assert_array_equal(found["image"], store.images[part.sample.numpy()])
         np.testing.assert_array_equal(found["sample"][:, 0], part.sample.numpy())
         np.testing.assert_array_equal(found["mean"], store.manifest.mean[part.sample].numpy())
-        for label, name in betons.source["fields"].items():
+        for label, name in ffcv_store.source["fields"].items():
             np.testing.assert_array_equal(found[name].squeeze(), part.target[label].numpy())
 
 
@@ -147,7 +147,7 @@ def test_a_finished_store_is_found_and_another_is_refused(tmp_path: Path, folder
     with pytest.raises(ValueError, match=r"it is a hmtl ffcv store, prepare it again with --force and --format packed"):
         Packed(out).open("train", batch_size=1, seed=0, device="cpu")
     prepare(importer, out, Form(), format="ffcv", jpeg=90, force=True)
-    assert open_betons(out, check_pixels=True).source["jpeg"] == 90
+    assert open_ffcv_store(out, check_pixels=True).source["jpeg"] == 90
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -156,7 +156,7 @@ def test_nothing_is_left_of_a_run_that_fails(tmp_path: Path, folders: Path, monk
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("loaders.ffcv.packing.write_beton", full)
+    monkeypatch.setattr("loaders.ffcv.store.write_split", full)
     with pytest.raises(OSError, match=r"the disk must have room for the faces; it was full, .*nothing was left behind"):
         prepare(ClassFolders(folders), tmp_path / "out", Form(), format="ffcv")
     assert list(tmp_path.iterdir()) == []
@@ -213,7 +213,7 @@ def test_the_command_writes_it(tmp_path: Path, folders: Path) -> None:
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     assert "33 faces of 10 x 10, RGB" in done.output
-    assert open_betons(tmp_path / "out").source["jpeg"] == 95
+    assert open_ffcv_store(tmp_path / "out").source["jpeg"] == 95
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_the_command_writes_it(tmp_path: Path, folders: Path) -> None:
     [
         ({"format": "tar"}, r"prepare: format \(='tar'\) must be one of packed, ffcv"),
         ({"jpeg": 90}, r"prepare: jpeg \(=90\) must be left out for format packed; it stores exact pixels"),
-        ({"format": "ffcv", "jpeg": 0}, r"beton: jpeg \(=0\) must be a quality of 1 to 100; leave it out"),
+        ({"format": "ffcv", "jpeg": 0}, r"FFCV: jpeg \(=0\) must be a quality of 1 to 100; leave it out"),
     ],
 )
 def test_wrong_settings_are_refused(tmp_path: Path, folders: Path, options: dict[str, Any], error: str) -> None:
@@ -316,7 +316,7 @@ def test_a_cut_file_is_refused_before_ffcv_sees_it(copied: Path, length: int) ->
     with pytest.raises(ValueError, match=rf"must have {whole} bytes; it has {length % whole}, so it was cut"):
         opened(copied)
     with pytest.raises(ValueError, match=r"must begin with a header|must be|must lie|must have"):
-        check_beton(file, bytes=length % whole, samples=23, shape=(10, 10))
+        check_layout(file, bytes=length % whole, samples=23, shape=(10, 10))
 
 
 def test_what_is_no_store_is_refused(copied: Path, tmp_path: Path, store: Path) -> None:
@@ -346,9 +346,9 @@ def test_changed_pixels_are_found_where_they_are_looked_for(copied: Path) -> Non
     place = data.index(pixels)
     data[place + 5] ^= 1
     file.write_bytes(data)
-    open_betons(copied)
+    open_ffcv_store(copied)
     with pytest.raises(ValueError, match=r"val.beton must have the hash of source.json; it was changed"):
-        open_betons(copied, check_pixels=True)
+        open_ffcv_store(copied, check_pixels=True)
 
 
 def test_a_file_cut_during_an_epoch_is_an_error(copied: Path) -> None:
@@ -365,7 +365,7 @@ def test_a_file_cut_during_an_epoch_is_an_error(copied: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ffcv") is None, reason=NO_FFCV)
-def test_compiled_it_gives_the_same_faces_and_leaves_thread_counts_alone(betons: Path, store: Path) -> None:
+def test_compiled_it_gives_the_same_faces_and_leaves_thread_counts_alone(ffcv_store: Path, store: Path) -> None:
     # In a process of its own, where FFCV is not imported yet and has its compiler.
     code = f"""
 import numba, threading, torch
@@ -373,7 +373,7 @@ torch.set_num_threads(2)
 from loaders import FFCV, Packed, Shuffled
 for workers in (1, 2):
     for split in ("train", "val"):
-        sources = (Packed({str(store)!r}), FFCV({str(betons)!r}, workers=workers))
+        sources = (Packed({str(store)!r}), FFCV({str(ffcv_store)!r}, workers=workers))
         loaders = [s.open(split, batch_size=2, seed=0, device="cpu", sampler=Shuffled()) for s in sources]
         for one, other in zip(*(loader.epoch(1) for loader in loaders), strict=True):
             assert torch.equal(one.store, other.store)
@@ -391,13 +391,13 @@ print(torch.get_num_threads(), later[0], numba.get_num_threads(), numba.threadin
     assert done.stdout.split() == ["2", "2", "2", "omp"]
 
 
-def test_workers_are_at_most_numbas(betons: Path) -> None:
+def test_workers_are_at_most_numbas(ffcv_store: Path) -> None:
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     assert worker_count(10**6, jpeg=False) == worker_count(10**6, jpeg=True) == most
     assert worker_count(None, jpeg=True) == min(cores(), most)
     assert worker_count(None, jpeg=False) == 1
     with pytest.raises(ValueError, match=r"FFCV: workers \(=0\) must be at least 1; leave it out"):
-        FFCV(betons, workers=0).open("train", batch_size=1, seed=0, device="cpu")
+        FFCV(ffcv_store, workers=0).open("train", batch_size=1, seed=0, device="cpu")
 
 
 @pytest.mark.parametrize("what", ["source", "prepare"])
@@ -406,13 +406,13 @@ def test_without_the_package_it_says_what_to_run(
 ) -> None:
     wanted = r"package \(=ffcv\) must be importable, .*; run `pip install 'hmtl\[ffcv\]'` after `apt-get install g\+\+"
     if what == "source":
-        betons = request.getfixturevalue("betons")
+        ffcv_store = request.getfixturevalue("ffcv_store")
     for module in [name for name in sys.modules if name.partition(".")[0] == "ffcv"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "ffcv", None)
     if what == "source":
         with pytest.raises(ValueError, match=f"FFCV: {wanted}"):
-            opened(betons)
+            opened(ffcv_store)
     else:
         with pytest.raises(ValueError, match=f"prepare: {wanted}"):
             prepare(ClassFolders(folders), tmp_path / "out", Form(), format="ffcv")

@@ -53,7 +53,7 @@ def test_the_same_bytes_train_the_same_weights(
     source: Source = {
         "resident": lambda: Packed(store, tier="resident"),
         "folder": lambda: Folder(folders, workers=0),
-        "ffcv": lambda: FFCV(request.getfixturevalue("betons")),
+        "ffcv": lambda: FFCV(request.getfixturevalue("ffcv_store")),
         "dali": lambda: DALI(folders),
     }[name]()
     weights, found = trained(source)

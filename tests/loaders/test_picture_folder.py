@@ -229,8 +229,8 @@ def test_a_folder_is_read_by_its_manifest_where_it_has_one(folders: Path, tmp_pa
     assert pictures_in(str(tmp_path)) == ManifestFile(tmp_path)
 
 
-def test_a_store_of_another_format_is_no_folder_of_pictures(store: Path, betons: Path) -> None:
-    for path, kind, source in ((store, "hmtl packed store", "Packed"), (betons, "hmtl ffcv store", "FFCV")):
+def test_a_store_of_another_format_is_no_folder_of_pictures(store: Path, ffcv_store: Path) -> None:
+    for path, kind, source in ((store, "hmtl packed store", "Packed"), (ffcv_store, "hmtl ffcv store", "FFCV")):
         message = rf"folder .* must hold picture files; it is a {kind}, read it by {source}\('{path}'\), or prepare"
         with pytest.raises(ValueError, match=message):
             pictures_in(path)

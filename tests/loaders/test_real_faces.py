@@ -124,8 +124,8 @@ def test_ffcv_lies_within_a_bound_of_pillow(
     jpegs: Importer, tmp_path: Path, quality: int | None, mean: float, most: int, alone: tuple[float, int]
 ) -> None:
     options: dict[str, Any] = {"format": "ffcv", "jpeg": quality}
-    prepare(jpegs, tmp_path / "betons", Form(), **options)
-    decoded, stored = faces(Folder(jpegs)), faces(FFCV(tmp_path / "betons"))
+    prepare(jpegs, tmp_path / "ffcv_store", Form(), **options)
+    decoded, stored = faces(Folder(jpegs)), faces(FFCV(tmp_path / "ffcv_store"))
     found = apart(decoded, stored)
     print(f"FFCV from Folder at quality {quality}: mean {found[0]:.4f}, maximum {found[1]}")
     assert found[0] <= mean

@@ -44,7 +44,7 @@ def named(name: str, request: pytest.FixtureRequest) -> Source:
     """A source of the faces of `folders`; skips where its package is not installed."""
     if name == "dali":
         request.getfixturevalue("dali")
-    where = request.getfixturevalue({"mapped": "store", "resident": "store", "ffcv": "betons"}.get(name, "folders"))
+    where = request.getfixturevalue({"mapped": "store", "resident": "store", "ffcv": "ffcv_store"}.get(name, "folders"))
     sources: dict[str, Source] = {
         "mapped": Packed(where, tier="mapped"),
         "resident": Packed(where, tier="resident"),
