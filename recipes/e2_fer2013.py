@@ -1,7 +1,7 @@
 """E2 and E3 on FER2013: does hybrid multi-task learning win, and by more with 20 % of the training data?
 
 Source:  ours; a stand-in for E2 and E3 of arXiv 2105.06421, whose AffectNet-8 needs a licence.
-Expect:  In the paper HMTL wins by 0.8 to 1.4 points, with 20 % of the data by 2.9. For ours see README, Results.
+Expect:  In the paper HMTL wins by 0.8 to 1.4 points, with 20 % of the data by 2.9. For ours see docs/results.md.
 Differs: FER2013 for AffectNet-8, ResNet-10-t at 48 px for EfficientNet at 224 px, AdamW for AdaBelief; the supervised
          head looks at the plain view only. Rows of equal cost stand beside each, which the paper's table has not.
 Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013

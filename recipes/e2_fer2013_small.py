@@ -1,7 +1,7 @@
 """E2 and E3 on a small part of FER2013, for a machine without a GPU: a check of the machinery, no more.
 
 Source:  ours; recipes/e2_fer2013.py with fewer pictures.
-Expect:  One standard error on the test split is 0.8 points, so only large differences can be told; see README.
+Expect:  One standard error on the test split is 0.8 points, so only large differences can be told; see docs/results.md.
 Differs: 7 % of the training data for all of it, and 1.4 % for 20 % of it, with longer training there; bf16 on the CPU.
 Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
          python -m engine.table recipes/e2_fer2013_small.py --jobs 2

@@ -1,7 +1,7 @@
 """E4 on FER2013: pre-training by puzzling and then fine-tuning, against puzzling along the way, at equal budget.
 
 Source:  ours; the statement of arXiv 2105.06421 (abstract) that HMTL is better than pre-training and fine-tuning.
-Expect:  No published figure. For ours see README, Results.
+Expect:  No published figure. For ours see docs/results.md.
 Differs: FER2013 for AffectNet-8, ResNet-10-t at 48 px. Pre-training sees the pictures that the rest is trained on, and
          no others; one view for as many epochs there and in fine-tuning costs what two views cost in HMTL.
 Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013

@@ -1,7 +1,7 @@
 """E5 on FER2013: what a linear and a non-linear head make of frozen features.
 
 Source:  arXiv 2105.06421, frozen HMTL puzzling features on CK+ and FER2013 (98.23 % on CK+ with a non-linear head).
-Expect:  No published figure for FER2013. For ours see README, Results.
+Expect:  No published figure for FER2013. For ours see docs/results.md.
 Differs: The features are of encoders trained on FER2013 itself; in the paper on AffectNet-8.
 Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
          python -m engine.table recipes/e5_fer2013.py

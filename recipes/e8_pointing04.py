@@ -1,7 +1,7 @@
 """E8 on Pointing'04: rotation pre-training and an auxiliary puzzling head, each alone and together.
 
 Source:  arXiv 2108.04893: the error of head pose falls by up to 23.1 % on AFLW2000 (ResNet-50).
-Expect:  No figure is published for these data. For ours see README, Results.
+Expect:  No figure is published for these data. For ours see docs/results.md.
 Differs: The recipe named in the rows says how; pre-training sees the same pictures, without their labels.
 Run:     python -m loaders.prepare pointing04 Pointing04 --out data/pointing04 --size 64
          python -m engine.table recipes/e8_pointing04.py

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import gc
 import os
+import re
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -37,6 +40,26 @@ hypothesis.settings.load_profile("hmtl")
 
 NO_GPU = "needs a CUDA device: torch.cuda.is_available() is false here"
 NO_FACES = "needs real faces: set HMTL_DATA to a folder that holds them (CONTRIBUTING.md, Real faces)"
+
+
+def refused_versions(triton: str, numpy: str) -> str | None:
+    """Says what to install where Triton's interpreter cannot read numpy's scalars; None where all is well."""
+
+    def numbers(version: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+    if numbers(triton) >= (3, 7) or numbers(numpy) < (2, 4, 6):
+        return None
+    return (
+        f"tests: numpy (={numpy}) must be below 2.4.6 beside triton {triton}, whose interpreter runs the kernels where "
+        "there is no GPU; pip install 'numpy<2.4.6', or triton 3.7 or newer with its torch"
+    )
+
+
+def pytest_configure() -> None:
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1" and find_spec("triton") is not None
+    if interpreted and (told := refused_versions(version("triton"), version("numpy"))):
+        raise pytest.UsageError(told)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

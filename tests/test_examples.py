@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +14,12 @@ from torch import nn
 
 from examples import lightning_style, plain_pytorch
 from loaders import Shuffled, Synthetic
+from loaders.decoding.pictures import Form
+from loaders.importers import ClassFolders
+from loaders.prepare import prepare
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 
 
 def encoder() -> nn.Module:
@@ -53,6 +59,24 @@ def test_lightning_style_module_trains_on_a_source() -> None:
             losses.append(loss.item())
     loader.close()
     assert losses[-1] < losses[0]
+
+
+def test_the_page_on_reuse_shows_code_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "reuse.md").read_text()
+    code = next(
+        block for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL) if "draw(" in block
+    )
+    for kind in ("a", "b"):
+        folder = tmp_path / "faces" / "train" / kind
+        folder.mkdir(parents=True)
+        for i in range(64):
+            Image.new("L", (48, 48), i).save(folder / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    prepare(ClassFolders(tmp_path / "faces"), Path("data/fer2013"), Form())
+    defined: dict[str, Any] = {}
+    exec(code, defined)
+    assert defined["pictures"].shape == (128, 3, 48, 48)
+    assert defined["pictures"].isfinite().all()
 
 
 @pytest.mark.parametrize(("file", "function"), [("plain_pytorch.py", "train"), ("lightning_style.py", "training_step")])

@@ -14,6 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+from engine import catalogue
+from engine.cli import MODULES
+from tests.conftest import refused_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -305,6 +310,39 @@ def test_importing_a_lower_room_wakes_no_upper_one(package: str, strangers: tupl
     assert done.stdout.split() == []
 
 
+# --- versions ----------------------------------------------------------------------------------------------------
+
+
+def test_the_constraints_lie_within_the_bounds_and_name_everything_declared() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {line.partition("==")[0]: line.partition("==")[2] for line in lines if not line.startswith("#")}
+    declared = [
+        Requirement(text)
+        for group in (
+            PROJECT["project"]["dependencies"],
+            *PROJECT["project"]["optional-dependencies"].values(),
+            *PROJECT["dependency-groups"].values(),
+        )
+        for text in group
+    ]
+    assert pinned.keys() == {each.name for each in declared}
+    assert [each.name for each in declared if not each.specifier.contains(pinned[each.name])] == []
+
+
+@pytest.mark.parametrize(
+    ("triton", "numpy", "refused"),
+    [("3.6.0", "2.5.0", True), ("3.6.0", "2.4.6", True), ("3.6.0", "2.4.5", False), ("3.7.1", "2.5.0", False)],
+)
+def test_an_interpreter_that_cannot_read_numpy_is_refused_with_what_to_install(
+    triton: str, numpy: str, refused: bool
+) -> None:
+    told = refused_versions(triton, numpy)
+    assert (told is not None) is refused
+    if told:
+        assert f"numpy (={numpy}) must be below 2.4.6 beside triton {triton}" in told
+        assert "pip install 'numpy<2.4.6'" in told
+
+
 # --- names -------------------------------------------------------------------------------------------------------
 
 
@@ -426,7 +464,8 @@ def test_the_check_of_recipes_catches_planted_faults() -> None:
 
 # --- documents ---------------------------------------------------------------------------------------------------
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+LONGEST_README = 200
 
 
 def commands(document: str) -> list[str]:
@@ -437,7 +476,7 @@ def commands(document: str) -> list[str]:
 
 
 def missing(document: str) -> list[str]:
-    """Modules, files and make targets which a document's commands name and which are not there."""
+    """Modules, files, recipes, commands and make targets which a document's code names and which are not there."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     absent = []
     for command in commands(document):
@@ -447,10 +486,19 @@ def missing(document: str) -> list[str]:
             here = file.with_suffix(".py").is_file() or (file / "__main__.py").is_file()
             if not (here if ours else importlib.util.find_spec(module)):
                 absent.append(module)
+        # Folders end with a slash; what is written in capitals stands for a name.
         absent += [
             path
-            for path in re.findall(r"(?:recipes|benchmarks|examples|tests)/[\w/]+\.py", command)
-            if not (ROOT / path).is_file()
+            for path in re.findall(rf"(?<![\w./-])(?:docs|{'|'.join(ARROWS)})/[a-z0-9_./-]*(?![A-Z{{<*])", command)
+            if not ((ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file())
+        ]
+        absent += [
+            f"hmtl {word}" for word in re.findall(r"(?<!\w)hmtl ([a-z]+)", command) if word not in (*MODULES, "recipes")
+        ]
+        absent += [
+            name
+            for name in re.findall(r"hmtl (?:train|table|recipes copy|bench step) ([a-z]\w*)(?![\w./])", command)
+            if name not in catalogue.names()
         ]
         if call := re.match(r"(?:\w+=\S+ )*make ((?:[a-z-]+ ?)+)", command):
             absent += [target for target in call.group(1).split() if target not in targets]
@@ -458,10 +506,11 @@ def missing(document: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_what_a_document_tells_to_run_exists(name: str) -> None:
+def test_what_a_document_names_exists(name: str) -> None:
     text = (ROOT / name).read_text()
-    assert any(command.startswith("make ") for command in commands(text))
     assert missing(text) == []
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    assert [link for link in links if not (ROOT / name).parent.joinpath(link).is_file()] == []
 
 
 def test_the_check_of_documents_catches_planted_faults() -> None:
@@ -470,9 +519,26 @@ def test_the_check_of_documents_catches_planted_faults() -> None:
 make test         # not dinner
 python3.12 -m venv .venv
 python -m kernels.nothing recipes/nothing.py
+hmtl train demo:supervised --out runs/a
+hmtl train nobody
+hmtl cook fer2013_hmtl
 ```
+Files are `kernels/views/op.py`, `kernels/NOUN/`, `kernels/cooking/`, `engine/tasks/` and `engine/cook.py`.
 """
-    assert sorted(missing(text)) == ["dinner", "engine.nothing", "kernels.nothing", "recipes/nothing.py"]
+    told = ["dinner", "engine.nothing", "kernels.nothing", "recipes/nothing.py", "hmtl cook", "nobody"]
+    assert sorted(missing(text)) == sorted([*told, "kernels/cooking/", "engine/cook.py"])
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert text.count("\n") < LONGEST_README
+    assert [name for name in DOCUMENTS if name != "README.md" and f"]({name})" not in text] == []
+
+
+def test_the_map_names_ten_changes_and_contributing_opens_with_the_way_of_a_batch() -> None:
+    rows = re.findall(r"^\| (?!I want|---)", (ROOT / "docs" / "where.md").read_text(), re.MULTILINE)
+    assert len(rows) >= 10
+    assert (ROOT / "CONTRIBUTING.md").read_text().startswith("# Contributing\n\n## The way of a batch\n\n```\n")
 
 
 def test_the_newest_version_of_the_changelog_is_the_projects() -> None:

@@ -137,7 +137,7 @@ def test_gray_faces_get_their_colour_too(of_faces: Callable[..., Source], name: 
 
 @pytest.mark.parametrize("name", ["dali", "ffcv"])
 def test_a_tile_that_divides_no_side_is_interpolated_twice(of_faces: Callable[..., Source], name: str) -> None:
-    # 40 / 3: tiles stand between pixels of the drawn face, which softens them. Stated in README's table of sources.
+    # 40 / 3: tiles stand between pixels of the drawn face, which softens them. Stated in docs/sources.md.
     render = renderer({"puzzle": Puzzle(grid=3)}, QUIET, 40)
     found = apart(both(of_faces(name), of_faces(name, augment="loader"), render), render)
     print(f"{name}, 3 x 3 tiles of 40 px: mean {found.mean():.3f}, most {found.max():.3f}")
