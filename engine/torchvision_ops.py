@@ -3,7 +3,7 @@
 timm and torchmetrics import torchvision, whose wheel registers kernels for `torchvision::nms` when it is imported.
 Beside a torch without CUDA its compiled library does not load, the operator is unknown, and the import fails. Declaring
 the two schemas is enough: nothing is faked, calling the real `nms` still raises. Import this module before timm or
-torchmetrics. Holds for torchvision < 0.29, the bound in pyproject.toml.
+torchmetrics. Tried with torchvision 0.26 to 0.29, the bounds in pyproject.toml.
 """
 
 from __future__ import annotations
