@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks.view_cases import CASES
 from benchmarks.views_table import DRAWN, OURS, Rows
+from loaders.files import replacing
 
 SHOWN = ("reference, compiled", "batched", "torchvision", "kornia", "reference, eager, in blocks")
 DRAW_THEMSELVES = ("torchvision", "kornia")
@@ -42,7 +43,6 @@ def chart(rows: Rows, batch: int, path: Path) -> None:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=len(SHOWN), fontsize="small", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    figure.savefig(partial, dpi=110, format="png")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
     plt.close(figure)
-    partial.replace(path)

@@ -1,10 +1,17 @@
-"""Writes files whole or not at all: under a temporary name, then renamed."""
+"""Writes files and folders whole or not at all: under a hidden name beside them, then renamed.
+
+Until it is whole, NAME is called `.NAME.partial-HOST-PID`. A process that is killed leaves it behind, and the next one
+that writes the folder NAME on the same machine removes it.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import re
+import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,41 +19,151 @@ from typing import Any
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a write answers where there is no room on the disk, in the user's quota, or under the process's limit."""
+FEW_FILES = 100
+_IN_USE: set[Path] = set()
+"""Hidden folders of this process; others with its number are of a dead process that had the same."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name to write to, renamed to `path` when the block ends well and deleted when it does not.
+    """Gives a temporary name to write a file to, renames it to `path` when the block ends well, else deletes it.
 
     Raises:
         OSError: The disk is full or does not take the file; the message says what is kept.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = hidden(path, "partial")
     try:
-        yield temporary
-        _flush(temporary)
-        temporary.replace(path)
-    except BaseException as error:
+        with _full_disk_explained(path):
+            yield temporary
+            flush(temporary)
+            temporary.replace(path)
+    finally:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in FULL_DISK:
-            raise OSError(
-                error.errno,
-                f"no space left to write {path}; free some and start again (a run with --resume), "
-                "what was there is kept",
-            ) from error
-        raise
+
+
+@contextmanager
+def replacing_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Gives an empty folder to fill, renames it to `path` when the block ends well, else deletes it.
+
+    Args:
+        path: The folder, which must be new or empty unless `replace` says otherwise.
+        replace: Take the place of what is there, which is put back where that fails.
+
+    Raises:
+        ValueError: A folder that is not empty has appeared at `path` and may not be replaced.
+        OSError: The disk is full or the folder cannot be written; the message says what is kept.
+    """
+    with scratch_folder(path, "partial") as temporary, _full_disk_explained(path):
+        yield temporary
+        _flush_below(temporary)
+        _move(temporary, path, replace)
+
+
+@contextmanager
+def scratch_folder(path: Path, word: str = "scratch") -> Iterator[Path]:
+    """Gives an empty hidden folder beside `path`, and deletes it in the end unless it was moved away.
+
+    Makes the parent of `path` where it is missing, and removes what killed processes left there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
+    folder = hidden(path, word)
+    folder.mkdir()
+    _IN_USE.add(folder)
+    try:
+        yield folder
+    finally:
+        _IN_USE.remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what killed processes of this machine left beside `path`; what they had moved away is put back."""
+    host = re.escape(socket.gethostname())
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(partial|scratch|replaced)-{host}-(\d+)")
+    for found in path.parent.iterdir() if path.parent.is_dir() else ():
+        match = pattern.fullmatch(found.name)
+        if match is None or found in _IN_USE or _running(int(match[2])):
+            continue
+        if match[1] == "replaced" and not path.exists():
+            found.rename(path)
+        else:
+            shutil.rmtree(found)
+
+
+def hidden(path: Path, word: str) -> Path:
+    """Names what this process does not show as `path` yet, or no longer."""
+    # The host's name tells processes of machines that share a file system apart.
+    return path.with_name(f".{path.name}.{word}-{socket.gethostname()}-{os.getpid()}")
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole; names of files that are no valid text keep their bytes."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file whole."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def _flush(path: Path) -> None:
-    """On the disk before the rename is: a rename may outlive a power cut that its bytes do not."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def flush(path: Path) -> None:
+    """Puts a file, or the names in a folder, on the disk: a rename may outlive a power cut that the bytes do not."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_below(folder: Path) -> None:
+    paths = list(folder.rglob("*"))
+    if len(paths) > FEW_FILES:
+        os.sync()  # once: a call for each of many small files takes longer than writing them
+        return
+    for path in (*paths, folder):
+        flush(path)
+
+
+@contextmanager
+def _full_disk_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        raise OSError(
+            error.errno,
+            f"no space left to write {path}; free some and start again (a run with --resume), what was there is kept",
+        ) from error
+
+
+def _move(temporary: Path, path: Path, replace: bool) -> None:
+    old = hidden(path, "replaced")
+    if replace and path.exists():
+        path.rename(old)
+    try:
+        temporary.rename(path)  # also over an empty folder
+    except OSError as error:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise ValueError(
+                f"folder {path}: must not be there yet; another run finished it meanwhile, use that one"
+            ) from error
+        raise
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _running(process: int) -> bool:
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -23,7 +23,8 @@ from typer.core import TyperGroup
 from loaders.decoding.pictures import Form
 from loaders.decoding.reading import read_faces
 from loaders.exit_status import exit_status
-from loaders.ffcv.store import open_ffcv_store, require_writer, scratch_beside, write_ffcv_store
+from loaders.ffcv.store import open_ffcv_store, require_writer, write_ffcv_store
+from loaders.files import scratch_folder
 from loaders.importers import IMPORTERS, Importer
 from loaders.options import described, given, options, written
 from loaders.progress import LINE, progress
@@ -32,7 +33,7 @@ from loaders.store.check_report import print_findings, write_report
 from loaders.store.opening import FFCV_STORE, FORMAT, PICTURES, SOURCE, open_store, read_source
 from loaders.store.picture_folder import check_pictures, write_pictures
 from loaders.store.summary import print_summary
-from loaders.store.writing import StoreWriter
+from loaders.store.writing import new_store
 
 Format = Literal["packed", "ffcv", "folder"]
 
@@ -97,9 +98,9 @@ def prepare(
     if format == "packed":
         source = _pack(importer, out, form, origin, force, workers, console)
     else:
-        with scratch_beside(out) as scratch:
-            _pack(importer, scratch, form, origin, False, workers, console)
-            packed = open_store(scratch)
+        with scratch_folder(out) as scratch:
+            _pack(importer, scratch / "packed", form, origin, False, workers, console)
+            packed = open_store(scratch / "packed")
             if format == "ffcv":
                 source = write_ffcv_store(packed, out, origin=origin, jpeg=jpeg, replace=force, console=console)
             else:
@@ -119,7 +120,7 @@ def _pack(
 ) -> dict[str, Any]:
     contents = importer.survey()
     with (
-        StoreWriter(out, contents.labels, origin=origin, notes=contents.notes, replace=force) as writer,
+        new_store(out, contents.labels, origin=origin, notes=contents.notes, replace=force) as writer,
         progress("faces", contents.total, console) as advance,
         closing(contents.records()) as records,
         closing(read_faces(records, form, workers=workers)) as faces,
@@ -127,7 +128,7 @@ def _pack(
         for some in faces:
             writer.add(some)
             advance(len(some))
-        return writer.finish()
+    return writer.source
 
 
 def describe(importer: Importer, form: Form) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from loaders.importers import IMPORTERS, Importer, ManifestFile, Record, picture
 from loaders.sources.scan import scan
 from loaders.store.opening import FFCV_STORE, FORMAT, PICTURES, SOURCE, Store, open_store
 from loaders.store.picture_folder import write_pictures
-from loaders.store.writing import StoreWriter
+from loaders.store.writing import new_store
 
 NAMES = ("packed", "resident", "folder", "dali", "ffcv", "ffcv-jpeg", "torchvision")
 QUALITY = 90
@@ -240,13 +240,12 @@ def pack(importer: Importer, out: Path, form: Form) -> Store:
     """A packed store of an importer's faces; their original files stay named in its manifest."""
     contents = importer.survey()
     with (
-        StoreWriter(out, contents.labels, origin={}, notes=contents.notes) as writer,
+        new_store(out, contents.labels, origin={}, notes=contents.notes) as writer,
         closing(contents.records()) as records,
         closing(read_faces(records, form)) as faces,
     ):
         for some in faces:
             writer.add(some)
-        writer.finish()
     return open_store(out)
 
 

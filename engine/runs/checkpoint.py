@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from safetensors.torch import save as serialised
 from torch import nn
 
 from engine.weights import ABOUT, Weights, load_weights, misfits
-from loaders.files import replacing, write_json
+from loaders.files import flush, replacing, write_json
 
 LAST, BEFORE, BEST = "last", "before", "best"
 
@@ -60,12 +59,12 @@ def _write(folder: Path, model: nn.Module, about: Mapping[str, Any], state: Mapp
     with replacing(folder / "state.pt") as path:
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        path.write_bytes(buffer.getbuffer())
+        # Released at once: in the cycle of a failed write's traceback, it crashes Python 3.12's collector.
+        with buffer.getbuffer() as view:
+            path.write_bytes(view)
     hashes = {name: _hash(folder / name) for name in ("weights.safetensors", "state.pt")}
     write_json(folder / "files.json", hashes)
-    descriptor = os.open(folder, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+    flush(folder)
 
 
 def newest(folder: Path) -> tuple[Path | None, list[str]]:

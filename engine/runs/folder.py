@@ -17,7 +17,6 @@ import csv
 import io
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +27,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from loaders.files import replacing, write_json, write_text
+from loaders.files import replacing, replacing_folder, write_json, write_text
 
 _APPENDED = {"log": "log.jsonl", "events": "tensorboard/events.out.tfevents.run"}
 
@@ -61,19 +60,16 @@ class RunDir:
             ValueError: It is there already.
         """
         refuse_taken(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        for stale in path.parent.glob(f".{path.name}.*.partial"):  # of a process that was killed while it made it
-            shutil.rmtree(stale, ignore_errors=True)
-        for folder in ("checkpoints", "predictions", "figures", "tensorboard"):
-            (temporary / folder).mkdir(parents=True)
-        write_json(temporary / "recipe.json", recipe)
-        write_text(temporary / "recipe.py", source)
-        write_json(temporary / "environment.json", [])
-        (temporary / _APPENDED["log"]).touch()
-        with (temporary / _APPENDED["events"]).open("wb") as events:
-            RecordWriter(events).write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
-        temporary.rename(path)
+        with replacing_folder(path) as temporary:
+            for folder in ("checkpoints", "predictions", "figures", "tensorboard"):
+                (temporary / folder).mkdir()
+            write_json(temporary / "recipe.json", recipe)
+            write_text(temporary / "recipe.py", source)
+            write_json(temporary / "environment.json", [])
+            (temporary / _APPENDED["log"]).touch()
+            with (temporary / _APPENDED["events"]).open("wb") as events:
+                version = Event(wall_time=time.time(), file_version="brain.Event:2")
+                RecordWriter(events).write(version.SerializeToString())
         return cls(path)
 
     @classmethod
@@ -92,7 +88,7 @@ class RunDir:
                 f"start a new run with another --out, or undo the change:\n  {lines}"
             )
         for folder in (path, path / "predictions", path / "figures"):
-            for stale in folder.glob(".*.partial"):  # of a kill; checkpoints clean up after themselves
+            for stale in folder.glob(".*.partial*"):  # of a kill; checkpoints clean up after themselves
                 stale.unlink()
         return cls(path)
 

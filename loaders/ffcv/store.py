@@ -8,12 +8,9 @@ manifest.csv, source.json, skipped.csv   as in a packed store (`loaders.store.op
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from rich.console import Console
 from loaders.ffcv.layout import BetonFile, check_layout
 from loaders.ffcv.package import ffcv
 from loaders.ffcv.writer import check_quality, field_names, write_split
+from loaders.files import replacing_folder
 from loaders.progress import progress
 from loaders.store.manifest import Manifest
 from loaders.store.opening import (
@@ -30,14 +28,13 @@ from loaders.store.opening import (
     FFCV_STORE,
     MANIFEST,
     SKIPPED,
-    SOURCE,
     VERSION,
     Store,
     checked_manifest,
     read_source,
     sha256,
+    write_source,
 )
-from loaders.store.writing import beside, moved_into_place, remove_leftovers
 
 ENDING = ".beton"
 
@@ -105,19 +102,6 @@ def require_writer(jpeg: int | None) -> None:
     ffcv("ffcv.writer", "prepare")
 
 
-@contextmanager
-def scratch_beside(out: Path) -> Iterator[Path]:
-    """Names a hidden folder beside `out` for a store that is needed only meanwhile; removed in the end."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out)
-    folder = beside(out, "scratch")
-    try:
-        yield folder / "packed"
-    finally:
-        if folder.exists():
-            shutil.rmtree(folder)
-
-
 def write_ffcv_store(
     store: Store,
     out: Path,
@@ -151,7 +135,7 @@ def write_ffcv_store(
                 f"store {out}: split (={split!r}) must be a file name of letters, digits, '_', '-' and '.', "
                 "since FFCV has a file for each; rename it in the source"
             )
-    with moved_into_place(out, replace=replace) as part:
+    with replacing_folder(out, replace=replace) as part:
         source = {
             **{key: store.source[key] for key in ("shape", "labels", "notes", "counts", "skipped")},
             "format": FFCV_STORE,
@@ -164,12 +148,7 @@ def write_ffcv_store(
         }
         for name in (MANIFEST, SKIPPED):
             shutil.copyfile(store.path / name, part / name)
-        text = json.dumps(source, indent=2, ensure_ascii=True) + "\n"
-        (part / SOURCE).write_text(text, encoding="utf-8")
-        for file in part.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-    return dict(json.loads(text))
+        return write_source(part, source)
 
 
 def _write_files(store: Store, folder: Path, jpeg: int | None, console: Console) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What takes long to find out about files, kept from one opening to the next.
+"""Keeps what takes long to find out about files from one opening to the next.
 
 In the memory of the process, and on disk under HMTL_CACHE, else `hmtl` in XDG_CACHE_HOME or ~/.cache. An entry is named
 by what it depends on, so that it is never wrong, only no longer asked for; the folder may be removed at any time.
@@ -7,7 +7,6 @@ by what it depends on, so that it is never wrong, only no longer asked for; the 
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -17,18 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loaders.files import replacing
+
 IN_MEMORY = 8  # entries: a data set's, for a few forms
 _HELD: dict[str, Mapping[str, NDArray[Any]]] = {}
 
 
 def folder() -> Path:
-    """Where entries are on disk."""
+    """Names the folder of the entries on disk."""
     own, shared = os.environ.get("HMTL_CACHE"), os.environ.get("XDG_CACHE_HOME")
     return Path(own) if own else (Path(shared) if shared else Path.home() / ".cache") / "hmtl"
 
 
 def remember(name: str, find: Callable[[], dict[str, NDArray[Any]]]) -> Mapping[str, NDArray[Any]]:
-    """What `find` gives, now or at an earlier call with this name; what it raises is not kept.
+    """Gives what `find` gives, now or at an earlier call with this name; what it raises is not kept.
 
     Args:
         name: A file name, the same only where the result would be.
@@ -58,14 +59,8 @@ def _read(file: Path) -> dict[str, NDArray[Any]] | None:
 def _write(file: Path, arrays: dict[str, NDArray[Any]]) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        part, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        try:
-            with os.fdopen(part, "wb") as stream:
-                np.savez(stream, **arrays)  # type: ignore[arg-type]
-            Path(name).replace(file)
-        except BaseException:
-            Path(name).unlink()
-            raise
+        with replacing(file) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
     except OSError as error:
         warnings.warn(
             f"loaders: every process reads all pictures again, since what was found in them cannot be kept ({error}); "

@@ -1,11 +1,10 @@
-"""Findings for a person and for a program: tables, `check.json`, a list of copies and a contact sheet."""
+"""Reports findings to a person and to a program: tables, `check.json`, a list of copies and a contact sheet."""
 
 from __future__ import annotations
 
 import csv
-import json
+import io
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from loaders.files import replacing, write_json, write_text
 from loaders.progress import LINE
 from loaders.store.checking import Findings, NumberFindings
 from loaders.store.contact_sheet import draw_sheet
@@ -26,27 +26,28 @@ EXAMPLES = 10
 
 
 def write_report(path: str | Path, folder: Path, findings: Findings) -> None:
-    """Write `check.json`, `duplicates.csv` (every copy and the first picture it equals) and the contact sheet.
+    """Writes `check.json`, `duplicates.csv` (every copy and the first picture it equals) and the contact sheet.
 
     Raises:
         OSError: The folder cannot be written.
     """
     store = open_store(path)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / FINDINGS, lambda file: file.write(json.dumps(as_json(findings, store.manifest), indent=2) + "\n"))
-    _write(folder / DUPLICATES, lambda file: _list_duplicates(file, findings, store.manifest))
-    part = folder / f".{SHEET}.partial"
+    write_json(folder / FINDINGS, as_json(findings, store.manifest))
+    duplicates = io.StringIO()
+    _list_duplicates(duplicates, findings, store.manifest)
+    write_text(folder / DUPLICATES, duplicates.getvalue())
     suspects = {
         "blank": findings.blank.tolist(),
         "duplicates": [sample for group in findings.groups for sample in group.tolist()[:2]],
         "conflicts": list(dict.fromkeys(sample for conflict in findings.conflicts for sample in conflict.samples[:2])),
     }
-    draw_sheet(store, suspects).save(part, format="PNG")
-    part.replace(folder / SHEET)
+    with replacing(folder / SHEET) as temporary:
+        draw_sheet(store, suspects).save(temporary, format="PNG")
 
 
 def as_json(findings: Findings, manifest: Manifest) -> dict[str, Any]:
-    """Counts and the first examples."""
+    """Lists counts and the first examples."""
     return {
         "splits": {
             name: {
@@ -84,7 +85,7 @@ def _number_json(column: NumberFindings) -> dict[str, Any]:
 
 
 def print_findings(findings: Findings, console: Console) -> None:
-    """Tables for a person."""
+    """Prints tables for a person."""
     splits = findings.splits
     for label in next(iter(splits.values())).classes:
         print_classes(label, {name: s.classes[label] for name, s in splits.items()}, console)
@@ -126,10 +127,3 @@ def _list_duplicates(file: TextIO, findings: Findings, manifest: Manifest) -> No
         for sample in others:
             of = [first, manifest.split_of(first), manifest.path[first]]
             rows.writerow([sample, manifest.split_of(sample), manifest.path[sample], *of])
-
-
-def _write(file: Path, write: Callable[[TextIO], object]) -> None:
-    part = file.with_name(f".{file.name}.partial")
-    with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        write(stream)
-    part.replace(file)

@@ -13,7 +13,7 @@ from loaders.store.checking import Findings
 from loaders.store.manifest import Manifest
 from loaders.store.opening import open_store
 from loaders.store.rows import blocks
-from loaders.store.writing import StoreWriter
+from loaders.store.writing import new_store
 
 STAYS = ("test", "val")
 """Of equal pictures in several splits the one in the first of these stays; train comes last, other splits between."""
@@ -51,7 +51,7 @@ def drop_duplicates(path: str | Path, out: Path, findings: Findings, *, console:
     origin = dict(store.source["origin"])
     origin["options"] = origin.get("options", {}) | {"drop_duplicates": True}
     with (
-        StoreWriter(out, manifest.labels, origin=origin, notes=[*store.source.get("notes", []), note]) as writer,
+        new_store(out, manifest.labels, origin=origin, notes=[*store.source.get("notes", []), note]) as writer,
         progress("faces", len(manifest), console or Console(quiet=True)) as advance,
     ):
         for first, block in blocks(store):
@@ -66,7 +66,6 @@ def drop_duplicates(path: str | Path, out: Path, findings: Findings, *, console:
                     faces.append(Face(Record(manifest.split_of(sample), name, values, pixels), pixels))
             writer.add(faces)
             advance(len(block))
-        writer.finish()
     return out
 
 

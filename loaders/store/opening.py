@@ -152,6 +152,13 @@ def read_source(path: Path, *, kind: str = FORMAT, pixels: str = "images_sha256"
     return dict(source)
 
 
+def write_source(path: Path, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the source.json of a store; returns what will be read from it."""
+    text = json.dumps(source, indent=2) + "\n"
+    (path / SOURCE).write_text(text, encoding="utf-8")
+    return dict(json.loads(text))
+
+
 def labels_to_json(labels: Mapping[str, Label]) -> dict[str, Any]:
     """Labels as source.json holds them."""
     return {

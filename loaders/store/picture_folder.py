@@ -1,4 +1,4 @@
-"""The plain folder: a prepared data set as PNG files and a manifest, for any other tool, and read back bit for bit.
+"""Writes the plain folder: PNG files and a manifest, for any other tool, which read back bit for bit.
 
     <split>/<class>/<sample>.png   the class of the first label that has classes; without one <split>/<sample>.png
     manifest.csv                   as in `loaders.store.manifest`, `path` in this folder, `source_path` in the source
@@ -10,9 +10,7 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +24,7 @@ from rich.console import Console
 
 from loaders.base import Classes
 from loaders.decoding.reading import cores
+from loaders.files import replacing_folder
 from loaders.progress import progress
 from loaders.store.manifest import SOURCE_PATH, Manifest
 from loaders.store.opening import (
@@ -39,8 +38,8 @@ from loaders.store.opening import (
     Store,
     read_source,
     sha256,
+    write_source,
 )
-from loaders.store.writing import moved_into_place
 
 MISSING = "(missing)"
 """Class folder of pictures without that label."""
@@ -56,7 +55,7 @@ def write_pictures(
     workers: int | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Write a store as a plain folder, and rename it into place when it is whole.
+    """Writes a store as a plain folder, and renames it into place when it is whole.
 
     Args:
         store: Where faces and labels come from.
@@ -74,7 +73,7 @@ def write_pictures(
         OSError: The disk is full or the folder cannot be written; nothing is left behind.
     """
     names = _names(store.manifest)
-    with moved_into_place(out, replace=replace) as part:
+    with replacing_folder(out, replace=replace) as part:
         for folder in {str(Path(name).parent) for name in names}:
             (part / folder).mkdir(parents=True)
         _write_png(store, part, names, workers or cores(), console or Console(quiet=True))
@@ -91,14 +90,11 @@ def write_pictures(
             "origin": origin,
             "manifest_sha256": sha256(part / MANIFEST),
         }
-        text = json.dumps(source, indent=2, ensure_ascii=True) + "\n"
-        (part / SOURCE).write_text(text, encoding="utf-8")
-        os.sync()  # once: a call for each of many small files takes longer than writing them
-    return dict(json.loads(text))
+        return write_source(part, source)
 
 
 def check_pictures(path: Path) -> dict[str, Any]:
-    """The source.json of a plain folder whose manifest and files are there as they were written.
+    """Reads the source.json of a plain folder whose manifest and files are there as they were written.
 
     Raises:
         ValueError: There is none at `path`, its manifest was edited, or a file is missing; says what to do.

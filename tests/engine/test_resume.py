@@ -25,6 +25,7 @@ from engine.recipe import Recipe
 from engine.recipe.file import RecipeFile
 from engine.training.loop import StoppedError, Trainer
 from engine.training.train import train
+from loaders.files import hidden
 from tests.engine import tiny
 from tests.engine.scalars import read_scalars
 
@@ -205,10 +206,11 @@ def test_a_finished_run_resumed_changes_nothing(tmp_path: Path) -> None:
 
 def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path) -> None:
     recipe = tiny.recipe(epochs=1)
-    (tmp_path / ".run.123.partial").mkdir()
+    of_the_killed = hidden(tmp_path / "run", "partial")  # this process's own name, which nobody else can hold
+    of_the_killed.mkdir()
     run(recipe, tmp_path / "run")
-    for place in ("predictions/.val-last.npz.123.partial", "figures/.views.png.123.partial", ".metrics.csv.1.partial"):
-        (tmp_path / "run" / place).write_bytes(b"half")
+    for place in ("predictions/val-last.npz", "figures/views.png", "metrics.csv"):
+        hidden(tmp_path / "run" / place, "partial").write_bytes(b"half")
     run(recipe, tmp_path / "run", resume=True)
     assert [path.name for path in tmp_path.rglob(".*")] == []
 

@@ -26,10 +26,10 @@ from loaders.ffcv.layout import FIELD, HEADER, check_layout
 from loaders.ffcv.package import ffcv, threads_kept, worker_count
 from loaders.ffcv.store import open_ffcv_store
 from loaders.ffcv.writer import field_names
+from loaders.files import hidden
 from loaders.importers import ClassFolders, Fer2013, ManifestFile
 from loaders.prepare import app, prepare
 from loaders.store.opening import open_store
-from loaders.store.writing import beside
 from tests.loaders.conftest import NO_FFCV
 from tests.loaders.data_sets import fer_rows, fer_text, picture, write_folders
 
@@ -157,7 +157,7 @@ def test_nothing_is_left_of_a_run_that_fails(tmp_path: Path, folders: Path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("loaders.ffcv.store.write_split", full)
-    with pytest.raises(OSError, match=r"the disk must have room for the faces; it was full, .*nothing was left behind"):
+    with pytest.raises(OSError, match=r"no space left to write .*out; free some and start again"):
         prepare(ClassFolders(folders), tmp_path / "out", Form(), format="ffcv")
     assert list(tmp_path.iterdir()) == []
 
@@ -193,7 +193,7 @@ def test_a_page_that_the_disk_cut_is_noticed(tmp_path: Path, folders: Path, monk
 @with_ffcv
 def test_leftovers_of_dead_runs_are_removed(tmp_path: Path, folders: Path) -> None:
     for word in ("partial", "scratch"):
-        dead = beside(tmp_path / "out", word)
+        dead = hidden(tmp_path / "out", word)
         (dead.with_name(dead.name.replace(str(os.getpid()), "4194304")) / "packed").mkdir(parents=True)
     prepare(ClassFolders(folders), tmp_path / "out", Form(), format="ffcv")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

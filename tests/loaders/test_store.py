@@ -23,10 +23,11 @@ import loaders.store.writing
 from loaders import Classes, Numbers, Packed
 from loaders.decoding.pictures import Form
 from loaders.decoding.reading import Face
+from loaders.files import remove_leftovers
 from loaders.importers import Record, Skipped
 from loaders.store.manifest import ManifestWriter, read_manifest
 from loaders.store.opening import open_store
-from loaders.store.writing import StoreWriter
+from loaders.store.writing import new_store
 from tests.loaders.data_sets import CLASSES, COUNTS, picture
 
 LABELS = {"mood": Classes(("good", "bad")), "pose": Numbers(("yaw", "pitch"))}
@@ -37,10 +38,10 @@ def face(place: int, channels: int = 3, split: str = "train", **labels: Any) -> 
 
 
 def write(out: Path, faces: list[Face | Skipped], **changed: Any) -> dict[str, Any]:
-    with StoreWriter(out, LABELS, **({"origin": {"from": "here"}, "notes": ["a note"]} | changed)) as writer:
+    with new_store(out, LABELS, **({"origin": {"from": "here"}, "notes": ["a note"]} | changed)) as writer:
         for one in faces:
             writer.add([one])
-        return writer.finish()
+    return writer.source
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_names_that_are_hard_to_write_survive(tmp_path: Path) -> None:
 
 def test_nothing_is_left_when_writing_fails(tmp_path: Path) -> None:
     def fail() -> None:
-        with StoreWriter(tmp_path / "s", LABELS, origin={}) as writer:
+        with new_store(tmp_path / "s", LABELS, origin={}) as writer:
             writer.add([face(0)])
             raise RuntimeError("stop")
 
@@ -142,14 +143,10 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(
         "header": ("finish", loaders.store.writing._FaceFile),
         "manifest": ("add", ManifestWriter),
     }[moment]
-    with StoreWriter(tmp_path / "old", LABELS, origin={}) as writer:
-        writer.add([face(0)])
-        writer.finish()
+    write(tmp_path / "old", [face(0)])
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     monkeypatch.setattr(owner, name, full)
-    with pytest.raises(
-        OSError, match=r"the disk must have room for the faces; it was full after .*, make room"
-    ) as error:
+    with pytest.raises(OSError, match=r"no space left to write .*old; free some .*, what was there is kept") as error:
         write(tmp_path / "old", [face(0), face(1)], replace=True)
     assert error.value.errno == errno.ENOSPC
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
@@ -157,12 +154,14 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(
 
 
 def test_a_store_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
-    with StoreWriter(tmp_path / "s", LABELS, origin={}) as slow:
-        slow.add([face(0)])
-        (tmp_path / "s").mkdir()
-        (tmp_path / "s" / "theirs").touch()
-        with pytest.raises(ValueError, match=r"must not be there yet; another run finished it meanwhile, use that"):
-            slow.finish()
+    def finish_later() -> None:
+        with new_store(tmp_path / "s", LABELS, origin={}) as slow:
+            slow.add([face(0)])
+            (tmp_path / "s").mkdir()
+            (tmp_path / "s" / "theirs").touch()
+
+    with pytest.raises(ValueError, match=r"must not be there yet; another run finished it meanwhile, use that"):
+        finish_later()
     assert [p.name for p in tmp_path.rglob("*")] == ["s", "theirs"]
 
 
@@ -210,7 +209,7 @@ def test_a_store_moved_away_by_a_run_that_died_is_put_back(tmp_path: Path) -> No
     dead = ended_process()
     write(tmp_path / "s", [face(0)])
     (tmp_path / "s").rename(tmp_path / f".s.replaced-{socket.gethostname()}-{dead}")
-    loaders.store.writing.remove_leftovers(tmp_path / "s")
+    remove_leftovers(tmp_path / "s")
     assert len(open_store(tmp_path / "s").manifest) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
 
@@ -331,14 +330,14 @@ def test_a_manifest_that_does_not_fit_its_labels_is_refused(text: str, message: 
 @pytest.mark.parametrize("name", ["", "a.b", "split", "mean_r"])
 def test_label_names_that_columns_cannot_hold_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=rf"manifest: label \(={name!r}\) must not be empty, hold a dot or be one of"):
-        StoreWriter(tmp_path / "s", {name: Classes(("a",))}, origin={}).__enter__()
+        new_store(tmp_path / "s", {name: Classes(("a",))}, origin={}).__enter__()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("names", [(), ("a", "a"), ("a", "")])
 def test_labels_without_different_names_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=r"manifest: label \(='x'\) must have one or more different names"):
-        StoreWriter(tmp_path / "s", {"x": Classes(names)}, origin={}).__enter__()
+        new_store(tmp_path / "s", {"x": Classes(names)}, origin={}).__enter__()
 
 
 def test_a_form_out_of_range_is_refused() -> None:
