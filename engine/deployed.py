@@ -143,6 +143,7 @@ class Deployed(nn.Module):
             )
         index = torch.arange(len(faces), device=faces.device)
         mean = torch.zeros(len(faces), 3, device=faces.device)  # contrast turns about it, and none is changed
-        rendered = self.renderer.evaluation(Batch(faces.contiguous(), index, index, mean, {}))
+        first = torch.zeros_like(index, dtype=torch.int32)
+        rendered = self.renderer.evaluation(Batch(faces.contiguous(), index, index, first, mean, {}))
         outputs = self.network(rendered.pictures[EVALUATION])
         return {name: task.answer(outputs[name]) for name, task in self.tasks.items()}

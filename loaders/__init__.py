@@ -1,6 +1,7 @@
-"""From files to batches of uint8 faces on the device: sources, samplers, and the store that `prepare` writes."""
+"""Delivers files as batches of uint8 faces on the device: sources, samplers, and the store that `prepare` writes."""
 
-from loaders.base import Batch, Classes, Label, Loader, Numbers, Sampler, Source, Split
+from loaders.base import Batch, Classes, Faces, Label, Numbers, Sampler, Source, Split
+from loaders.feed.loader import Loader
 from loaders.feed.samplers import ClassBalanced, Fraction, Shuffled, SquareRootBalanced
 from loaders.ffcv import FFCV
 from loaders.sources.dali import DALI
@@ -15,6 +16,7 @@ __all__ = [
     "Batch",
     "ClassBalanced",
     "Classes",
+    "Faces",
     "Folder",
     "Fraction",
     "Label",

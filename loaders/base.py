@@ -1,19 +1,19 @@
-"""The border between files and training: what every source delivers.
+"""Defines the border between files and training: what every source opens, and what reaches the training step.
 
-A `Source` is plain data (a frozen dataclass naming files) until it is opened for one split; the `Loader` it opens
-delivers `Batch`es of stored-size uint8 faces on the device, with the sample ids that key their labels and their
-randomness. Augmentation happens later, in the kernel, so every source gives the same views for the same bytes; a source
-that augments while it decodes is handed the same draws.
+A `Source` is plain data (a frozen dataclass naming files) until it opens the `Faces` of one split. A
+`loaders.feed.loader.Loader` delivers them as `Batch`es of stored-size uint8 faces on the device, with the sample ids
+that key their labels and their randomness. Augmentation happens later, in the kernel, so every source gives the same
+views for the same bytes; a source that augments while it decodes is handed the same draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int32, Int64, UInt8
 from torch import Tensor
 
 from kernels import Key, Tables
@@ -24,14 +24,14 @@ By = Literal["kernel", "loader"]
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """A label with one of a fixed list of names; its target is int64 "n", -1 where the label is missing."""
+    """Names the classes of a label; its target is int64 "n", -1 where the label is missing."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A label of one or more numbers; its target is float32 "n k", NaN where a number is missing."""
+    """Names the numbers of a label; its target is float32 "n k", NaN where a number is missing."""
 
     columns: tuple[str, ...]
 
@@ -41,7 +41,7 @@ Label = Classes | Numbers
 
 @dataclass(frozen=True, slots=True)
 class Augmented:
-    """What a source has done to the faces of a batch already."""
+    """Says what a source has done to the faces of a batch already."""
 
     tables: Tables
     """Their `where`, `colour` and `blur` are in the faces; noise and cut-out are left to the kernel."""
@@ -51,7 +51,7 @@ class Augmented:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Faces of one batch, as stored, on the device."""
+    """Holds the faces of one batch, as stored, on the device."""
 
     store: UInt8[Tensor, "s h w c"]
     """Decoded faces, c = 3 or 1: the whole split where it is resident, this batch's faces where they stream."""
@@ -60,6 +60,8 @@ class Batch:
     sample: Int64[Tensor, " b"]
     """Sample id in the manifest, the key of its labels and its randomness; -1 pads the last evaluation batch
     (with a valid `row`)."""
+    occurrence: Int32[Tensor, " b"]
+    """How often the epoch has shown the sample before, on any rank: 0 at first, more with replacement alone."""
     mean: Float32[Tensor, "b 3"]
     """Mean colour of the stored face on 0..255: contrast turns about it."""
     target: Mapping[str, Tensor]
@@ -70,7 +72,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What a loader knows of its split before the first batch."""
+    """Describes the samples of a split: what is known of them before the first batch."""
 
     name: str
     sample: Int64[Tensor, " n"]
@@ -87,12 +89,12 @@ class Sampler(Protocol):
     """Chooses the order of an epoch; a frozen dataclass, so that a recipe can hold it."""
 
     def order(self, split: Split, *, seed: int, epoch: int) -> Int64[Tensor, " m"]:
-        """Positions in `split.sample` (0..n-1) in the order they are shown; m may differ from n."""
+        """Gives positions in `split.sample` (0..n-1) in the order they are shown; m may differ from n."""
         ...
 
 
 class Draw(Protocol):
-    """How faces are augmented: what the engine hands to a source that augments while it decodes."""
+    """Draws how faces are augmented: what the engine hands to a source that augments while it decodes."""
 
     @property
     def size(self) -> int:
@@ -108,55 +110,57 @@ class Draw(Protocol):
         """Draws the tables of each sample, a pure function of the key, on its device.
 
         Args:
-            key: Of the samples: the loader's seed, and the epoch.
+            key: Of the samples: the loader's seed, the epoch, and the occurrence of each.
             mean: Mean colour of the stored faces on 0..255.
             store: (height, width) of a stored face.
         """
         ...
 
 
-class Loader(Protocol):
-    """One opened split. Close it, or use `contextlib.closing`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Lists the batches of an epoch that are still to come, on the CPU."""
+
+    seed: int
+    epoch: int
+    position: Int64[Tensor, "k b"]
+    """Positions in `Split.sample`; with replacement one may occur twice. -1 pads, which a stream is given as 0."""
+    occurrence: Int32[Tensor, "k b"]
+    """How often the epoch has shown the sample before, on any rank; 0 in padding."""
+
+
+Stream = Callable[[Plan, Draw | None], Generator[UInt8[Tensor, "b h w c"], None, None]]
+"""Reads the faces of a plan batch after batch, into host memory or onto the device, augmented where a draw is given.
+It is called where an epoch begins; what it returns is iterated, and closed, in the thread that reads ahead, on a GPU
+within the CUDA stream of its copies."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """Holds the opened faces of one split, for a `loaders.feed.loader.Loader` to deliver.
+
+    What was opened for reading is let go of with the last reference to it.
+    """
 
     split: Split
-    note: str
+    mean: Float32[Tensor, "n 3"]
+    """Mean colour of each stored face on 0..255, in the order of `split.sample`, on the CPU."""
+    pixels: UInt8[Tensor, "n h w c"] | Stream
+    """All faces on `device`, in the order of `split.sample`, or how they are read."""
+    device: torch.device
+    """Where batches go."""
+    augments: bool = False
+    """Whether the stream takes a draw."""
+    note: str = ""
     """What the source chose by itself, and why, in one line for people; empty where there was nothing to choose."""
-
-    def __len__(self) -> int:
-        """Batches an epoch on this rank."""
-        ...
-
-    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from batch `start` on; the order is a function of (seed, epoch) alone."""
-        ...
-
-    def close(self) -> None: ...
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Where faces come from; plain data until opened."""
+    """Names where faces come from; plain data until opened."""
 
-    def open(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        seed: int,
-        device: torch.device | str,
-        rank: int = 0,
-        world: int = 1,
-        sampler: Sampler | None = None,
-        draw: Draw | None = None,
-    ) -> Loader:
-        """Open one split.
-
-        With a `sampler` (training) only full batches are delivered and the few samples left over are dropped; without
-        one (evaluation) samples come in manifest order, each exactly once, and the last batch is padded with sample
-        -1. Rank r of `world` gets every world-th sample of the order, starting at r.
-
-        With a `draw` (training only) the source augments the faces itself and each batch says so by `augmented`; a
-        source that does not refuses it.
+    def open(self, split: str, device: torch.device | str) -> Faces:
+        """Opens the faces of one split, to be delivered on a device.
 
         Raises:
             ValueError: The data is missing, damaged or has no such split; says what to run.
@@ -165,6 +169,12 @@ class Source(Protocol):
 
 
 def augments(source: Source) -> bool:
-    """Whether a source was told to augment by itself (`augment="loader"`), and so is to be opened with a `draw`."""
+    """Tells whether a source was told to augment by itself (`augment="loader"`): its loader then needs a draw to train.
+
+    Raises:
+        ValueError: The field `augment` is no choice.
+    """
     by: By = getattr(source, "augment", "kernel")
+    if by not in get_args(By):
+        raise ValueError(f"{type(source).__name__}: augment (={by!r}) must be 'kernel' or 'loader'; choose one")
     return by == "loader"

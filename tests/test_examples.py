@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from examples import lightning_style, plain_pytorch
-from loaders import Shuffled, Synthetic
+from loaders import Loader, Shuffled, Synthetic
 from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders
 from loaders.prepare import prepare
@@ -43,8 +43,8 @@ def test_plain_pytorch_with_torchvisions_image_folder(tmp_path: Path) -> None:
 
 
 def test_lightning_style_module_trains_on_a_source() -> None:
-    loader = Synthetic(train=32, val=1, test=1, size=48).open(
-        "train", batch_size=16, seed=0, device="cpu", sampler=Shuffled()
+    loader = Loader.open(
+        Synthetic(train=32, val=1, test=1, size=48), "train", batch_size=16, seed=0, device="cpu", sampler=Shuffled()
     )
     module = lightning_style.Hybrid(encoder(), 8 * 5 * 5, 7)
     optimiser = module.configure_optimizers()

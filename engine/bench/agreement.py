@@ -12,7 +12,7 @@ from PIL import Image
 
 from engine.bench.cases import Case, Data
 from engine.bench.feeds import SEED
-from loaders import Shuffled
+from loaders import Loader, Shuffled
 from loaders.decoding.pictures import as_channels, mean_colour
 
 
@@ -35,12 +35,12 @@ class Truth:
     def __init__(self, data: Data, batch_size: int) -> None:
         self._data = data
         with closing(
-            data.truth.open(data.split, batch_size=batch_size, seed=SEED, device="cpu", sampler=Shuffled())
+            Loader.open(data.truth, data.split, batch_size=batch_size, seed=SEED, device="cpu", sampler=Shuffled())
         ) as loader:
             batch = next(loader.epoch(0))
             self.sample: list[int] = batch.sample.tolist()
             self.faces: NDArray[np.uint8] = batch.store[batch.row].numpy()
-        with closing(data.truth.open(data.split, batch_size=batch_size, seed=SEED, device="cpu")) as loader:
+        with closing(Loader.open(data.truth, data.split, batch_size=batch_size, seed=SEED, device="cpu")) as loader:
             self._all = np.concatenate([b.store[b.row][b.sample >= 0].numpy() for b in loader.epoch(0)])
         self._mean = mean_colour(self._all)
 

@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 
 import engine.torchvision_ops  # noqa: F401 - before torchvision
 from loaders import Shuffled
-from loaders.base import Batch, Loader, Source
+from loaders.base import Batch, Source
 from loaders.decoding.reading import cores
+from loaders.feed.loader import Loader
 
 from torchvision.transforms.functional import pil_to_tensor  # isort: skip
 
@@ -56,7 +57,7 @@ class OfSource:
     def open(self, batch_size: int, device: str) -> Opened:
         """Open the split."""
         return _OpenedSource(
-            self.source.open(self.split, batch_size=batch_size, seed=SEED, device=device, sampler=Shuffled())
+            Loader.open(self.source, self.split, batch_size=batch_size, seed=SEED, device=device, sampler=Shuffled())
         )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +12,12 @@ from engine.recipe.definition import Recipe
 from engine.tasks.base import Supervised
 from engine.weights import names_a_file
 from loaders import Shuffled, Synthetic
-from loaders.base import Batch, Classes, Label, Loader, Source, Split
+from loaders.base import Classes, Faces, Label, Source
 
 
 @dataclass(frozen=True, slots=True)
 class Relabelled:
-    """A source with other labels, so that a recipe for other data can run on it.
+    """Gives a source other labels, so that a recipe for other data can run on it.
 
     Labels that the source has as they are wanted stay. The others are made up from the sample's id: the figures mean
     nothing, every path is walked.
@@ -28,42 +27,22 @@ class Relabelled:
     labels: Mapping[str, Label]
     """The labels it must have, by name."""
 
-    def open(self, split: str, **options: Any) -> Loader:
+    def open(self, split: str, device: torch.device | str) -> Faces:
         """Opens the source; see `loaders.Source.open`."""
-        return _RelabelledLoader(self.source.open(split, **options), self.labels)
-
-
-class _RelabelledLoader:
-    def __init__(self, loader: Loader, labels: Mapping[str, Label]) -> None:
-        split = loader.split
-        self._loader = loader
-        self._made = {name: label for name, label in labels.items() if split.labels.get(name) != label}
-        self.note = loader.note
-        self.split: Split = replace(
-            split, labels={**split.labels, **labels}, target=self._relabel(split.sample, split.target)
-        )
-
-    def _relabel(self, sample: Tensor, target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {**target, **{name: _made_up(label, sample) for name, label in self._made.items()}}
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
-        for batch in self._loader.epoch(epoch, start=start):
-            yield replace(batch, target=self._relabel(batch.sample, batch.target))
-
-    def close(self) -> None:
-        self._loader.close()
+        faces = self.source.open(split, device)
+        own = faces.split
+        made = {
+            name: _made_up(label, own.sample) for name, label in self.labels.items() if own.labels.get(name) != label
+        }
+        relabelled = replace(own, labels={**own.labels, **self.labels}, target={**own.target, **made})
+        return replace(faces, split=relabelled)
 
 
 def _made_up(label: Label, sample: Tensor) -> Tensor:
-    """Classes in turn, or numbers from -30 to 30; missing in padding."""
+    """Makes up classes in turn, or numbers from -30 to 30."""
     if isinstance(label, Classes):
-        return torch.where(sample < 0, -1, sample % len(label.names))
-    step = torch.arange(1, 1 + len(label.columns), device=sample.device)
-    numbers = (sample[:, None] * 7 * step % 61 - 30).float()
-    return torch.where(sample[:, None] < 0, torch.nan, numbers)
+        return sample % len(label.names)
+    return (sample[:, None] * 7 * torch.arange(1, 1 + len(label.columns)) % 61 - 30).float()
 
 
 def smoke(recipe: Recipe) -> Recipe:

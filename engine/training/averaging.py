@@ -20,7 +20,8 @@ from engine.training.evaluate import RowParts, joined_rows, keep_rows
 from engine.training.model import Model, encode, evaluating
 from engine.training.render import Renderer
 from engine.views import Cells
-from loaders.base import Batch, Loader
+from loaders.base import Batch
+from loaders.feed.loader import Loader
 
 
 def render(

@@ -36,7 +36,8 @@ from engine.training.parts import build_model, classes, describe_weights, headli
 from engine.training.precision import autocast, resolve
 from engine.training.progress import Bars
 from engine.weights import load_weights
-from loaders.base import Batch, Loader
+from loaders.base import Batch
+from loaders.feed.loader import Loader
 
 from timm.utils import ModelEmaV3  # isort: skip
 

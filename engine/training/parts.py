@@ -10,7 +10,8 @@ from engine.recipe import Recipe
 from engine.recipe.written import describe
 from engine.training.model import Model
 from engine.training.render import Renderer
-from loaders.base import Classes, Loader
+from loaders.base import Classes
+from loaders.feed.loader import Loader
 
 
 def build_model(recipe: Recipe) -> Model:

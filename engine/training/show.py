@@ -32,6 +32,7 @@ def first_faces(batch: Batch, count: int = FACES) -> Batch:
         store=batch.store,
         row=batch.row[:count],
         sample=batch.sample[:count],
+        occurrence=batch.occurrence[:count],
         mean=batch.mean[:count],
         target={name: target[:count] for name, target in batch.target.items()},
     )

@@ -37,7 +37,8 @@ from engine.training.profiling import TRACE, check_profile, profiled
 from engine.training.progress import Bars
 from engine.training.show import show_inpainting, show_views
 from engine.weights import load_weights
-from loaders.base import Loader, Split, augments
+from loaders.base import Split, augments
+from loaders.feed.loader import Loader
 from loaders.feed.samplers import chosen_from
 
 
@@ -100,21 +101,22 @@ def train(
 
 
 def open_split(recipe: Recipe, split: str, device: torch.device) -> Loader:
-    """One split of a recipe's data: with its sampler for training, in manifest order else.
+    """Opens one split of a recipe's data: with its sampler for training, in manifest order else.
 
     A source that augments by itself is given the draw for training; evaluation is not augmented, so that it never is.
 
     Raises:
         ValueError: The data is not what it must be, or the views ask for more draws than such a source can give.
     """
-    drawn = renderer(recipe, torch.float32).shared() if augments(recipe.data) and split == recipe.train else None
-    return recipe.data.open(
+    training = split == recipe.train
+    return Loader.open(
+        recipe.data,
         split,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         device=device,
-        sampler=recipe.sampler if split == recipe.train else None,
-        draw=drawn,
+        sampler=recipe.sampler if training else None,
+        draw=renderer(recipe, torch.float32).shared() if training and augments(recipe.data) else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""From a sampler's order to batches: the one implementation that every source shares.
+"""Makes batches of a sampler's order: the one implementation that every source shares.
 
 The order of an epoch is a function of (seed, epoch). Rank r of w takes its every w-th place from place r on; training
 drops what does not fill a batch on every rank, evaluation pads. So every source, rank count and starting point shows
@@ -10,17 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64
 from torch import Tensor
 
-from loaders.base import Sampler, Split
+from loaders.base import Plan, Sampler, Split
 
 PADDING = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The batches of one rank, as positions in `split.sample`.
+    """Orders the samples of each epoch and deals them to the batches of one rank.
 
     Raises:
         ValueError: The split is empty, a number is out of range, or an epoch does not fill one batch on every rank.
@@ -54,8 +54,8 @@ class Order:
                 f"samples of an epoch of {self.split.name!r}; take a smaller batch"
             )
 
-    def positions(self, epoch: int, *, start: int = 0) -> Int64[Tensor, "k b"]:
-        """The batches of an epoch from batch `start` on; -1 pads evaluation, where a whole batch may be padding.
+    def plan(self, epoch: int, *, start: int = 0) -> Plan:
+        """Lists the batches of an epoch from batch `start` on; -1 pads evaluation, where a whole batch may be padding.
 
         Raises:
             ValueError: `start` is not a batch of the epoch, or the sampler shows another number of samples than before.
@@ -70,13 +70,18 @@ class Order:
                 f"loader: sampler (={self.sampler}) must show as many samples in every epoch; "
                 f"epoch 0 fills {count} batches and epoch {epoch} {len(order) // together}"
             )
-        full = order.new_full((count * together,), PADDING)
-        kept = order[: count * together]
+        occurrence = occurrences(order)
+        return Plan(self.seed, epoch, self._deal(order, PADDING)[start:], self._deal(occurrence, 0)[start:])
+
+    def _deal(self, shown: Tensor, padding: int) -> Tensor:
+        """Gives this rank's batches "k b" of what is shown to all ranks together."""
+        full = shown.new_full((self.count * self.batch_size * self.world,), padding)
+        kept = shown[: len(full)]
         full[: len(kept)] = kept
-        return full[self.rank :: self.world].reshape(count, self.batch_size)[start:]
+        return full[self.rank :: self.world].reshape(self.count, self.batch_size)
 
     def _epoch(self, epoch: int) -> Int64[Tensor, " m"]:
-        """Positions shown to all ranks together."""
+        """Gives the positions shown to all ranks together."""
         n = len(self.split.sample)
         if self.sampler is None:
             return torch.arange(n)
@@ -92,3 +97,12 @@ class Order:
                 "positions are rows of the split, not sample ids"
             )
         return order
+
+
+def occurrences(order: Int64[Tensor, " m"]) -> Int32[Tensor, " m"]:
+    """Counts for each entry how often the same one stands before it."""
+    by_value = torch.argsort(order, stable=True)
+    ascending = order[by_value]
+    before = torch.arange(len(order)) - torch.searchsorted(ascending, ascending)  # entries since the first equal one
+    counted: Tensor = torch.empty_like(before).scatter_(0, by_value, before)
+    return counted.to(torch.int32)

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import torch
 
-from loaders.base import By, Draw, Loader, Sampler
-from loaders.feed.augmented import augmented
-from loaders.feed.opened import Streamed, batch_by_batch, check_draw
-from loaders.feed.order import Order
+from loaders.base import By, Faces, augments
+from loaders.feed.streams import augmenting, batch_by_batch
 from loaders.ffcv.decoding import Decoder
 from loaders.ffcv.package import worker_count
 from loaders.ffcv.store import open_ffcv_store
@@ -38,31 +36,18 @@ class FFCV:
     workers: int | None = None
     augment: By = "kernel"
 
-    def open(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        seed: int,
-        device: torch.device | str,
-        rank: int = 0,
-        world: int = 1,
-        sampler: Sampler | None = None,
-        draw: Draw | None = None,
-    ) -> Loader:
+    def open(self, split: str, device: torch.device | str) -> Faces:
         """Opens one split; see `loaders.base.Source`.
 
         Raises:
-            ValueError: FFCV is not installed, the store is missing, damaged or has no such split, or `draw` is given
-                where it must not be. While batches are read: the file was cut.
+            ValueError: FFCV is not installed, the store is missing, damaged or has no such split, or an option is out
+                of range. While batches are read: the file was cut.
         """
-        check_draw("FFCV", self.augment, draw, sampler)
+        asked = augments(self)
         store = open_ffcv_store(self.path)
         workers = worker_count(self.workers, jpeg=store.source["jpeg"] is not None)
         part = store.manifest.part(split, store.shape, f"store {store.path}")
-        order = Order(part, batch_size, seed, rank, world, sampler)
         decoder = Decoder(store.file(split), store.shape, workers)
-        mean = store.manifest.mean[order.split.sample]
-        faces = batch_by_batch(decoder)
-        stream = faces if draw is None else augmented(faces, draw, order.split, mean, seed)
-        return Streamed(order, stream, mean, device, draw=draw)
+        mean = store.manifest.mean[part.sample]
+        stream = augmenting(decoder, part, mean) if asked else batch_by_batch(decoder)
+        return Faces(part, mean, stream, torch.device(device), augments=asked)

@@ -1,11 +1,12 @@
-"""`DALI`: picture files decoded and resized by NVIDIA DALI, on the GPU where the faces go to one."""
+"""Opens picture files decoded and resized by NVIDIA DALI, on the GPU where the faces go to one."""
 
 from __future__ import annotations
 
+import itertools
 import weakref
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,11 @@ from jaxtyping import Float32, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kernels import Key
-from loaders.base import By, Draw, Loader, Sampler, Split
+from loaders.base import By, Draw, Faces, Plan, Split, augments
 from loaders.decoding.pictures import Colour, Fit, Form, UnreadableError, decode
 from loaders.decoding.reading import cores
 from loaders.extras import require
-from loaders.feed.opened import Streamed, check_draw
-from loaders.feed.order import Order
+from loaders.feed.streams import draw_tables
 from loaders.importers import Importer, pictures_in
 from loaders.sources import dali_drawing
 from loaders.sources.encoded import Encoded, look_at_all
@@ -30,10 +29,15 @@ from loaders.sources.scan import scan
 
 DEPTH = 2  # batches inside DALI: files of one are read while the other is decoded
 
+_Drawn = tuple[NDArray[np.float32], ...]
+"""Tables of a batch as `dali_drawing` takes them; none where nothing is augmented."""
+_View = tuple[int, bool]
+"""Side of an augmented face, and whether any is blurred."""
+
 
 @dataclass(frozen=True, slots=True)
 class DALI:
-    """Picture files, listed by the same importers as `Folder` reads.
+    """Names picture files, listed by the same importers as `Folder` reads.
 
     Sample ids, order, labels and mean colours equal those of `Folder` with the same settings, and so do the pixels of
     PNG and JPEG files that need no resizing, on the CPU. Both resize with a Lanczos filter but round differently:
@@ -61,26 +65,14 @@ class DALI:
     hardware: float = 0.65
     augment: By = "kernel"
 
-    def open(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        seed: int,
-        device: torch.device | str,
-        rank: int = 0,
-        world: int = 1,
-        sampler: Sampler | None = None,
-        draw: Draw | None = None,
-    ) -> Loader:
-        """Open one split; see `loaders.base.Source`.
+    def open(self, split: str, device: torch.device | str) -> Faces:
+        """Opens one split; see `loaders.base.Source`.
 
         Raises:
-            ValueError: DALI is not installed, the source is missing, has no readable picture or no such split, an
-                option is out of range, or `draw` is given where it must not be. While batches are read: a picture has
-                changed since.
+            ValueError: DALI is not installed, the source is missing, has no readable picture or no such split, or an
+                option is out of range. While batches are read: a picture has changed since.
         """
-        check_draw("DALI", self.augment, draw, sampler)
+        asked = augments(self)
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"DALI: threads (={self.threads}) must be at least 1; leave it out for one a core")
         if not 0 <= self.hardware <= 1:
@@ -92,64 +84,32 @@ class DALI:
         where = f"dali {importer.source}"
         scanned = scan(importer, form, where)
         part = scanned.manifest.part(split, scanned.shape, where)
-        order = Order(part, batch_size, seed, rank, world, sampler)
         looks = look_at_all(scanned, form)
         pictures = [looks[sample] for sample in part.sample.tolist()]
         mean = scanned.manifest.mean[part.sample]
-        drawing = None if draw is None else _Drawing(draw, seed, part, mean)
-        decoders = _Decoders(
-            package,
-            pictures,
-            form,
-            scanned.shape,
-            batch_size,
-            torch.device(device),
-            self.threads,
-            self.hardware,
-            drawing,
-        )
-        return Streamed(order, decoders.stream, mean, device, draw=draw)
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawing:
-    """Draws for a pipeline, in the thread that feeds it."""
-
-    draw: Draw
-    seed: int
-    split: Split
-    mean: Float32[Tensor, "n 3"]
-
-    def tables(self, epoch: int, positions: list[int]) -> tuple[NDArray[np.float32], ...]:
-        place = torch.tensor(positions)
-        key = Key(self.seed, epoch, self.split.sample[place])
-        drawn = self.draw(key, self.mean[place], self.split.shape[:2])
-        return dali_drawing.tables_for(drawn, self.split.shape[2], blurs=self.draw.blurs)
+        decoders = _Decoders(package, pictures, form, part, mean, torch.device(device), self.threads, self.hardware)
+        return Faces(part, mean, decoders.stream, torch.device(device), augments=asked)
 
 
 class _Feed:
-    """What a DALI pipeline asks for its next batch; an error ends its epoch and is raised after the batches before."""
+    """Feeds a DALI pipeline its next batch; an error ends the epoch and is raised after the batches before."""
 
-    def __init__(self, package: Any, pictures: list[Encoded], form: Form, drawing: _Drawing | None) -> None:
-        self._tensors = package.tensors
-        self._pictures = pictures
-        self._form = form
-        self._drawing = drawing
-        self._epoch = 0
-        self._plan: Iterator[list[int]] = iter(())
+    def __init__(self, package: Any, pictures: list[Encoded], form: Form) -> None:
+        self._tensors, self._pictures, self._form = package.tensors, pictures, form
+        self._batches: Iterator[tuple[list[int], _Drawn]] = iter(())
         self.fed: deque[list[int]] = deque()
         """Positions of the batches inside DALI."""
         self.error: ValueError | None = None
 
-    def start(self, epoch: int, plan: Int64[Tensor, "k b"]) -> None:
-        self._epoch = epoch
-        self._plan = iter(plan.tolist())
+    def start(self, batches: Iterator[tuple[list[int], _Drawn]]) -> None:
+        """Begins an epoch, given the positions of each batch and the tables drawn for it."""
+        self._batches = batches
         self.fed.clear()
         self.error = None
 
     def __call__(self) -> tuple[Any, ...]:
-        """Encoded pictures; (top, left) and (bottom, right) of what is shown where they are resized; drawn tables."""
-        positions = next(self._plan)
+        """Gives encoded pictures; (top, left) and (bottom, right) of what is shown where they are resized; tables."""
+        positions, drawn = next(self._batches)
         chosen = [self._pictures[position] for position in positions]
         try:
             # DALI would make the same of a list of arrays, several times as slowly.
@@ -158,7 +118,6 @@ class _Feed:
             self.error = error
             raise StopIteration from error
         self.fed.append(positions)
-        drawn = () if self._drawing is None else self._drawing.tables(self._epoch, positions)
         if self._form.size is None:
             return data, *drawn
         # A finished face has the wanted size already: all of it is shown.
@@ -167,38 +126,35 @@ class _Feed:
         return data, np.ascontiguousarray(shown[:, 1::-1]), np.ascontiguousarray(shown[:, :1:-1]), *drawn
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _Decoders:
-    """DALI pipelines of one opened split: as many as epochs that run at once, kept for the next epoch."""
+    """Builds the DALI pipelines of one opened split: as many as epochs that run at once, kept for the next epoch."""
 
-    def __init__(
-        self,
-        package: Any,
-        pictures: list[Encoded],
-        form: Form,
-        shape: tuple[int, int, int],
-        batch_size: int,
-        device: torch.device,
-        threads: int | None,
-        hardware: float,
-        drawing: _Drawing | None,
-    ) -> None:
-        self._package, self._pictures, self._form, self._shape = package, pictures, form, shape
-        self._batch_size, self._hardware, self._drawing = batch_size, hardware, drawing
-        self._threads = cores() if threads is None else threads
-        self._gpu: int | None = None
-        if device.type == "cuda":
-            self._gpu = torch.cuda.current_device() if device.index is None else device.index
-        self._idle: list[tuple[Any, _Feed]] = []
-        self._loans = _Loans()
+    package: Any
+    """`nvidia.dali`."""
+    pictures: list[Encoded]
+    form: Form
+    split: Split
+    mean: Float32[Tensor, "n 3"]
+    gpu: int | None
+    """Number of the GPU that decodes; None decodes on the CPU."""
+    threads: int
+    hardware: float
+    idle: dict[tuple[int, _View | None], list[tuple[Any, _Feed]]] = field(default_factory=lambda: defaultdict(list))
+    """Pipelines that no epoch uses, by batch size and view."""
+    loans: _Loans = field(default_factory=lambda: _Loans())
 
-    def stream(self, epoch: int, plan: Int64[Tensor, "k b"]) -> Generator[UInt8[Tensor, "b h w c"], None, None]:
-        """Faces of each batch, on the GPU where the pipeline decodes there; augmented where something is drawn.
+    def stream(self, plan: Plan, draw: Draw | None) -> Generator[UInt8[Tensor, "b h w c"], None, None]:
+        """Reads the faces of each batch, on the GPU where the pipeline decodes there; see `loaders.base.Stream`.
 
         Raises:
             ValueError: A picture has changed since the split was opened.
         """
-        pipeline, feed = self._idle.pop() if self._idle else self._build()
-        feed.start(epoch, plan)
+        batch_size = plan.position.shape[1]
+        view = None if draw is None else (draw.size, draw.blurs)
+        idle = self.idle[batch_size, view]
+        pipeline, feed = idle.pop() if idle else self._build(batch_size, view)
+        feed.start(zip(plan.position.tolist(), self._drawn(plan, draw), strict=False))
         pipeline.schedule_run()
         while True:
             try:
@@ -217,14 +173,21 @@ class _Decoders:
             raise feed.error
         # Only a pipeline that ran to its end can begin again.
         pipeline.reset()
-        self._idle.append((pipeline, feed))
+        idle.append((pipeline, feed))
+
+    def _drawn(self, plan: Plan, draw: Draw | None) -> Iterator[_Drawn]:
+        if draw is None:
+            return itertools.repeat(())
+        channels = self.split.shape[2]
+        drawn = draw_tables(plan, draw, self.split, self.mean)
+        return (dali_drawing.tables_for(tables, channels, blurs=draw.blurs) for tables in drawn)
 
     def _check_sizes(self, sizes: Any, positions: list[int]) -> None:
-        """Refuse a picture of another size than when the split was opened; a drawn face would not show it."""
-        wrong = np.flatnonzero((sizes.as_array() != self._shape).any(1))
+        """Refuses a picture of another size than when the split was opened; an augmented face would not show it."""
+        wrong = np.flatnonzero((sizes.as_array() != self.split.shape).any(1))
         if len(wrong) > 0:
             raise ValueError(
-                f"dali: {self._pictures[positions[int(wrong[0])]].record.path} must stay as it was when it was opened; "
+                f"dali: {self.pictures[positions[int(wrong[0])]].record.path} must stay as it was when it was opened; "
                 "it changed, open it again"
             )
 
@@ -232,68 +195,67 @@ class _Decoders:
         owner = decoded.as_tensor()
         faces: Tensor = torch.utils.dlpack.from_dlpack(owner)
         if faces.is_cuda:
-            self._loans.lend(faces, owner)
+            self.loans.lend(faces, owner)
         return faces
 
     def _damaged(self, positions: list[int], error: RuntimeError) -> ValueError:
-        """What to say where DALI could not decode a batch, naming the picture where Pillow cannot read it either."""
-        for record in (self._pictures[position].record for position in positions):
+        """Says that DALI could not decode a batch, and names the picture where Pillow cannot read it either."""
+        for record in (self.pictures[position].record for position in positions):
             try:
-                decode(record.picture, self._form, record.box)
+                decode(record.picture, self.form, record.box)
             except UnreadableError as found:
                 return ValueError(
                     f"dali: {record.path} must stay readable while it is used; {found}, open the split again"
                 )
-        paths = ", ".join(self._pictures[position].record.path for position in positions[:4])
+        paths = ", ".join(self.pictures[position].record.path for position in positions[:4])
         return ValueError(
             f"dali: pictures (={paths}{', ...' if len(positions) > 4 else ''}) must be readable by DALI, which says: "
             f"{error}; use Folder, or prepare them and use Packed"
         )
 
-    def _build(self) -> tuple[Any, _Feed]:
-        fn, types = self._package.fn, self._package.types
-        feed = _Feed(self._package, self._pictures, self._form, self._drawing)
-        on_gpu = self._gpu is not None
-        pipeline = self._package.Pipeline(
-            batch_size=self._batch_size,
-            num_threads=self._threads,
-            device_id=self._gpu,
+    def _build(self, batch_size: int, view: _View | None) -> tuple[Any, _Feed]:
+        """Builds a pipeline of stored faces, or of augmented ones where there is a view."""
+        fn, types = self.package.fn, self.package.types
+        feed = _Feed(self.package, self.pictures, self.form)
+        on_gpu = self.gpu is not None
+        pipeline = self.package.Pipeline(
+            batch_size=batch_size,
+            num_threads=self.threads,
+            device_id=self.gpu,
             prefetch_queue_depth=DEPTH,
             exec_dynamic=True,  # its outputs are the consumer's for as long as it keeps them
         )
         with pipeline:
-            ndim = [1] if self._form.size is None else [1, 1, 1]
-            drawn = [] if self._drawing is None else dali_drawing.dimensions(blurs=self._drawing.draw.blurs)
+            ndim = [1] if self.form.size is None else [1, 1, 1]
+            drawn = [] if view is None else dali_drawing.dimensions(blurs=view[1])
             ndim += drawn
             kinds = [types.UINT8] + [types.FLOAT] * (len(ndim) - 1)
             data, *tables = fn.external_source(source=feed, num_outputs=len(ndim), dtype=kinds, ndim=ndim)
             # The CPU's decoder always interpolates chroma; the GPU's must be told to do the same.
-            mixed = {"hw_decoder_load": self._hardware, "jpeg_fancy_upsampling": True} if on_gpu else {}
+            mixed = {"hw_decoder_load": self.hardware, "jpeg_fancy_upsampling": True} if on_gpu else {}
             # Gray of a colour JPEG is not its luma: that was not clipped to the range of colours.
-            as_gray = self._shape[2] == 1 and self._form.colour == "auto"
+            as_gray = self.split.shape[2] == 1 and self.form.colour == "auto"
             faces = fn.decoders.image(
                 data,
                 device="mixed" if on_gpu else "cpu",
                 output_type=types.GRAY if as_gray else types.RGB,
                 **mixed,
             )
-            if self._shape[2] == 1 and not as_gray:
+            if self.split.shape[2] == 1 and not as_gray:
                 faces = fn.color_space_conversion(faces, image_type=types.RGB, output_type=types.GRAY)
-            if self._form.size is not None:
+            if self.form.size is not None:
                 faces = fn.resize(
                     faces,
-                    size=[self._form.size, self._form.size],
+                    size=[self.form.size, self.form.size],
                     roi_start=tables[0],
                     roi_end=tables[1],
                     interp_type=types.INTERP_LANCZOS3,
                     antialias=True,
                 )
             sizes = faces.shape()
-            if self._drawing is not None:
-                draw = self._drawing.draw
-                faces = dali_drawing.augmented(
-                    self._package, faces, tables[-len(drawn) :], size=draw.size, blurs=draw.blurs
-                )
+            if view is not None:
+                size, blurs = view
+                faces = dali_drawing.augmented(self.package, faces, tables[-len(drawn) :], size=size, blurs=blurs)
             pipeline.set_outputs(faces, sizes)
         pipeline.build()
         return pipeline, feed
@@ -310,7 +272,7 @@ class _Loans:
         self._returned: deque[tuple[torch.cuda.Event, Any]] = deque()
 
     def lend(self, faces: Tensor, owner: Any) -> None:
-        """`owner` outlives `faces` until the stream that is current at its death has come that far."""
+        """Keeps `owner` beyond `faces`, until the stream that is current when they die has come that far."""
         weakref.finalize(faces, self._give_back, faces.device, owner).atexit = False
 
     def _give_back(self, device: torch.device, owner: Any) -> None:

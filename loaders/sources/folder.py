@@ -1,4 +1,4 @@
-"""`Folder`: picture files decoded with Pillow at every access. Slow and exact: what faster sources are held against."""
+"""Opens picture files, decoded with Pillow at every access: slow and exact, what faster sources are held against."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from loaders.base import Draw, Loader, Sampler
+from loaders.base import Draw, Faces, Plan, Stream
 from loaders.decoding.pictures import Colour, Fit, Form, UnreadableError, as_channels, decode
 from loaders.decoding.reading import cores
-from loaders.feed.opened import Stream, Streamed, batch_by_batch, refuse_draw
-from loaders.feed.order import Order
+from loaders.feed.streams import batch_by_batch
 from loaders.importers import Importer, Record, pictures_in
 from loaders.sources.scan import scan
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Picture files, read with the same importer and decoder as `loaders.prepare`.
+    """Names picture files, read with the same importer and decoder as `loaders.prepare`.
 
     Sample ids, pixels, labels and mean colours equal those of a store prepared from the same source with the same
     settings. To know them, the first opening decodes every picture once, for all splits, and keeps what it found
@@ -44,26 +43,14 @@ class Folder:
     colour: Colour = "auto"
     workers: int | None = None
 
-    def open(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        seed: int,
-        device: torch.device | str,
-        rank: int = 0,
-        world: int = 1,
-        sampler: Sampler | None = None,
-        draw: Draw | None = None,
-    ) -> Loader:
-        """Open one split; see `loaders.base.Source`.
+    def open(self, split: str, device: torch.device | str) -> Faces:
+        """Opens one split; see `loaders.base.Source`.
 
         Raises:
-            ValueError: The source is missing, has no readable picture or no such split, an option is out of range, or
-                `draw` is given. While batches are read: a picture has changed since.
+            ValueError: The source is missing, has no readable picture or no such split, or an option is out of range.
+                While batches are read: a picture has changed since.
             RuntimeError: While batches are read: a worker process was killed, which torch says in the main thread.
         """
-        refuse_draw("Folder", draw)
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"Folder: workers (={self.workers}) must be 0 or more; leave it out for one a core")
         form = Form(self.size, self.fit, self.colour)
@@ -73,23 +60,22 @@ class Folder:
         scanned = scan(importer, form, where)
         records, shape = scanned.records, scanned.shape
         part = scanned.manifest.part(split, shape, where)
-        order = Order(part, batch_size, seed, rank, world, sampler)
         pictures = _Pictures([records[sample] for sample in part.sample.tolist()], form, shape)
         workers = cores() if self.workers is None else self.workers
         stream = batch_by_batch(pictures.faces) if workers == 0 else _in_processes(pictures, workers)
-        return Streamed(order, stream, scanned.manifest.mean[part.sample], device)
+        return Faces(part, scanned.manifest.mean[part.sample], stream, torch.device(device))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pictures(Dataset[Tensor | str]):
-    """The pictures of a split, decoded a batch at a time, here or in a worker process."""
+    """Decodes the pictures of a split a batch at a time, here or in a worker process."""
 
     records: list[Record]
     form: Form
     shape: tuple[int, int, int]
 
     def faces(self, position: Int64[Tensor, " b"]) -> UInt8[Tensor, "b h w c"]:
-        """Faces at positions of the split.
+        """Decodes the faces at positions of the split.
 
         Raises:
             ValueError: A picture has changed since the split was opened.
@@ -97,7 +83,7 @@ class _Pictures(Dataset[Tensor | str]):
         return torch.from_numpy(np.stack([self._face(self.records[place]) for place in position.tolist()]))
 
     def __getitem__(self, position: Tensor) -> Tensor | str:
-        """As `faces`, or what is wrong: an error that is raised in a worker comes out wrapped in its traceback."""
+        """Does as `faces`, or says what is wrong: an error raised in a worker comes out wrapped in its traceback."""
         try:
             return self.faces(position)
         except ValueError as error:
@@ -116,12 +102,13 @@ class _Pictures(Dataset[Tensor | str]):
 
 
 def _in_processes(pictures: _Pictures, workers: int) -> Stream:
-    def stream(epoch: int, plan: Int64[Tensor, "k b"]) -> Generator[Tensor, None, None]:
+    def stream(plan: Plan, draw: Draw | None) -> Generator[Tensor, None, None]:
+        assert draw is None
         loader = DataLoader(
             pictures,
-            sampler=list(plan),  # each "index" is a batch's positions
+            sampler=list(plan.position),  # each "index" is a batch's positions
             batch_size=None,
-            num_workers=min(workers, max(1, len(plan))),
+            num_workers=min(workers, max(1, len(plan.position))),
             generator=torch.Generator(),  # it draws from torch's own where it is given none
         )
         # Started here and not in the thread that reads ahead: a process forked beside a busy main thread may hang.

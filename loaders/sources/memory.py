@@ -1,7 +1,8 @@
-"""How much memory is free, on the host and on a GPU."""
+"""Measures how much memory is free, on the host and on a GPU."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ _LIMITS = (
 
 
 def free_on_host(root: Path = Path("/")) -> int:
-    """Bytes that this process can still take: what the system has available, within the limit of its container.
+    """Counts the bytes that this process can still take: what the system has, within the limit of its container.
 
     Args:
         root: Where `proc` and `sys` are mounted.
@@ -29,16 +30,21 @@ def free_on_host(root: Path = Path("/")) -> int:
 
 
 def free_on_gpu(device: torch.device) -> int:
-    """Bytes that are free on a GPU."""
+    """Counts the bytes that are free on a GPU."""
     free, _ = torch.cuda.mem_get_info(device)
     return free
 
 
+def ranks_on_host() -> int:
+    """Counts the ranks that share this host's memory, as `torchrun` tells each of them; 1 where nothing is told."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def gigabytes(count: int) -> str:
-    """A number of bytes for people."""
+    """Writes a number of bytes for people."""
     return f"{count / 1e9:.3g} GB"
 
 
 def _numbers(file: Path) -> dict[str, int]:
-    """The first number of each line, by the word before it."""
+    """Reads the first number of each line, by the word before it."""
     return {words[0]: int(words[1]) for line in file.read_text().splitlines() if len(words := line.split()) > 1}

@@ -1,4 +1,4 @@
-"""`Packed`: a prepared store, held on the device, in page-locked memory, or memory-mapped."""
+"""Opens a prepared store: its faces are held on the device or in page-locked memory, or read from the mapped file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from loaders.base import Draw, Loader, Sampler
-from loaders.feed.opened import Resident, Streamed, batch_by_batch, refuse_draw
-from loaders.feed.order import Order
+from loaders.base import Faces
+from loaders.feed.streams import batch_by_batch
 from loaders.sources.tiers import Tier, check_tier, choose_tier
 from loaders.store.opening import open_store
 
@@ -23,7 +22,7 @@ COPY_BYTES = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A store written by `loaders.prepare`.
+    """Names a store written by `loaders.prepare`.
 
     Attributes:
         path: Folder of the store.
@@ -36,67 +35,55 @@ class Packed:
     path: str | Path
     tier: Tier = "auto"
 
-    def open(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        seed: int,
-        device: torch.device | str,
-        rank: int = 0,
-        world: int = 1,
-        sampler: Sampler | None = None,
-        draw: Draw | None = None,
-    ) -> Loader:
-        """Open one split; see `loaders.base.Source`.
+    def open(self, split: str, device: torch.device | str) -> Faces:
+        """Opens one split; see `loaders.base.Source`.
 
         Raises:
-            ValueError: The store is missing, damaged or has no such split, the tier does not exist or does not fit, or
-                `draw` is given. While batches are read from the mapped file: it was cut.
+            ValueError: The store is missing, damaged or has no such split, or the tier does not exist or does not fit.
+                While batches are read from the mapped file: it was cut.
         """
-        refuse_draw("Packed", draw)
         device = torch.device(device)
         check_tier(self.tier, device)
         store = open_store(self.path)
         part = store.manifest.part(split, store.shape, f"store {self.path}")
-        order = Order(part, batch_size, seed, rank, world, sampler)
         mean = store.manifest.mean[part.sample]
         images, rows = store.images, part.sample.numpy()
-        tier, note = choose_tier(self.tier, device, int(np.prod(part.shape)) * len(rows), world=world)
+        tier, note = choose_tier(self.tier, device, int(np.prod(part.shape)) * len(rows))
         if tier == "resident":
-            return Resident(order, _copy(images, part.sample, device), mean, device, note=note)
+            return Faces(part, mean, _copy(images, part.sample, device), device, note=note)
         if tier == "pinned":
-            positions = batch_by_batch(lambda position: position)
-            return Streamed(order, positions, mean, device, send=Pinned(_copy(images, part.sample)), note=note)
+            pinned = Pinned(_copy(images, part.sample), device)
+            return Faces(part, mean, batch_by_batch(pinned), device, note=note)
 
         def read(position: Tensor) -> Tensor:
             store.check_uncut()
             return torch.from_numpy(images[rows[position.numpy()]])
 
-        return Streamed(order, batch_by_batch(read), mean, device, note=note)
+        return Faces(part, mean, batch_by_batch(read), device, note=note)
 
 
 class Pinned:
-    """Faces in memory that the system leaves where it is, so that a GPU copies single ones from it by itself.
+    """Holds faces in memory that the system leaves where it is, so that a GPU copies single ones from it by itself.
 
     Args:
         faces: On the CPU; page-locked until this object goes.
+        device: Where they are copied to.
         lock: Whether to page-lock them, which needs a GPU.
 
     Raises:
         ValueError: The system does not lock so much.
     """
 
-    def __init__(self, faces: UInt8[Tensor, "n h w c"], *, lock: bool = True) -> None:
-        self._faces = faces
+    def __init__(self, faces: UInt8[Tensor, "n h w c"], device: torch.device, *, lock: bool = True) -> None:
+        self._faces, self._device = faces, device
         if lock:
             # Torch's own pinned memory would be rounded up to a power of 2, and never be given back.
             _lock(faces)
             weakref.finalize(self, _unlock, faces)
 
-    def __call__(self, position: Int64[Tensor, " b"], device: torch.device) -> UInt8[Tensor, "b h w c"]:
-        """Queues the copies of faces to a device and waits for none of them."""
-        sent = torch.empty((len(position), *self._faces.shape[1:]), dtype=torch.uint8, device=device)
+    def __call__(self, position: Int64[Tensor, " b"]) -> UInt8[Tensor, "b h w c"]:
+        """Queues the copies of faces to the device and waits for none of them."""
+        sent = torch.empty((len(position), *self._faces.shape[1:]), dtype=torch.uint8, device=self._device)
         rows = [self._faces[row] for row in position.tolist()]
         torch._foreach_copy_(list(sent.unbind()), rows, non_blocking=True)  # one call, which lets other threads run
         return sent
@@ -119,7 +106,7 @@ def _unlock(faces: Tensor) -> None:
 def _copy(
     images: NDArray[np.uint8], sample: Int64[Tensor, " n"], device: torch.device | str = "cpu"
 ) -> UInt8[Tensor, "n h w c"]:
-    """The split's faces on the device, copied in pieces so that host memory holds no second whole."""
+    """Copies the split's faces to the device, in pieces so that host memory holds no second whole."""
     faces = torch.empty((len(sample), *images.shape[1:]), dtype=torch.uint8, device=device)
     piece = max(1, COPY_BYTES // int(np.prod(images.shape[1:])))
     for first in range(0, len(sample), piece):

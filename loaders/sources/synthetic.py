@@ -26,10 +26,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from loaders.base import Classes, Draw, Label, Loader, Numbers, Sampler, Split
+from loaders.base import Classes, Faces, Label, Numbers, Split
 from loaders.decoding.pictures import mean_colour
-from loaders.feed.opened import Resident, refuse_draw
-from loaders.feed.order import Order
 from loaders.synthetic import EXPRESSIONS, draw_faces
 
 SPLITS = ("train", "val", "test")
@@ -78,20 +76,12 @@ class Synthetic:
         if self.seed >= 2**64:
             raise ValueError(f"Synthetic: seed (={self.seed}) must be below 2**64; it is the key of a 64-bit generator")
 
-    def open(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        seed: int,
-        device: torch.device | str,
-        rank: int = 0,
-        world: int = 1,
-        sampler: Sampler | None = None,
-        draw: Draw | None = None,
-    ) -> Loader:
-        """Draw one split and open it; see `loaders.base.Source`. `seed` keys its order, not its faces."""
-        refuse_draw("Synthetic", draw)
+    def open(self, split: str, device: torch.device | str) -> Faces:
+        """Draws one split into memory; see `loaders.base.Source`.
+
+        Raises:
+            ValueError: There is no such split.
+        """
         if split not in SPLITS:
             raise ValueError(f"Synthetic: split (={split!r}) must be one of {', '.join(SPLITS)}; choose one of them")
         counts = [getattr(self, name) for name in SPLITS]
@@ -110,6 +100,5 @@ class Synthetic:
                 "glasses": torch.from_numpy(faces.look.glasses[:, 0].astype(np.int64)),
             },
         )
-        order = Order(opened, batch_size, seed, rank, world, sampler)
         mean = torch.from_numpy(np.ascontiguousarray(mean_colour(pictures)))
-        return Resident(order, torch.from_numpy(pictures).to(device), mean, device)
+        return Faces(opened, mean, torch.from_numpy(pictures).to(device), torch.device(device))

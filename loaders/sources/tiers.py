@@ -1,4 +1,4 @@
-"""Where a packed split is kept while it is read, and how that is chosen from the free memory."""
+"""Chooses where a packed split is kept while it is read, from the memory that is free."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARE = (
 
 
 def check_tier(tier: str, device: torch.device) -> None:
-    """Refuse a tier that does not exist, or not on this device.
+    """Refuses a tier that does not exist, or not on this device.
 
     Raises:
         ValueError: It is none, or pinned memory is asked for where no GPU copies from it.
@@ -34,21 +34,20 @@ def check_tier(tier: str, device: torch.device) -> None:
         )
 
 
-def choose_tier(tier: Tier, device: torch.device, needed: int, *, world: int = 1) -> tuple[Tier, str]:
-    """The tier to use, and for `auto` why, in one line.
+def choose_tier(tier: Tier, device: torch.device, needed: int) -> tuple[Tier, str]:
+    """Chooses the tier to use, and for `auto` says why, in one line.
 
     Args:
         tier: What was asked for; it is kept if it is not `auto`.
         device: Where faces go.
-        needed: Bytes of the split.
-        world: Ranks, each of which takes so much; they are taken to share one host.
+        needed: Bytes of the split; each rank on this host takes so much.
 
     Raises:
         ValueError: What was asked for does not fit.
     """
     if device.type != "cuda":
         return ("mapped", "mapped: on a CPU the file's pages are memory already") if tier == "auto" else (tier, "")
-    on_gpu, on_host = memory.free_on_gpu(device), memory.free_on_host() // world
+    on_gpu, on_host = memory.free_on_gpu(device), memory.free_on_host() // memory.ranks_on_host()
     split, gpu, host = gigabytes(needed), gigabytes(on_gpu), gigabytes(on_host)
     if tier == "auto":
         if needed <= SHARE * on_gpu:

@@ -31,7 +31,7 @@ from engine.bench.feeds import Opened
 from engine.bench.process import CaseProcess
 from engine.bench.stepping import CEILING, measure_steps, summary
 from engine.bench.throughput import Row, measure, ratio
-from loaders import Folder, Packed, Synthetic
+from loaders import Folder, Loader, Packed, Synthetic
 from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders, Record
 from loaders.prepare import prepare
@@ -309,7 +309,7 @@ def test_the_command_of_a_figure_is_the_one_that_was_typed() -> None:
 def test_sources_of_recipes_are_found(store: Path, pictures: Path, tmp_path: Path) -> None:
     one = of_source(Packed(store), tmp_path / "a", split="train", faces=6, names=("packed",))
     other = of_source(Folder(pictures), tmp_path / "b", split="train", faces=6, names=("packed",))
-    opened = [data.truth.open("train", batch_size=6, seed=0, device="cpu") for data in (one, other)]
+    opened = [Loader.open(data.truth, "train", batch_size=6, seed=0, device="cpu") for data in (one, other)]
     faces = [next(iter(loader.epoch(0))).store for loader in opened]
     assert torch.equal(*faces)
     assert of_source(Synthetic(train=8, val=1, test=1, size=16), tmp_path, split="train", faces=0).left_out

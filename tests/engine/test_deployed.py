@@ -36,7 +36,7 @@ from engine.training.train import train
 from engine.views import Holes, Plain, Puzzle
 from engine.weights import ABOUT, load_weights
 from kernels import Augment
-from loaders import Folder, Synthetic
+from loaders import Folder, Loader, Synthetic
 from loaders.base import Batch
 from tests.engine import tiny
 
@@ -73,7 +73,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def batch() -> Batch:
     """The faces of the run's test split."""
-    loader = Synthetic(train=32, val=12, test=12, size=32).open("test", batch_size=12, seed=0, device=CPU)
+    loader = Loader.open(Synthetic(train=32, val=12, test=12, size=32), "test", batch_size=12, seed=0, device=CPU)
     return next(loader.epoch(0))
 
 

@@ -10,7 +10,7 @@ from engine.recipe.smoke import Relabelled, smoke
 from engine.tasks import FAIRFACE_RACES, FER2013_7, GENDERS, SYNTHETIC_7, Attribute, Expression, PoseRegression
 from engine.views import Plain
 from kernels import Augment
-from loaders import Synthetic
+from loaders import Loader, Synthetic
 from loaders.base import Classes, Label, Numbers
 from tests.engine import tiny
 
@@ -20,8 +20,8 @@ SOURCE = Synthetic(train=20, val=14, test=3, size=24)
 def test_labels_the_source_has_as_they_are_wanted_stay() -> None:
     wanted: dict[str, Label] = {"expression": Classes(SYNTHETIC_7), "pose": Numbers(("yaw", "pitch", "roll"))}
     with (
-        closing(SOURCE.open("val", batch_size=4, seed=0, device="cpu")) as own,
-        closing(Relabelled(SOURCE, wanted).open("val", batch_size=4, seed=0, device="cpu")) as loader,
+        closing(Loader.open(SOURCE, "val", batch_size=4, seed=0, device="cpu")) as own,
+        closing(Loader.open(Relabelled(SOURCE, wanted), "val", batch_size=4, seed=0, device="cpu")) as loader,
     ):
         for name in wanted:
             assert loader.split.target[name].equal(own.split.target[name])
@@ -29,7 +29,7 @@ def test_labels_the_source_has_as_they_are_wanted_stay() -> None:
 
 def test_labels_the_source_lacks_are_made_up_and_missing_in_padding() -> None:
     wanted: dict[str, Label] = {"expression": Classes(FER2013_7), "race": Classes(GENDERS), "age": Numbers(("years",))}
-    with closing(Relabelled(SOURCE, wanted).open("val", batch_size=4, seed=0, device="cpu")) as loader:
+    with closing(Loader.open(Relabelled(SOURCE, wanted), "val", batch_size=4, seed=0, device="cpu")) as loader:
         assert {name: loader.split.labels[name] for name in wanted} == wanted
         assert set(loader.split.target["race"].tolist()) == {0, 1}
         assert set(loader.split.target["expression"].tolist()) == set(range(7))
@@ -56,7 +56,7 @@ def test_every_task_finds_the_labels_it_wants() -> None:
         ),
     )
     small = smoke(recipe)
-    with closing(small.data.open("train", batch_size=4, seed=0, device="cpu")) as loader:
+    with closing(Loader.open(small.data, "train", batch_size=4, seed=0, device="cpu")) as loader:
         small.check_labels(loader.split)
         assert loader.split.labels["race"] == Classes(FAIRFACE_RACES)
 

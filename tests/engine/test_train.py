@@ -33,7 +33,8 @@ from engine.training.train import open_split, train
 from engine.views import Holes, Plain, Puzzle
 from engine.weights import load_weights
 from loaders import Fraction, Packed
-from loaders.base import Batch, Loader, Split
+from loaders.base import Batch, Split
+from loaders.feed.loader import Loader
 from tests.engine import tiny
 
 CPU = torch.device("cpu")

@@ -171,7 +171,8 @@ def test_hidden_parts_lie_on_the_same_places_of_the_face_however_it_is_augmented
     """A face whose only bright spots are its parts: a view with all of them hidden shows none."""
     face = torch.zeros(1, 48, 48, 3, dtype=torch.uint8)
     face[:, 16:18, 16:18], face[:, 16:18, 30:32], face[:, 36:38, 23:25] = 255, 255, 255
-    batch = Batch(face, torch.zeros(32, dtype=torch.int64), torch.arange(32), torch.zeros(32, 3), {})
+    first = torch.zeros(32, dtype=torch.int32)
+    batch = Batch(face, torch.zeros(32, dtype=torch.int64), torch.arange(32), first, torch.zeros(32, 3), {})
     spots = ((0.2, 0.2, 0.8, 0.5), (0.3, 0.6, 0.7, 0.9))
     views: dict[str, View] = {"plain": Plain(), "parts": HiddenParts(grid=12, parts=spots)}
     rendered = renderer(views, Augment(flip=0.5, rotation=(-20.0, 20.0))).training(batch, epoch=0, step=0)

@@ -45,6 +45,7 @@ def batch(faces: int = 4, *, height: int = 24, width: int = 24, channels: int = 
         store=store,
         row=torch.arange(faces),
         sample=torch.arange(faces) + 100 * seed,
+        occurrence=torch.zeros(faces, dtype=torch.int32),
         mean=store.float().mean(dim=(1, 2)).expand(faces, 3).contiguous(),
         target={"expression": torch.arange(faces) % 7},
     )

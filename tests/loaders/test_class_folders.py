@@ -165,11 +165,9 @@ def test_a_class_without_a_picture_in_any_split_is_refused_unless_it_is_named(
         ValueError,
         match=rf"class folders \(={empty}\) must each hold a picture .*; .* by --classes angry,happy,sad, in P",
     ) as refused:
-        Folder(tmp_path, workers=0).open("train", batch_size=1, seed=0, device="cpu")
+        Folder(tmp_path, workers=0).open("train", "cpu")
     assert str(refused.value).endswith(f" by ClassFolders(Path({str(tmp_path)!r}), classes={CLASSES!r})")
-    with closing(
-        Folder(ClassFolders(tmp_path, classes=CLASSES), workers=0).open("train", batch_size=1, seed=0, device="cpu")
-    ) as loader:
+    with closing(Folder(ClassFolders(tmp_path, classes=CLASSES), workers=0).open("train", "cpu")) as loader:
         assert loader.split.labels == {"expression": Classes(CLASSES)}
     assert ClassFolders(tmp_path, classes=("angry,happy,sad",)).survey().labels == {"expression": Classes(CLASSES)}
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from loaders import DALI, Batch, Folder, Source
+from loaders import DALI, Batch, Folder, Loader, Source
 from loaders.base import Classes
 from loaders.decoding.crops import Square
 from loaders.decoding.pictures import Form
@@ -50,7 +50,7 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
 
 def faces(source: Source, device: str = "cpu") -> torch.Tensor:
     """All faces of train, in manifest order, int32."""
-    with closing(source.open("train", batch_size=2, seed=0, device=device)) as loader:
+    with closing(Loader.open(source, "train", batch_size=2, seed=0, device=device)) as loader:
         kept = [batch.store[batch.row][batch.sample >= 0].cpu().int() for batch in loader.epoch(0)]
     return torch.cat(kept)
 
@@ -175,7 +175,7 @@ def test_faces_decoded_on_the_gpu_agree(
 def test_gpu_memory_is_not_used_again_while_kernels_read_it(saved: Callable[..., Path]) -> None:
     folder = saved(*((photo(i, 48, 48), "png", {}) for i in range(40)))
     wanted = faces(Folder(folder, workers=0))
-    with closing(DALI(folder).open("train", batch_size=2, seed=0, device="cuda")) as loader:
+    with closing(Loader.open(DALI(folder), "train", batch_size=2, seed=0, device="cuda")) as loader:
         for _ in range(3):
             kept = []
             for batch in loader.epoch(0):
@@ -189,7 +189,7 @@ def test_gpu_memory_is_not_used_again_while_kernels_read_it(saved: Callable[...,
 
 
 def test_batches_stay_as_they_are_when_they_are_kept(folders: Path) -> None:
-    with closing(DALI(folders).open("train", batch_size=2, seed=0, device="cpu")) as loader:
+    with closing(Loader.open(DALI(folders), "train", batch_size=2, seed=0, device="cpu")) as loader:
         kept: list[Batch] = list(loader.epoch(0))
         copies = [batch.store.clone() for batch in kept]
         list(loader.epoch(0))
@@ -197,7 +197,7 @@ def test_batches_stay_as_they_are_when_they_are_kept(folders: Path) -> None:
 
 
 def test_epochs_may_run_at_once_and_be_left(folders: Path) -> None:
-    with closing(DALI(folders).open("train", batch_size=2, seed=0, device="cpu")) as loader:
+    with closing(Loader.open(DALI(folders), "train", batch_size=2, seed=0, device="cpu")) as loader:
         whole = [batch.store.clone() for batch in loader.epoch(0)]
         for _ in range(3):
             one, other = loader.epoch(0), loader.epoch(0, start=1)
@@ -217,7 +217,7 @@ def test_a_picture_that_changes_during_an_epoch_is_an_error_at_its_batch(tmp_pat
         Image.fromarray(picture(0, place, 40, 40)).save(tmp_path / "a" / f"{place}.png")
     file = tmp_path / "a" / "5.png"
     whole = file.read_bytes()
-    with closing(DALI(tmp_path).open("train", batch_size=2, seed=0, device="cpu")) as loader:
+    with closing(Loader.open(DALI(tmp_path), "train", batch_size=2, seed=0, device="cpu")) as loader:
 
         def read_until(error: str) -> None:
             batches = loader.epoch(0)
@@ -241,7 +241,7 @@ def test_a_picture_that_only_dali_cannot_read_is_named(
     saved: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = saved(*((photo(i, 40, 40), "png", {}) for i in range(4)))
-    with closing(DALI(folder).open("train", batch_size=2, seed=0, device="cpu")) as loader:
+    with closing(Loader.open(DALI(folder), "train", batch_size=2, seed=0, device="cpu")) as loader:
         monkeypatch.setattr("loaders.sources.encoded._read", lambda path, length: np.zeros(length, np.uint8))
         with pytest.raises(ValueError, match=r"dali: pictures \(=a/00.png, a/01.png\) must be readable by DALI"):
             next(loader.epoch(0))
@@ -249,7 +249,7 @@ def test_a_picture_that_only_dali_cannot_read_is_named(
 
 def test_a_picture_of_another_size_is_an_error(saved: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = saved(*((photo(i, 40, 40), "bmp", {}) for i in range(4)))
-    with closing(DALI(folder).open("train", batch_size=2, seed=0, device="cpu")) as loader:
+    with closing(Loader.open(DALI(folder), "train", batch_size=2, seed=0, device="cpu")) as loader:
         data = (folder / "a" / "01.bmp").read_bytes()
         # Of the same length, but 20 x 80.
         (folder / "a" / "01.bmp").write_bytes(
@@ -269,7 +269,7 @@ def test_a_picture_of_another_size_is_an_error(saved: Callable[..., Path], monke
 )
 def test_options_out_of_range_are_refused(folders: Path, options: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error):
-        DALI(folders, **options).open("train", batch_size=1, seed=0, device="cpu")
+        DALI(folders, **options).open("train", "cpu")
 
 
 def test_without_the_package_it_says_what_to_run(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,4 +277,4 @@ def test_without_the_package_it_says_what_to_run(folders: Path, monkeypatch: pyt
     with pytest.raises(
         ValueError, match=r"DALI: package \(=nvidia.dali\) must be importable, .*; run `pip install 'hmtl\[dali\]'`"
     ):
-        DALI(folders).open("train", batch_size=1, seed=0, device="cpu")
+        DALI(folders).open("train", "cpu")

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from loaders import FFCV, Packed, Shuffled
+from loaders import FFCV, Loader, Packed, Shuffled
 from loaders.decoding.pictures import Form
 from loaders.decoding.reading import cores
 from loaders.ffcv.layout import FIELD, HEADER, check_layout
@@ -100,10 +100,8 @@ def test_gray_faces_are_given_with_one_channel(tmp_path: Path) -> None:
     (tmp_path / "fer2013.csv").write_text(fer_text(fer_rows()))
     prepare(Fer2013(tmp_path), tmp_path / "packed", Form())
     prepare(Fer2013(tmp_path), tmp_path / "ffcv", Form(), format="ffcv")
-    loaders = [
-        s.open("train", batch_size=7, seed=0, device="cpu")
-        for s in (Packed(tmp_path / "packed"), FFCV(tmp_path / "ffcv"))
-    ]
+    sources = (Packed(tmp_path / "packed"), FFCV(tmp_path / "ffcv"))
+    loaders = [Loader.open(s, "train", batch_size=7, seed=0, device="cpu") for s in sources]
     assert loaders[0].split.shape == loaders[1].split.shape == (48, 48, 1)
     for one, other in zip(*(loader.epoch(0) for loader in loaders), strict=True):
         assert other.store.is_contiguous()
@@ -122,7 +120,7 @@ def test_jpeg_faces_are_near_those_of_another_decoder(tmp_path: Path, quality: i
         soft.save(tmp_path / "in" / "a" / f"{place}.png")
     source = prepare(ClassFolders(tmp_path / "in"), tmp_path / "out", Form(), format="ffcv", jpeg=quality)
     assert source["jpeg"] == source["origin"]["jpeg"] == quality
-    with closing(FFCV(tmp_path / "out").open("train", batch_size=4, seed=0, device="cpu")) as loader:
+    with closing(Loader.open(FFCV(tmp_path / "out"), "train", batch_size=4, seed=0, device="cpu")) as loader:
         (batch,) = loader.epoch(0)
     reader = ffcv("ffcv.reader").Reader(str(tmp_path / "out" / "train.beton"))
     length = dict(zip(reader.alloc_table["ptr"].tolist(), reader.alloc_table["size"].tolist(), strict=True))
@@ -145,7 +143,7 @@ def test_a_finished_store_is_found_and_another_is_refused(tmp_path: Path, folder
     with pytest.raises(ValueError, match=r"must say format 'hmtl packed store'; it is a hmtl ffcv store"):
         prepare(importer, out, Form())
     with pytest.raises(ValueError, match=r"it is a hmtl ffcv store, prepare it again with --force and --format packed"):
-        Packed(out).open("train", batch_size=1, seed=0, device="cpu")
+        Packed(out).open("train", "cpu")
     prepare(importer, out, Form(), format="ffcv", jpeg=90, force=True)
     assert open_ffcv_store(out, check_pixels=True).source["jpeg"] == 90
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -234,7 +232,7 @@ def test_wrong_settings_are_refused(tmp_path: Path, folders: Path, options: dict
 
 
 def opened(store: Path) -> None:
-    with closing(FFCV(store).open("train", batch_size=2, seed=0, device="cpu")) as loader:
+    with closing(Loader.open(FFCV(store), "train", batch_size=2, seed=0, device="cpu")) as loader:
         next(loader.epoch(0))
 
 
@@ -352,7 +350,7 @@ def test_changed_pixels_are_found_where_they_are_looked_for(copied: Path) -> Non
 
 
 def test_a_file_cut_during_an_epoch_is_an_error(copied: Path) -> None:
-    with closing(FFCV(copied).open("train", batch_size=1, seed=0, device="cpu", sampler=Shuffled())) as loader:
+    with closing(Loader.open(FFCV(copied), "train", batch_size=1, seed=0, device="cpu", sampler=Shuffled())) as loader:
         batches = loader.epoch(0)
         next(batches)
         os.truncate(copied / "train.beton", 5000)
@@ -374,7 +372,7 @@ from loaders import FFCV, Packed, Shuffled
 for workers in (1, 2):
     for split in ("train", "val"):
         sources = (Packed({str(store)!r}), FFCV({str(ffcv_store)!r}, workers=workers))
-        loaders = [s.open(split, batch_size=2, seed=0, device="cpu", sampler=Shuffled()) for s in sources]
+        loaders = [Loader.open(s, split, batch_size=2, seed=0, device="cpu", sampler=Shuffled()) for s in sources]
         for one, other in zip(*(loader.epoch(1) for loader in loaders), strict=True):
             assert torch.equal(one.store, other.store)
         for loader in loaders:
@@ -397,7 +395,7 @@ def test_workers_are_at_most_numbas(ffcv_store: Path) -> None:
     assert worker_count(None, jpeg=True) == min(cores(), most)
     assert worker_count(None, jpeg=False) == 1
     with pytest.raises(ValueError, match=r"FFCV: workers \(=0\) must be at least 1; leave it out"):
-        FFCV(ffcv_store, workers=0).open("train", batch_size=1, seed=0, device="cpu")
+        FFCV(ffcv_store, workers=0).open("train", "cpu")
 
 
 @pytest.mark.parametrize("what", ["source", "prepare"])
@@ -424,7 +422,7 @@ def test_files_of_many_splits_hold_their_own_samples(tmp_path: Path, interpreted
     prepare(ClassFolders(tmp_path / "in"), tmp_path / "out", Form(), format="ffcv")
     assert {file.name for file in (tmp_path / "out").glob("*.beton")} == {"train.beton", "val.beton", "extra.beton"}
     for split, count in {"train": 6, "val": 3, "extra": 3}.items():
-        with closing(FFCV(tmp_path / "out").open(split, batch_size=4, seed=0, device="cpu")) as loader:
+        with closing(Loader.open(FFCV(tmp_path / "out"), split, batch_size=4, seed=0, device="cpu")) as loader:
             assert len(loader.split.sample) == count
             for batch in loader.epoch(0):
                 assert torch.equal(

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.io import loadmat, savemat
 
-from loaders import Folder, Packed
+from loaders import Folder, Loader, Packed
 from loaders.decoding.crops import Square
 from loaders.decoding.pictures import Form
 from loaders.importers import Aflw2000, Biwi, Importer, Pointing04, W300Lp
@@ -78,7 +78,7 @@ def test_folder_delivers_the_crops_of_the_store(tmp_path: Path) -> None:
     prepare(importer, tmp_path / "store", Form(24))
     batches = []
     for source in (Packed(tmp_path / "store"), Folder(importer, size=24)):
-        with closing(source.open("test", batch_size=5, seed=0, device="cpu")) as loader:
+        with closing(Loader.open(source, "test", batch_size=5, seed=0, device="cpu")) as loader:
             batch = next(iter(loader.epoch(0)))
             batches.append((batch.store[batch.row], batch.target["pose"]))
     for one, other in zip(*batches, strict=True):

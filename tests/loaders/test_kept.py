@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from loaders import Folder
+from loaders import Folder, Loader
 from loaders.decoding.pictures import Form
 from loaders.decoding.reading import read_faces
 from loaders.importers import ClassFolders
@@ -68,7 +68,7 @@ def test_pictures_are_decoded_once_for_all_splits_and_processes(
     root = write_folders(tmp_path / "faces")
     (root / "train" / "sad" / "broken.png").write_bytes(b"no picture")
     for split in ("train", "val", "test"):
-        Folder(root).open(split, batch_size=1, seed=0, device="cpu").close()
+        Folder(root).open(split, "cpu")
     assert decoded == [34]
     first = scanned(root)
     forget(monkeypatch)
@@ -172,7 +172,7 @@ def test_an_opened_folder_gives_what_it_gave_before(tmp_path: Path, cache: Path)
     root = write_folders(tmp_path / "faces")
     stores = []
     for _ in range(2):
-        with closing(Folder(root, workers=0).open("train", batch_size=23, seed=0, device="cpu")) as loader:
+        with closing(Loader.open(Folder(root, workers=0), "train", batch_size=23, seed=0, device="cpu")) as loader:
             (batch,) = loader.epoch(0)
             stores.append((batch.store, batch.mean))
     assert torch.equal(stores[0][0], stores[1][0])

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from loaders import Packed, Shuffled
-from loaders.feed.opened import Streamed, batch_by_batch
+from loaders import Loader, Packed, Shuffled
 from loaders.feed.order import Order
+from loaders.feed.streams import batch_by_batch
 from loaders.sources.memory import free_on_gpu, free_on_host
 from loaders.sources.packed import Pinned
 from loaders.sources.tiers import choose_tier
-from loaders.store.opening import open_store
 
 GB = 10**9
 GPU = torch.device("cuda", 0)
@@ -59,10 +58,12 @@ def test_auto_takes_the_first_tier_that_fits_and_says_why(
     assert choose_tier("auto", GPU, int(10.8 * GB)) == (tier, note)
 
 
-def test_the_host_is_shared_by_the_ranks(free: Any) -> None:
+def test_the_host_is_shared_by_the_ranks(free: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     free(1, 64)
-    assert choose_tier("auto", GPU, 10 * GB, world=3)[0] == "pinned"
-    assert choose_tier("auto", GPU, 10 * GB, world=4)[0] == "mapped"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert choose_tier("auto", GPU, 10 * GB)[0] == "pinned"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert choose_tier("auto", GPU, 10 * GB)[0] == "mapped"
 
 
 def test_a_cpu_maps_the_file_whatever_is_free(free: Any) -> None:
@@ -76,7 +77,8 @@ def test_what_is_asked_for_is_taken_and_nothing_said(free: Any, tier: Any) -> No
     assert choose_tier(tier, GPU, 10 * GB) == (tier, "")
 
 
-def test_what_is_asked_for_and_does_not_fit_is_refused(free: Any) -> None:
+def test_what_is_asked_for_and_does_not_fit_is_refused(free: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     free(8, 30)
     with pytest.raises(
         ValueError,
@@ -88,43 +90,36 @@ def test_what_is_asked_for_and_does_not_fit_is_refused(free: Any) -> None:
         match=r"Packed: tier \(='pinned'\) needs 10 GB of the host, where 7.5 GB are free for each rank; use 'auto', "
         r"or 'mapped'",
     ):
-        choose_tier("pinned", GPU, 10 * GB, world=4)
+        choose_tier("pinned", GPU, 10 * GB)
 
 
 def test_tiers_that_cannot_be_are_refused(store: Path) -> None:
-    settings: dict[str, Any] = {"batch_size": 4, "seed": 0, "device": "cpu"}
     with pytest.raises(
         ValueError,
         match=r"Packed: tier \(='pinned'\) needs a GPU to copy to, and the device is cpu; use 'mapped', or 'resident' "
         r"to hold the split in memory",
     ):
-        Packed(store, tier="pinned").open("train", **settings)
+        Packed(store, tier="pinned").open("train", "cpu")
     with pytest.raises(
         ValueError, match=r"Packed: tier \(='disk'\) must be one of auto, resident, pinned, mapped; 'auto' chooses"
     ):
-        Packed(store, tier="disk").open("train", **settings)  # type: ignore[arg-type]
+        Packed(store, tier="disk").open("train", "cpu")  # type: ignore[arg-type]
 
 
 def test_a_loader_says_what_was_chosen(store: Path) -> None:
-    def note(source: Packed) -> str:
-        with closing(source.open("train", batch_size=4, seed=0, device="cpu")) as loader:
-            return loader.note
-
-    assert note(Packed(store)) == "mapped: on a CPU the file's pages are memory already"
-    assert note(Packed(store, tier="resident")) == ""
+    with closing(Loader.open(Packed(store), "train", batch_size=4, seed=0, device="cpu")) as loader:
+        assert loader.note == "mapped: on a CPU the file's pages are memory already"
+    assert Packed(store, tier="resident").open("train", "cpu").note == ""
 
 
 def test_a_split_that_is_copied_row_by_row_is_the_same(store: Path) -> None:
     # What the pinned tier does, with memory that is not locked and no GPU.
-    opened = open_store(store)
-    part = opened.manifest.part("train", opened.shape, "store")
-    order = Order(part, 5, 7, 0, 1, Shuffled())
-    faces = torch.from_numpy(opened.images[part.sample.numpy()])
-    mean = opened.manifest.mean[part.sample]
-    positions = batch_by_batch(lambda position: position)
+    resident = Packed(store, tier="resident").open("train", "cpu")
+    assert isinstance(resident.pixels, torch.Tensor)
+    faces = replace(resident, pixels=batch_by_batch(Pinned(resident.pixels, CPU, lock=False)))
     with (
-        closing(Streamed(order, positions, mean, CPU, send=Pinned(faces, lock=False))) as pinned,
-        closing(Packed(store).open("train", batch_size=5, seed=7, device="cpu", sampler=Shuffled())) as mapped,
+        closing(Loader(faces, Order(faces.split, 5, 7, sampler=Shuffled()))) as pinned,
+        closing(Loader.open(Packed(store), "train", batch_size=5, seed=7, device="cpu", sampler=Shuffled())) as mapped,
     ):
         for epoch in range(2):
             for one, other in zip(pinned.epoch(epoch), mapped.epoch(epoch), strict=True):
@@ -144,7 +139,7 @@ def test_memory_that_the_system_does_not_lock_is_an_error(monkeypatch: pytest.Mo
         match=r"Packed: tier \(='pinned'\) needs 48 bytes of page-locked memory, which the system refuses "
         r"\(out of memory \(2\)\); use 'mapped'",
     ):
-        Pinned(torch.zeros(1, 4, 4, 3, dtype=torch.uint8))
+        Pinned(torch.zeros(1, 4, 4, 3, dtype=torch.uint8), CPU)
 
 
 def test_locked_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +153,7 @@ def test_locked_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.cudart", lambda: cudart)
     monkeypatch.setattr("torch.cuda.check_error", lambda code: None)
     faces = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
-    pinned = Pinned(faces)
+    pinned = Pinned(faces, CPU)
     assert locked == [faces.data_ptr()]
     del pinned
     assert locked == []
@@ -217,8 +212,8 @@ def test_free_memory_of_this_machine_is_plausible() -> None:
 def test_every_tier_delivers_the_same_on_a_gpu(store: Path, tier: Any) -> None:
     settings: dict[str, Any] = {"batch_size": 5, "seed": 7, "sampler": Shuffled()}
     with (
-        closing(Packed(store, tier=tier).open("train", device="cuda", **settings)) as loader,
-        closing(Packed(store).open("train", device="cpu", **settings)) as mapped,
+        closing(Loader.open(Packed(store, tier=tier), "train", device="cuda", **settings)) as loader,
+        closing(Loader.open(Packed(store), "train", device="cpu", **settings)) as mapped,
     ):
         for one, other in zip(loader.epoch(1), mapped.epoch(1), strict=True):
             torch.cuda._sleep(20_000_000)  # the step is behind: nothing may be used again before it has read it

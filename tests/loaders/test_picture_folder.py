@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from loaders import DALI, Classes, Folder, Numbers, Packed
+from loaders import DALI, Classes, Folder, Loader, Numbers, Packed
 from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders, Fer2013, Importer, ManifestFile, Pointing04, pictures_in
 from loaders.prepare import prepare
@@ -93,8 +93,8 @@ def test_folder_shows_what_packed_shows(tmp_path: Path, kind: str) -> None:
     prepare(source, tmp_path / "folder", Form(), format="folder")
     options: dict[str, Any] = {"batch_size": 2, "seed": 0, "device": "cpu"}
     with (
-        closing(Packed(tmp_path / "packed").open("train", **options)) as packed,
-        closing(Folder(tmp_path / "folder").open("train", **options)) as folder,
+        closing(Loader.open(Packed(tmp_path / "packed"), "train", **options)) as packed,
+        closing(Loader.open(Folder(tmp_path / "folder"), "train", **options)) as folder,
     ):
         assert folder.split.labels == packed.split.labels
         for a, b in zip(packed.epoch(0), folder.epoch(0), strict=True):
@@ -108,8 +108,8 @@ def test_dali_reads_a_plain_folder(tmp_path: Path, dali: None) -> None:
     prepare(of_folders(tmp_path / "in"), tmp_path / "folder", Form(), format="folder")
     options: dict[str, Any] = {"batch_size": 7, "seed": 0, "device": "cpu"}
     with (
-        closing(Folder(tmp_path / "folder").open("val", **options)) as folder,
-        closing(DALI(tmp_path / "folder").open("val", **options)) as other,
+        closing(Loader.open(Folder(tmp_path / "folder"), "val", **options)) as folder,
+        closing(Loader.open(DALI(tmp_path / "folder"), "val", **options)) as other,
     ):
         a, b = next(iter(folder.epoch(0))), next(iter(other.epoch(0)))
         assert torch.equal(a.store[a.row], b.store[b.row])
@@ -235,4 +235,4 @@ def test_a_store_of_another_format_is_no_folder_of_pictures(store: Path, ffcv_st
         with pytest.raises(ValueError, match=message):
             pictures_in(path)
         with pytest.raises(ValueError, match=message):
-            Folder(path).open("train", batch_size=1, seed=0, device="cpu")
+            Folder(path).open("train", "cpu")

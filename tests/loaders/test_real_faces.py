@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from loaders import DALI, FFCV, Folder, Packed
+from loaders import DALI, FFCV, Folder, Loader, Packed
 from loaders.base import Source
 from loaders.decoding.pictures import Form
 from loaders.importers import Aflw2000, FairFace, Importer, Pointing04, W300Lp
@@ -81,7 +81,7 @@ def test_real_faces_are_prepared_and_checked(hmtl_data: Path, tmp_path: Path, na
 
 
 def faces(source: Source, split: str = "train") -> NDArray[np.int16]:
-    with closing(source.open(split, batch_size=50, seed=0, device="cpu")) as loader:
+    with closing(Loader.open(source, split, batch_size=50, seed=0, device="cpu")) as loader:
         batches = [batch.store[batch.row][batch.sample >= 0] for batch in loader.epoch(0)]
     return torch.cat(batches).numpy().astype(np.int16)
 

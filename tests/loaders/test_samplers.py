@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from loaders import ClassBalanced, Classes, Fraction, Numbers, Shuffled, Split, SquareRootBalanced
-from loaders.feed.order import Order
+from loaders.feed.order import Order, occurrences
 from loaders.feed.samplers import chosen_from
 from loaders.feed.strata import apportion
 
@@ -212,9 +212,9 @@ def test_an_order_that_is_none_is_refused(sampler: Any, message: str) -> None:
 
 def test_an_order_that_changes_its_length_is_refused() -> None:
     order = Order(split((5,)), 2, 0, sampler=_Gives([0, 1], grows=True))
-    assert order.positions(0).tolist() == [[0, 1]]
+    assert order.plan(0).position.tolist() == [[0, 1]]
     with pytest.raises(ValueError, match=r"epoch 0 fills 1 batches and epoch 1 2"):
-        order.positions(1)
+        order.plan(1)
 
 
 def test_an_empty_split_is_refused() -> None:
@@ -224,7 +224,37 @@ def test_an_empty_split_is_refused() -> None:
 
 def test_ranks_take_every_world_th_place() -> None:
     part = split((11,))
-    assert Order(part, 2, 0, rank=1, world=3).positions(0).tolist() == [[1, 4], [7, 10]]
-    assert Order(part, 2, 0, rank=2, world=3).positions(0).tolist() == [[2, 5], [8, -1]]
+    assert Order(part, 2, 0, rank=1, world=3).plan(0).position.tolist() == [[1, 4], [7, 10]]
+    assert Order(part, 2, 0, rank=2, world=3).plan(0).position.tolist() == [[2, 5], [8, -1]]
     # A rank may get nothing but padding; it still steps as often as the others.
-    assert Order(split((1,)), 2, 0, rank=2, world=3).positions(0).tolist() == [[-1, -1]]
+    assert Order(split((1,)), 2, 0, rank=2, world=3).plan(0).position.tolist() == [[-1, -1]]
+
+
+@given(st.lists(st.integers(0, 4)))
+def test_an_occurrence_counts_what_was_shown_before(order: list[int]) -> None:
+    expected = [order[:place].count(position) for place, position in enumerate(order)]
+    found = occurrences(torch.tensor(order, dtype=torch.int64))
+    assert found.dtype == torch.int32
+    assert found.tolist() == expected
+
+
+def test_an_occurrence_depends_on_neither_batch_size_nor_rank_nor_start() -> None:
+    part, sampler = split((60, 4)), ClassBalanced("kind")
+
+    def shown(batch_size: int, rank: int = 0, world: int = 1, start: int = 0) -> list[tuple[int, int]]:
+        plan = Order(part, batch_size, 3, rank, world, sampler).plan(5, start=start)
+        return list(zip(plan.position.flatten().tolist(), plan.occurrence.flatten().tolist(), strict=True))
+
+    whole = shown(64)
+    assert max(times for _, times in whole) >= 4  # 4 samples share about 32 places
+    assert len(set(whole)) == len(whole)  # no sample is shown twice with one key
+    assert shown(16) == whole
+    assert shown(16, start=2) == whole[32:]
+    ranks = [shown(8, rank, 2) for rank in range(2)]
+    assert [entry for pair in zip(*ranks, strict=True) for entry in pair] == whole
+
+
+def test_without_replacement_and_in_padding_an_occurrence_is_0() -> None:
+    part = split((11,))
+    assert not Order(part, 4, 0, sampler=Shuffled()).plan(2).occurrence.any()
+    assert Order(part, 4, 0).plan(0).occurrence.tolist() == [[0] * 4] * 3

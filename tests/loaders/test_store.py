@@ -294,7 +294,7 @@ def test_a_damaged_store_is_refused(store: Path, tmp_path: Path, damage: Any, me
     assert (total, CLASSES[0]) == (33, "angry")
     damage(tmp_path / "s")
     with pytest.raises(ValueError, match=message):
-        Packed(tmp_path / "s").open("train", batch_size=1, seed=0, device="cpu")
+        Packed(tmp_path / "s").open("train", "cpu")
 
 
 def test_changed_pixels_are_found_when_asked_for(store: Path, tmp_path: Path) -> None:

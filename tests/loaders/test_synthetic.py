@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 from benchmarks import measure_synthetic
-from loaders.base import Classes, Loader, Numbers
+from loaders.base import Classes, Numbers
+from loaders.feed.loader import Loader
 from loaders.sources.synthetic import Synthetic
 from loaders.synthetic import EXPRESSIONS, draw_faces
 from loaders.synthetic.head import Head, rotation, turn
@@ -29,7 +30,7 @@ SMALL = Synthetic(train=40, val=9, test=7, size=32)
 
 
 def open_split(source: Synthetic, split: str, batch_size: int = 4) -> closing[Loader]:
-    return closing(source.open(split, batch_size=batch_size, seed=0, device="cpu"))
+    return closing(Loader.open(source, split, batch_size=batch_size, seed=0, device="cpu"))
 
 
 # One face alone, in a batch, in another order, in another process: the same bytes.
@@ -150,11 +151,9 @@ def test_bad_fields_are_refused(fields: dict[str, int], words: str) -> None:
         Synthetic(**fields)
 
 
-def test_an_unknown_split_and_a_draw_are_refused() -> None:
+def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Synthetic: split \(='dev'\) must be one of train, val, test"):
-        SMALL.open("dev", batch_size=2, seed=0, device="cpu")
-    with pytest.raises(ValueError, match=r"Synthetic: draw must be None"):
-        SMALL.open("val", batch_size=2, seed=0, device="cpu", draw=lambda epoch, sample: None)
+        SMALL.open("dev", "cpu")
 
 
 # Pose: the signs of 300W-LP, on the matrix and on the pixels.

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from loaders import Packed, Synthetic, WithTest
+from loaders import Loader, Packed, Synthetic, WithTest
 from loaders.base import Source, augments
 
 SOURCE = WithTest(Synthetic(train=8, val=4, test=4, size=24), test=Synthetic(train=1, val=1, test=6, size=32, seed=5))
@@ -15,7 +15,7 @@ SOURCE = WithTest(Synthetic(train=8, val=4, test=4, size=24), test=Synthetic(tra
 @pytest.mark.parametrize(("split", "faces", "size"), [("train", 8, 24), ("val", 4, 24), ("test", 6, 32)])
 def test_the_test_split_alone_is_the_others(split: str, faces: int, size: int) -> None:
     assert isinstance(SOURCE, Source)
-    with closing(SOURCE.open(split, batch_size=4, seed=0, device="cpu")) as loader:
+    with closing(Loader.open(SOURCE, split, batch_size=4, seed=0, device="cpu")) as loader:
         assert (len(loader.split.sample), loader.split.shape) == (faces, (size, size, 3))
         batches = list(loader.epoch(0))
     assert sum(int((batch.sample >= 0).sum()) for batch in batches) == faces
@@ -23,9 +23,9 @@ def test_the_test_split_alone_is_the_others(split: str, faces: int, size: int) -
 
 def test_the_source_that_has_the_split_refuses(tmp_path: object) -> None:
     broken = WithTest(SOURCE.source, test=Packed(f"{tmp_path}/nothing"))
-    broken.open("val", batch_size=4, seed=0, device="cpu").close()
+    assert len(broken.open("val", "cpu").split.sample) == 4
     with pytest.raises(ValueError, match="nothing"):
-        broken.open("test", batch_size=4, seed=0, device="cpu")
+        broken.open("test", "cpu")
 
 
 def test_who_augments_is_the_training_source_s_choice() -> None:
