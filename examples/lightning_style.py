@@ -22,7 +22,7 @@ class Hybrid(nn.Module):
         self.current_epoch = 0
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        key = Key(seed=0, epoch=self.current_epoch, sample=batch.sample)
+        key = Key(seed=0, epoch=self.current_epoch, sample=batch.sample, occurrence=batch.occurrence)
         tables = draw(weak(), key, mean=batch.mean, store=tuple(batch.store.shape[1:3]), size=48)
         puzzle = draw_permutation(2, key.stream("puzzle"))
         shows = torch.stack([identity_cells(2, len(puzzle), puzzle.device), puzzle])

@@ -68,7 +68,7 @@ class Renderer:
             for name, view in self.views.items()
         }
         drawings = {name: self._drawing(table_stream(name, view), sizes[name]) for name, view in self.views.items()}
-        key = Key(self.seed, epoch, batch.sample)
+        key = Key(self.seed, epoch, batch.sample, batch.occurrence)
         if batch.augmented is None:
             drawn = {each: each(key, batch.mean, stored(batch)) for each in dict.fromkeys(drawings.values())}
         else:

@@ -87,8 +87,13 @@ class DALI:
         looks = look_at_all(scanned, form)
         pictures = [looks[sample] for sample in part.sample.tolist()]
         mean = scanned.manifest.mean[part.sample]
-        decoders = _Decoders(package, pictures, form, part, mean, torch.device(device), self.threads, self.hardware)
-        return Faces(part, mean, decoders.stream, torch.device(device), augments=asked)
+        device = torch.device(device)
+        gpu = None
+        if device.type == "cuda":
+            gpu = torch.cuda.current_device() if device.index is None else device.index
+        threads = cores() if self.threads is None else self.threads
+        decoders = _Decoders(package, pictures, form, part, mean, gpu, threads, self.hardware)
+        return Faces(part, mean, decoders.stream, device, augments=asked)
 
 
 class _Feed:
@@ -126,6 +131,28 @@ class _Feed:
         return data, np.ascontiguousarray(shown[:, 1::-1]), np.ascontiguousarray(shown[:, :1:-1]), *drawn
 
 
+class _Loans:
+    """Keeps DALI's memory from being used again while the GPU still reads a batch that Python let go of.
+
+    DALI takes memory back when the tensor that shares it dies, which is before kernels that were queued on torch's
+    stream have read it.
+    """
+
+    def __init__(self) -> None:
+        self._returned: deque[tuple[torch.cuda.Event, Any]] = deque()
+
+    def lend(self, faces: Tensor, owner: Any) -> None:
+        """Keeps `owner` beyond `faces`, until the stream that is current when they die has come that far."""
+        weakref.finalize(faces, self._give_back, faces.device, owner).atexit = False
+
+    def _give_back(self, device: torch.device, owner: Any) -> None:
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(device))
+        self._returned.append((event, owner))
+        while self._returned and self._returned[0][0].query():
+            self._returned.popleft()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Decoders:
     """Builds the DALI pipelines of one opened split: as many as epochs that run at once, kept for the next epoch."""
@@ -142,7 +169,7 @@ class _Decoders:
     hardware: float
     idle: dict[tuple[int, _View | None], list[tuple[Any, _Feed]]] = field(default_factory=lambda: defaultdict(list))
     """Pipelines that no epoch uses, by batch size and view."""
-    loans: _Loans = field(default_factory=lambda: _Loans())
+    loans: _Loans = field(default_factory=_Loans)
 
     def stream(self, plan: Plan, draw: Draw | None) -> Generator[UInt8[Tensor, "b h w c"], None, None]:
         """Reads the faces of each batch, on the GPU where the pipeline decodes there; see `loaders.base.Stream`.
@@ -259,25 +286,3 @@ class _Decoders:
             pipeline.set_outputs(faces, sizes)
         pipeline.build()
         return pipeline, feed
-
-
-class _Loans:
-    """Keeps DALI's memory from being used again while the GPU still reads a batch that Python let go of.
-
-    DALI takes memory back when the tensor that shares it dies, which is before kernels that were queued on torch's
-    stream have read it.
-    """
-
-    def __init__(self) -> None:
-        self._returned: deque[tuple[torch.cuda.Event, Any]] = deque()
-
-    def lend(self, faces: Tensor, owner: Any) -> None:
-        """Keeps `owner` beyond `faces`, until the stream that is current when they die has come that far."""
-        weakref.finalize(faces, self._give_back, faces.device, owner).atexit = False
-
-    def _give_back(self, device: torch.device, owner: Any) -> None:
-        event = torch.cuda.Event()
-        event.record(torch.cuda.current_stream(device))
-        self._returned.append((event, owner))
-        while self._returned and self._returned[0][0].query():
-            self._returned.popleft()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -167,8 +166,8 @@ def test_a_class_without_a_picture_in_any_split_is_refused_unless_it_is_named(
     ) as refused:
         Folder(tmp_path, workers=0).open("train", "cpu")
     assert str(refused.value).endswith(f" by ClassFolders(Path({str(tmp_path)!r}), classes={CLASSES!r})")
-    with closing(Folder(ClassFolders(tmp_path, classes=CLASSES), workers=0).open("train", "cpu")) as loader:
-        assert loader.split.labels == {"expression": Classes(CLASSES)}
+    opened = Folder(ClassFolders(tmp_path, classes=CLASSES), workers=0).open("train", "cpu")
+    assert opened.split.labels == {"expression": Classes(CLASSES)}
     assert ClassFolders(tmp_path, classes=("angry,happy,sad",)).survey().labels == {"expression": Classes(CLASSES)}
 
 

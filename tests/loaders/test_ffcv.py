@@ -368,7 +368,7 @@ def test_compiled_it_gives_the_same_faces_and_leaves_thread_counts_alone(ffcv_st
     code = f"""
 import numba, threading, torch
 torch.set_num_threads(2)
-from loaders import FFCV, Packed, Shuffled
+from loaders import FFCV, Loader, Packed, Shuffled
 for workers in (1, 2):
     for split in ("train", "val"):
         sources = (Packed({str(store)!r}), FFCV({str(ffcv_store)!r}, workers=workers))
