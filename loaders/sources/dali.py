@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.utils.dlpack
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
