@@ -48,16 +48,17 @@ def test_a_fresh_view_draws_its_own_augmentation() -> None:
     assert not torch.equal(pictures["c"], pictures["d"])
 
 
-def test_a_view_depends_on_seed_epoch_and_sample_and_on_nothing_else() -> None:
+def test_a_view_depends_on_seed_epoch_sample_and_occurrence_and_on_nothing_else() -> None:
     views = {"plain": Plain(), "puzzle": Puzzle(grid=3), "holes": Holes(grid=6)}
     batch = tiny.batch(6)
     whole = renderer(views).training(batch, epoch=2, step=0)
-    part = replace(batch, row=batch.row[[4, 1]], sample=batch.sample[[4, 1]], mean=batch.mean[[4, 1]])
+    part = replace(batch, **{name: getattr(batch, name)[[4, 1]] for name in ("row", "sample", "occurrence", "mean")})
     for name, picture in renderer(views).training(part, epoch=2, step=9).pictures.items():
         assert torch.equal(picture, whole.pictures[name][[4, 1]])
     for other in (
         renderer(views).training(batch, epoch=3, step=0),
         renderer(views, seed=4).training(batch, epoch=2, step=0),
+        renderer(views).training(replace(batch, occurrence=batch.occurrence + 1), epoch=2, step=0),
     ):
         assert all(not torch.equal(other.pictures[name], whole.pictures[name]) for name in views)
 
