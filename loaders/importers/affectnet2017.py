@@ -14,7 +14,8 @@ from loaders.decoding.crops import Crop, Square, aligned, around_box, check_crop
 from loaders.decoding.records import Contents, Record, Skipped, Value
 from loaders.importers import affectnet
 from loaders.importers.holdout import check_shares, public_val_notes, public_val_split, stratified
-from loaders.importers.layout import check_folder, csv_rows, find, require
+from loaders.importers.layout import check_folder, find, require
+from loaders.importers.lists import csv_rows
 
 COLUMNS = (
     "subDirectory_filePath",
@@ -153,24 +154,9 @@ class _Row:
 
 
 def _rows(file: Path) -> Iterator[_Row]:
-    """The rows of a list; without a header the columns are in the published order."""
-    rows = csv_rows(file)
-    names: tuple[str, ...] = COLUMNS
-    for number, cells in enumerate(rows, start=1):
+    """Reads the rows of a list; without a header the columns are in the published order."""
+    for number, named in csv_rows("affectnet2017", file, COLUMNS, "take the list as published", headless=True):
         where = f"{file}: row {number}"
-        if number == 1 and COLUMNS[0] in cells:
-            names = tuple(cells)
-            if missing := set(COLUMNS) - set(names):
-                raise ValueError(
-                    f"affectnet2017 {file}: columns (={','.join(names)}) must have {', '.join(sorted(missing))}; "
-                    "take the list as published"
-                )
-            continue
-        if len(cells) != len(names):
-            raise ValueError(
-                f"affectnet2017 {where} has {len(cells)} columns and must have {len(names)}; take the list as published"
-            )
-        named = dict(zip(names, cells, strict=True))
         text = named["expression"]
         if not (text.isdigit() and affectnet.is_expression(int(text))):
             raise ValueError(f"affectnet2017 {where}: expression (={text!r}) must be 0 to 10; correct the row")

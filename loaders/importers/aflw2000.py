@@ -10,8 +10,7 @@ from typing import Literal
 from loaders.decoding.crops import check_crop
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.layout import check_folder, is_picture
-from loaders.importers.pose_files import POSE, POSE_NOTE
-from loaders.importers.w300lp import record_of
+from loaders.importers.pose import POSE, POSE_NOTE, record_of
 
 LARGEST = 99.0
 

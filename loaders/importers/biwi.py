@@ -16,7 +16,7 @@ from loaders.decoding.crops import Square, check_crop
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import by_group, check_shares
 from loaders.importers.layout import check_folder
-from loaders.importers.pose_files import POSE, POSE_NOTE
+from loaders.importers.pose import POSE, POSE_NOTE
 
 HEAD = 240.0
 """Side in mm of the square cut around the centre of a head: about its height (ours)."""

@@ -11,7 +11,8 @@ import numpy as np
 from loaders.base import Classes
 from loaders.decoding.crops import Crop, Square, aligned, around_box, check_crop
 from loaders.decoding.records import Contents, Record, Skipped, Value
-from loaders.importers.layout import check_folder, find, require, word_lines
+from loaders.importers.layout import check_folder, find, require
+from loaders.importers.lists import word_lines
 
 GENDERS = ("Male", "Female")
 ANSWERS = {"-1": "no", "1": "yes"}

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from loaders.base import Classes
 from loaders.decoding.records import Contents, Record, Skipped
-from loaders.importers.header import check_header
 from loaders.importers.holdout import check_shares, public_val_notes, public_val_split, stratified
-from loaders.importers.layout import check_folder, csv_rows
+from loaders.importers.layout import check_folder
+from loaders.importers.lists import csv_rows
 
 GENDERS = ("Male", "Female")
 RACES = ("White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern")
@@ -109,17 +109,8 @@ class _Row:
 
 
 def _rows(file: Path) -> Iterator[_Row]:
-    rows = csv_rows(file)
-    header = next(rows, [])
-    check_header(f"fairface {file}", header, COLUMNS, "take the list as published")
     known = {"gender": GENDERS, "race": RACES, "age": AGES}
-    for number, cells in enumerate(rows, start=1):
-        if len(cells) != len(header):
-            raise ValueError(
-                f"fairface {file}: row {number} has {len(cells)} columns and must have {len(header)}; "
-                "take the list as published"
-            )
-        named = dict(zip(header, cells, strict=True))
+    for number, named in csv_rows("fairface", file, COLUMNS, "take the list as published"):
         age = WRITTEN.get(named["age"], named["age"])
         labels = {"gender": named["gender"], "race": named["race"], "age": age}
         for name, value in labels.items():

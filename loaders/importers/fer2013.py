@@ -20,7 +20,7 @@ from loaders.decoding.records import Contents, Record, Skipped, Value
 from loaders.feed.ahead import Ahead
 from loaders.importers import ferplus
 from loaders.importers.folder import ClassFolders
-from loaders.importers.header import check_header, shown
+from loaders.importers.lists import check_header, shown
 
 EXPRESSIONS = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 SIDE = 48

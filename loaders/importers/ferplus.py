@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loaders.base import Classes, Label, Numbers
-from loaders.importers.header import check_header, shown
+from loaders.importers.lists import check_header, shown
 
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 DROPPED = ("unknown", "NF")

@@ -11,8 +11,8 @@ from pathlib import Path
 from loaders.base import Classes
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import check_shares, stratified
+from loaders.importers.layout import ENDINGS
 
-ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"})
 SPLITS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
 
 

@@ -1,16 +1,15 @@
-"""Finding the files of a published layout: users name the folder itself, or one a level above or below."""
+"""Finds the files of a published layout: users name the folder itself, or one a level above or below."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from pathlib import Path
 
-from loaders.importers.folder import ENDINGS
+ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"})
+"""How names of pictures end."""
 
 
 def check_folder(where: str, source: Path) -> None:
-    """Refuse a source that is no folder.
+    """Refuses a source that is no folder.
 
     Raises:
         ValueError: There is no folder at `source`.
@@ -20,12 +19,12 @@ def check_folder(where: str, source: Path) -> None:
 
 
 def find(source: Path, *places: str) -> Path | None:
-    """The first of `places`, relative to `source`, that is there."""
+    """Finds the first of `places`, relative to `source`, that is there."""
     return next((source / place for place in places if (source / place).exists()), None)
 
 
 def require(where: str, source: Path, *places: str) -> Path:
-    """`find`, or an error that lists where it was looked for.
+    """Finds the first of `places` that is there, or says where it looked.
 
     Raises:
         ValueError: None of them is there.
@@ -37,22 +36,10 @@ def require(where: str, source: Path, *places: str) -> Path:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether its name ends like a picture's and it is not hidden (`._name.jpg` of some archives)."""
+    """Tells whether a name ends like a picture's and is not hidden (`._name.jpg` of some archives)."""
     return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """All picture files in a folder and its folders, sorted."""
+    """Lists all picture files in a folder and its folders, sorted."""
     return sorted(path for path in folder.rglob("*") if is_picture(path) and path.is_file())
-
-
-def csv_rows(file: Path) -> Iterator[list[str]]:
-    """The rows of a csv file, blank lines left out."""
-    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        yield from (row for row in csv.reader(stream) if row)
-
-
-def word_lines(file: Path) -> Iterator[list[str]]:
-    """The words of each line of a text file, which any run of blanks parts; blank lines left out."""
-    with file.open(encoding="utf-8-sig", errors="surrogateescape") as stream:
-        yield from (words for line in stream if (words := line.split()))

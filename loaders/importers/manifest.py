@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import json
 from collections.abc import Generator, Iterator
@@ -11,12 +10,13 @@ from pathlib import Path
 
 from loaders.base import Classes, Label, Numbers
 from loaders.decoding.records import Contents, Record, Skipped, Value
-from loaders.importers.header import check_header, shown
+from loaders.importers.lists import check_header, csv_header, csv_rows, shown
 from loaders.store.manifest import FIRST, MEAN, SOURCE_PATH, check_labels
 from loaders.store.opening import PICTURES, SOURCE, labels_from_json
 
 BOX = ("box_left", "box_top", "box_right", "box_bottom")
 MOST_CLASSES = 1000
+NEEDED = ("path", "split")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,8 @@ class _Table:
 
     def survey(self) -> int:
         """Fill in `labels`; returns the number of rows."""
-        with self.file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            header = next(csv.reader(stream), [])
-        check_header(f"manifest {self.file}", header, ("path", "split"), "see `ManifestFile`")
+        header = csv_header(self.file)
+        check_header(f"manifest {self.file}", header, NEEDED, "see `ManifestFile`")
         if len(set(header)) < len(header):
             raise self._error(f"columns (={shown(header)}) must have different names", "rename one")
         if 0 < len(set(BOX) & set(header)) < 4:
@@ -152,18 +151,10 @@ class _Table:
             )
 
     def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        with self.file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            lines = csv.reader(stream)
-            header = next(lines, [])
-            for row, cells in enumerate(lines, start=1):
-                if len(cells) != len(header):
-                    raise self._error(
-                        f"row {row} has {len(cells)} columns and must have {len(header)}", "correct the row"
-                    )
-                named = dict(zip(header, cells, strict=True))
-                if not named["path"] or not named["split"]:
-                    raise self._error(f"row {row} must have a path and a split", "correct the row")
-                yield row, named
+        for row, cells in csv_rows("manifest", self.file, NEEDED, "correct the row"):
+            if not cells["path"] or not cells["split"]:
+                raise self._error(f"row {row} must have a path and a split", "correct the row")
+            yield row, cells
 
     def _check_class(self, row: int, name: str, value: str, different: int) -> None:
         if name in self.order and value not in self.order[name]:

@@ -11,10 +11,10 @@ from typing import Literal
 
 from loaders.decoding.crops import Crop, Square, around_box, check_crop
 from loaders.decoding.records import Contents, Record, Skipped
-from loaders.importers.header import check_header
 from loaders.importers.holdout import by_group, check_shares
-from loaders.importers.layout import check_folder, csv_rows, pictures_below
-from loaders.importers.pose_files import POSE, POSE_NOTE
+from loaders.importers.layout import check_folder, pictures_below
+from loaders.importers.lists import csv_rows
+from loaders.importers.pose import POSE, POSE_NOTE
 
 NAME = re.compile(r"person(\d\d)(\d)(\d\d)([+-]\d+)([+-]\d+)", re.IGNORECASE)
 
@@ -96,22 +96,19 @@ class Pointing04:
 
 
 def _listed(file: Path) -> list[Path]:
-    """The pictures that `labels.csv` names, in its order; its columns must agree with the names."""
-    rows = csv_rows(file)
-    header = next(rows, [])
-    check_header(f"pointing04 {file}", header, ("file", "person", "tilt", "pan"), "take the list of the crops")
+    """Lists the pictures that `labels.csv` names, in its order; its columns must agree with the names."""
+    columns = ("file", "person", "tilt", "pan")
     folder = file.parent / "faces"
     folder = folder if folder.is_dir() else file.parent
     files = []
-    for number, cells in enumerate(rows, start=1):
-        row = dict(zip(header, cells, strict=False))
-        picture = folder / row.get("file", "")
+    for number, row in csv_rows("pointing04", file, columns, "take the list of the crops"):
+        picture = folder / row["file"]
         name = NAME.fullmatch(picture.stem)
-        said = [row.get(column, "") for column in ("person", "tilt", "pan")]
+        said = [row[column] for column in columns[1:]]
         if name is None or said != [name[1], str(int(name[4])), str(int(name[5]))]:
             raise ValueError(
-                f"pointing04 {file}: row {number} (={','.join(cells)[:60]!r}) must say the person, tilt and pan of its "
-                "file's name; take the list of the crops"
+                f"pointing04 {file}: row {number} (={','.join(row.values())[:60]!r}) must say the person, tilt and pan "
+                "of its file's name; take the list of the crops"
             )
         files.append(picture)
     return files

@@ -10,7 +10,8 @@ from pathlib import Path
 from loaders.base import Classes
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import check_shares, held_out_note, stratified
-from loaders.importers.layout import check_folder, require, word_lines
+from loaders.importers.layout import check_folder, require
+from loaders.importers.lists import word_lines
 
 EXPRESSIONS = {1: "Surprise", 2: "Fear", 3: "Disgust", 4: "Happiness", 5: "Sadness", 6: "Anger", 7: "Neutral"}
 LISTS = ("EmoLabel/list_patition_label.txt", "list_patition_label.txt", "EmoLabel/list_partition_label.txt")

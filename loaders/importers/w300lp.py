@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from loaders.decoding.crops import Crop, check_crop
+from loaders.decoding.crops import check_crop
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import by_group, check_shares
 from loaders.importers.layout import check_folder, is_picture
-from loaders.importers.pose_files import POSE, POSE_NOTE, read_pose_file
+from loaders.importers.pose import POSE, POSE_NOTE, record_of
 
 VIEW = re.compile(r"_\d+(_angle_-?\d+)?$")
 FLIPPED = "_Flip"
@@ -84,20 +84,6 @@ class W300Lp:
                 yield Skipped(
                     str(folder.relative_to(self.source)), ".mat files without a picture", f"{alone:,} of them"
                 )
-
-
-def record_of(picture: Path, path: str, split: str, crop: Crop, margin: float) -> Record | Skipped:
-    """The record of a picture with its `.mat` beside it."""
-    mat = picture.with_suffix(".mat")
-    if not mat.is_file():
-        return Skipped(path, "no .mat beside the picture")
-    found = read_pose_file(mat)
-    if isinstance(found, str):
-        return Skipped(path, "unreadable .mat", found)
-    square = found.square(margin) if crop == "box" else None
-    if square is None and crop == "box":
-        return Skipped(path, "no landmarks", f"{mat.name} has no pt2d that is visible")
-    return Record(split, path, {"pose": found.pose}, picture, square)
 
 
 def _original(picture: Path) -> str:

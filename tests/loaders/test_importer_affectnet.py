@@ -151,7 +151,7 @@ def test_2017_a_missing_list_is_noted(tmp_path: Path) -> None:
         (",".join(row("0/a.jpg", 1, valence="high")), r"row 1: valence \(='high'\) must be a number; correct the row"),
         (
             "subDirectory_filePath,expression",
-            r"columns \(=subDirectory_filePath,expression\) must have arousal, face_h",
+            r"columns \(=subDirectory_filePath,expression\) must have face_x, face_y",
         ),
     ],
 )

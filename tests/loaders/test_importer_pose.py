@@ -404,10 +404,11 @@ def test_pointing_reads_the_list_of_the_crops(tmp_path: Path) -> None:
     ("row", "message"),
     [
         (
-            "person01100-90+0.jpg,01,1,00,-90,15",
+            "person01100-90+0.jpg,01,1,00,-90,15,1,1,1,1",
             r"row 1 \(='person01100-90\+0.jpg,01,.*\) must say the person, tilt and",
         ),
-        ("01100.jpg,01,1,00,-90,15", r"row 1 .* must say the person, tilt and pan of its file's name"),
+        ("01100.jpg,01,1,00,-90,15,1,1,1,1", r"row 1 .* must say the person, tilt and pan of its file's name"),
+        ("01100.jpg,01,1,00,-90,15", r"row 1 has 6 columns and must have 10; take the list of the crops"),
     ],
 )
 def test_pointing_refuses_a_list_that_contradicts_the_names(tmp_path: Path, row: str, message: str) -> None:

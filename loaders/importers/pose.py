@@ -1,4 +1,4 @@
-"""`.mat` files of 300W-LP and AFLW2000: head pose and landmarks of one picture."""
+"""Says what a head pose means here, and reads the `.mat` files of 300W-LP and AFLW2000 (pose and landmarks)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from loaders.base import Numbers
-from loaders.decoding.crops import Square, around_points
+from loaders.decoding.crops import Crop, Square, around_points
+from loaders.decoding.records import Record, Skipped
 
 POSE = Numbers(("yaw", "pitch", "roll"))
 """Degrees in the convention of 300W-LP, for every importer of head pose: yaw > 0 turns the nose to the image's left,
@@ -22,7 +23,7 @@ POSE_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class PoseFile:
-    """What one file says.
+    """Holds what one file says.
 
     Attributes:
         pose: Yaw, pitch, roll in degrees.
@@ -33,12 +34,12 @@ class PoseFile:
     points: Float64[np.ndarray, "n 2"]
 
     def square(self, margin: float) -> Square | None:
-        """The crop around the visible landmarks; None where they have no extent."""
+        """Crops around the visible landmarks; None where they have no extent."""
         return around_points(self.points, margin)
 
 
 def read_pose_file(file: Path) -> PoseFile | str:
-    """Read `Pose_Para` (pitch, yaw, roll in radians, then what is of no use here) and `pt2d` (2 x 68 or 2 x 21).
+    """Reads `Pose_Para` (pitch, yaw, roll in radians, then what is of no use here) and `pt2d` (2 x 68 or 2 x 21).
 
     Returns:
         What it says, or what is wrong with it.
@@ -59,3 +60,17 @@ def read_pose_file(file: Path) -> PoseFile | str:
     # AFLW2000 writes hidden points as (-1, 452): one coordinate is enough to tell them.
     visible = np.isfinite(points).all(axis=0) & (points != -1.0).all(axis=0)
     return PoseFile((yaw, pitch, roll), points[:, visible].T)
+
+
+def record_of(picture: Path, path: str, split: str, crop: Crop, margin: float) -> Record | Skipped:
+    """Reads the `.mat` beside a picture and makes the record of the picture."""
+    mat = picture.with_suffix(".mat")
+    if not mat.is_file():
+        return Skipped(path, "no .mat beside the picture")
+    found = read_pose_file(mat)
+    if isinstance(found, str):
+        return Skipped(path, "unreadable .mat", found)
+    square = found.square(margin) if crop == "box" else None
+    if square is None and crop == "box":
+        return Skipped(path, "no landmarks", f"{mat.name} has no pt2d that is visible")
+    return Record(split, path, {"pose": found.pose}, picture, square)
