@@ -1,4 +1,4 @@
-"""The training engine: recipes, views, tasks, the multi-task loop, run folders and reports."""
+"""Trains recipes: views, tasks, the multi-task loop, run folders and reports."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,4 +1,4 @@
-"""`python -m engine.predict RUN PICTURES`: what a trained model says of pictures, as csv."""
+"""Writes what a trained model says of pictures as csv: `hmtl predict RUN PICTURES`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ Row = tuple[str, dict[str, np.ndarray]]
 
 
 def answers_of(model: Deployed, pictures: Sequence[Path], fit: Fit = "crop") -> tuple[list[Row], list[Skipped]]:
-    """What a model says of picture files, in their order, and which of them cannot be read.
+    """Asks a model about picture files, in their order, and lists those that cannot be read.
 
     Raises:
         ValueError: The model was trained on faces that are not square, and a picture is not of their size.
@@ -86,7 +86,7 @@ def answers_of(model: Deployed, pictures: Sequence[Path], fit: Fit = "crop") -> 
 
 
 def as_csv(model: Deployed, rows: Sequence[Row]) -> str:
-    """A row a picture: its path, and for each task the likeliest class and all probabilities, or the angles."""
+    """Writes a row a picture: its path, and for each task the likeliest class and all probabilities, or the angles."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", *(column for task in model.tasks for column in _columns(model, task))])
@@ -106,7 +106,7 @@ def _cells(model: Deployed, task: str, numbers: np.ndarray) -> list[str]:
 
 
 def _files(pictures: Sequence[Path]) -> list[Path]:
-    """Files as given, and those in folders in their order; a name that is missing is refused before work starts."""
+    """Lists files as given, and those in folders in their order; refuses a missing name before work starts."""
     return [file for path in pictures for file in _files_of(path)]
 
 

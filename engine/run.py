@@ -1,4 +1,4 @@
-"""`python -m engine.run RECIPE`: trains a recipe. The one place that reads its arguments."""
+"""Trains a recipe: reads the arguments of `hmtl train RECIPE`, which is `python -m engine.run RECIPE`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The experiments, one a file."""
+"""Holds the recipes and experiments, one a file."""

@@ -1,4 +1,4 @@
-"""`python -m engine.bench`: reads the arguments of both benchmarks."""
+"""Reads the arguments of both benchmarks: `hmtl bench loaders` and `hmtl bench step`."""
 
 from __future__ import annotations
 

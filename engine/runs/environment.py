@@ -1,4 +1,4 @@
-"""What a figure must name: machine, versions, commit, date, command."""
+"""Describes what a figure must name: machine, versions, commit, date, command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PACKAGES = ("torch", "triton", "numba", "numpy", "timm", "torchvision", "torchm
 
 
 def describe_environment(device: torch.device) -> dict[str, str | int | None]:
-    """The machine, the versions, the commit and the date, as plain values."""
+    """Describes the machine, the versions, the commit and the date, as plain values."""
     versions = {name: _version(name) for name in _PACKAGES}
     return {
         "machine": platform.platform(),
@@ -41,14 +41,14 @@ def describe_environment(device: torch.device) -> dict[str, str | int | None]:
 
 
 def command() -> str:
-    """How this process was started: the module that `python -m` was told, or the program, and its arguments."""
+    """Tells how this process was started: the module that `python -m` was told, or the program, and its arguments."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     module = None if spec is None else spec.name.removesuffix(".__main__")
     return as_shell([*(["python", "-m", module] if module else [Path(sys.argv[0]).name]), *sys.argv[1:]])
 
 
 def as_shell(words: Sequence[str]) -> str:
-    """A command as a shell takes it; words with single quotes alone stay readable inside double ones."""
+    """Writes a command as a shell takes it; words with single quotes alone stay readable inside double ones."""
 
     def quoted(word: str) -> str:
         return f'"{word}"' if "'" in word and not re.search(r'["$`\\!]', word) else shlex.quote(word)

@@ -1,4 +1,4 @@
-"""`python -m engine.table EXPERIMENT`: runs what is missing of an experiment and prints its table."""
+"""Runs what is missing of an experiment and prints its table: `hmtl table EXPERIMENT`."""
 
 from __future__ import annotations
 
