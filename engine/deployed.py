@@ -14,7 +14,7 @@ from engine.backbone import Backbone
 from engine.recipe import settings, written
 from engine.runs import checkpoint
 from engine.tasks.base import DeployedTask
-from engine.training.model import InferenceModel, keyed_initialisation, measure_shape
+from engine.training.model import Encoder, InferenceModel, keyed_initialisation, measure_shape
 from engine.training.render import Renderer
 from engine.views import EVALUATION
 from engine.weights import load_weights, misfits
@@ -48,7 +48,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
         )
     tasks = {name: _task(task, where) for name, task in known["tasks"].items()}
     with keyed_initialisation(0, "deployed"):  # its values are replaced; torch's generator stays as it was
-        encoder = Backbone(**known["backbone"]).build()
+        encoder = Encoder(Backbone(**known["backbone"]).build())
         shape = measure_shape(encoder, known["backbone"]["name"], known["preprocessing"]["image_size"])
         network = InferenceModel(encoder, {name: task.head(shape, {}) for name, task in tasks.items()})
     kept = {key: tensor for key, tensor in weights.tensors.items() if _is_part(key, tasks)}

@@ -15,7 +15,6 @@ from jaxtyping import Float32, Float64
 from torch import Tensor, nn
 
 from engine.losses import TaskWeights
-from engine.training.model import encode
 from engine.training.objective import Objective
 from engine.training.render import Rendered
 
@@ -127,12 +126,10 @@ def _untouched(objective: Objective) -> Iterator[None]:
     """Puts buffers (running statistics, a loss's state) and torch's generators back; the encoder runs eagerly."""
     buffers = [(buffer, buffer.clone()) for buffer in objective.buffers()]
     devices = {p.device for p in objective.parameters() if p.device.type == "cuda"}
-    through, objective.model.training_pass = objective.model.training_pass, encode
     try:
-        with torch.random.fork_rng(devices=list(devices)):
+        with torch.random.fork_rng(devices=list(devices)), torch.compiler.set_stance("force_eager"):
             yield
     finally:
-        objective.model.training_pass = through
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)

@@ -17,7 +17,7 @@ import kernels
 from engine.averaging import Averaging
 from engine.tasks.base import Criterion, Look, Rows, Task
 from engine.training.evaluate import RowParts, joined_rows, keep_rows
-from engine.training.model import Model, encode, evaluating
+from engine.training.model import Model, evaluating
 from engine.training.render import Renderer
 from engine.views import Cells
 from loaders.base import Batch
@@ -71,7 +71,7 @@ def predict(
             pictures, where = render(averaging, renderer, batch)
             cells = Cells(kernels.identity_cells(1, len(batch.row), batch.row.device))
             with autocast:
-                features = [encode(model.encoder, picture) for picture in pictures]
+                features = [model.encoder(picture) for picture in pictures]
                 outputs = {task.name: [model.heads[task.name](feature) for feature in features] for task in tasks}
             looks = [Look(picture, cells, where[i], None, batch.target) for i, picture in enumerate(pictures)]
             for name, shown in outputs.items():

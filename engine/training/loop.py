@@ -89,14 +89,14 @@ class Trainer:
         model = build_model(recipe)
         starts = recipe.init is not None and not resumed
         self.origin: dict[str, Any] | None = (
-            asdict(take_over(model.encoder, recipe.backbone, str(recipe.init))) if starts else None
+            asdict(take_over(model.encoder.network, recipe.backbone, str(recipe.init))) if starts else None
         )
         """What the encoder started from, where the recipe names something."""
         self.model = model.to(device=device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.criteria = {task.name: task.criterion(train.split).to(device) for task in recipe.tasks}
         for criterion in self.criteria.values():
-            criterion.attach(self.model.encoder, recipe.mean, recipe.std)
+            criterion.attach(self.model.encoder.network, recipe.mean, recipe.std)
         self.total_loss = recipe.total.build(
             {task.name: task.weight for task in recipe.tasks},
             frozenset(task.name for task in recipe.tasks if task.label is not None),
@@ -156,7 +156,7 @@ class Trainer:
         if self.ema is not None:
             self.ema.update(self.model, self.at.total)
         for criterion in self.criteria.values():
-            criterion.follow(self.model.encoder)
+            criterion.follow(self.model.encoder.network)
         self.at.step += 1
         self.at.total += 1
 

@@ -1,9 +1,9 @@
-"""The network: one encoder for all views, one head a task."""
+"""Builds the network: one encoder for all views, one head a task."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -18,8 +18,32 @@ from engine.training.batchnorm import Parts, normalise_per_view
 from engine.views import Plain, View
 
 
+class Encoder(nn.Module):
+    """Gives the `Features` of pictures by a timm network, whose own names its weights keep in a state dict."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network: Any = network
+        self.register_state_dict_post_hook(_leave_out_network)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_put_in_network)  # type: ignore[no-untyped-call]
+
+    def forward(self, pictures: Float[Tensor, "b 3 s s"]) -> Features:
+        feature_map = self.network.forward_features(pictures)
+        return Features(feature_map, self.network.forward_head(feature_map, pre_logits=True))
+
+
+def _leave_out_network(encoder: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for name in [name for name in state if name.startswith(f"{prefix}network.")]:
+        state[prefix + name.removeprefix(f"{prefix}network.")] = state.pop(name)
+
+
+def _put_in_network(encoder: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for name in [name for name in state if name.startswith(prefix)]:
+        state[f"{prefix}network.{name.removeprefix(prefix)}"] = state.pop(name)
+
+
 class Model(nn.Module):
-    """Encoder and heads of a recipe; views of one size pass through the encoder in one batch."""
+    """Joins the encoder and the heads of a recipe; views of one size pass through the encoder in one batch."""
 
     def __init__(
         self,
@@ -34,7 +58,7 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         with keyed_initialisation(seed, "encoder"):
-            self.encoder = backbone.build()
+            self.encoder = Encoder(backbone.build())
         self.frozen = frozen_encoder
         if self.frozen:
             self.encoder.requires_grad_(False).eval()
@@ -49,12 +73,10 @@ class Model(nn.Module):
         self.tracked = {
             name: batch_statistics != "per_view_plain" or isinstance(view, Plain) for name, view in views.items()
         }
-        self.training_pass: Callable[[nn.Module, Tensor], Features] = encode
-        """Takes a batch through the encoder in training; `engine.training.objective` may put a compiled one here."""
-        self.parts: Parts | None = None if batch_statistics == "joint" else normalise_per_view(self.encoder)
+        self.parts: Parts | None = None if batch_statistics == "joint" else normalise_per_view(self.encoder.network)
 
     def forward(self, pictures: Mapping[str, Float[Tensor, "b 3 s s"]]) -> dict[str, dict[str, Tensor]]:
-        """Task name to view name to output, for each task on each of its views."""
+        """Gives task name to view name to output, for each task on each of its views."""
         wanted = {view for views in self.on.values() for view in views}
         features = self.encode({name: picture for name, picture in pictures.items() if name in wanted})
         return {
@@ -63,17 +85,16 @@ class Model(nn.Module):
         }
 
     def encode(self, pictures: Mapping[str, Float[Tensor, "b 3 s s"]]) -> dict[str, Features]:
-        """The features of each view."""
+        """Gives the features of each view."""
         by_size: dict[int, list[str]] = {}
         for name, picture in pictures.items():
             by_size.setdefault(picture.shape[-1], []).append(name)
         features: dict[str, Features] = {}
-        through = self.training_pass if self.training else encode
         for names in by_size.values():
             if self.parts is not None:
                 self.parts.tracked = tuple(self.tracked.get(name, True) for name in names)
             with torch.no_grad() if self.frozen else nullcontext():
-                joined = through(self.encoder, torch.cat([pictures[name] for name in names]))
+                joined = self.encoder(torch.cat([pictures[name] for name in names]))
             maps, pooled = joined.map.chunk(len(names)), joined.pooled.chunk(len(names))
             features |= {name: Features(maps[i], pooled[i]) for i, name in enumerate(names)}
         return features
@@ -85,39 +106,32 @@ class Model(nn.Module):
         return self
 
     def inference(self) -> InferenceModel:
-        """The deployed model: the encoder with the supervised heads, sharing this model's weights."""
+        """Makes the deployed model: the encoder with the supervised heads, sharing this model's weights."""
         return InferenceModel(self.encoder, {name: self.heads[name] for name in self.supervised})
 
 
 class InferenceModel(nn.Module):
-    """What is left of a trained model when the pretext heads are dropped: exactly the supervised model."""
+    """Joins an encoder with supervised heads alone: what is left of a trained model without its pretext heads."""
 
-    def __init__(self, encoder: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+    def __init__(self, encoder: Encoder, heads: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
 
     def forward(self, pictures: Float[Tensor, "b 3 s s"]) -> dict[str, Tensor]:
-        """Supervised task name to its output (class tasks: logits)."""
-        features = encode(self.encoder, pictures)
+        """Gives supervised task name to its output (class tasks: logits)."""
+        features = self.encoder(pictures)
         return {name: head(features) for name, head in self.heads.items()}
 
 
-def encode(encoder: nn.Module, pictures: Float[Tensor, "b 3 s s"]) -> Features:
-    """The features of a batch of pictures."""
-    timm_model: Any = encoder
-    feature_map = timm_model.forward_features(pictures)
-    return Features(feature_map, timm_model.forward_head(feature_map, pre_logits=True))
-
-
-def measure_shape(encoder: nn.Module, name: str, image_size: int) -> Shape:
-    """What heads must know of an encoder, found by showing it one blank picture.
+def measure_shape(encoder: Encoder, name: str, image_size: int) -> Shape:
+    """Finds what heads must know of an encoder by showing it one blank picture.
 
     Raises:
         ValueError: Its features are no map of channels, height and width.
     """
     with evaluating(encoder):
-        features = encode(encoder, torch.zeros(1, 3, image_size, image_size))
+        features: Features = encoder(torch.zeros(1, 3, image_size, image_size))
     if features.map.ndim != 4 or features.pooled.ndim != 2 or features.map.shape[2] != features.map.shape[3]:
         raise ValueError(
             f"Backbone: {name} gives features of shape {tuple(features.map.shape)}, not (1, channels, y, x); "
@@ -128,11 +142,11 @@ def measure_shape(encoder: nn.Module, name: str, image_size: int) -> Shape:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Inside, a module is in evaluation mode and nothing has a gradient; afterwards it is in the mode it was in."""
+    """Puts a module into evaluation mode, without gradients and without compiled code, and afterwards back."""
     training = module.training
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             yield
     finally:
         module.train(training)
@@ -140,7 +154,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def keyed_initialisation(seed: int, name: str) -> Iterator[None]:
-    """Initial weights made inside depend on (seed, name) alone, and torch's generators are left as they were."""
+    """Makes initial weights depend on (seed, name) alone; torch's generators are left as they were."""
     key = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "little") >> 1
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key)  # the CPU's alone: weights are made there

@@ -1,4 +1,4 @@
-"""What is minimised: the forward pass of all views with the losses of all tasks, the part that is compiled."""
+"""Computes what is minimised, the losses of all tasks on all views: the part of a step that is compiled."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from engine.losses import join_views
 from engine.tasks.base import Criterion, Task
 from engine.training.evaluate import look
-from engine.training.model import Model, encode
+from engine.training.model import Model
 from engine.training.render import Rendered
 from engine.views import View
 
 
 class Objective(nn.Module):
-    """The losses of a batch, by task."""
+    """Computes the losses of a batch, by task."""
 
     def __init__(self, model: Model, tasks: Sequence[Task], criteria: Mapping[str, Criterion]) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Objective(nn.Module):
         self.criteria = nn.ModuleDict(criteria)
 
     def forward(self, rendered: Rendered, target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Task name to its loss, joined over the views it looks at, in fp32."""
+        """Gives task name to its loss, joined over the views it looks at, in fp32."""
         outputs = self.model(rendered.pictures)
         criteria: Mapping[str, Criterion] = cast(Mapping[str, Criterion], self.criteria)
         return {
@@ -42,7 +42,7 @@ class Objective(nn.Module):
 def compile_objective(
     objective: Objective, views: Mapping[str, View], image_size: int, *, backend: str | Callable[..., Any] = "inductor"
 ) -> nn.Module:
-    """The objective with its work compiled.
+    """Compiles the work of an objective.
 
     Where all sizes are fixed that is one graph of everything. Where views are shown at sizes drawn each step it is one
     graph of the encoder a size: whole objectives would need one a *combination* of sizes, and beyond a limit of graphs
@@ -52,12 +52,12 @@ def compile_objective(
         compiled: nn.Module = torch.compile(objective, backend=backend)  # type: ignore[assignment]
         return compiled
     _make_room(encoder_graphs(views, image_size))
-    objective.model.training_pass = torch.compile(encode, dynamic=False, backend=backend)
+    objective.model.encoder.compile(dynamic=False, backend=backend)
     return objective
 
 
 def encoder_graphs(views: Mapping[str, View], image_size: int) -> int:
-    """How many different batches pass through the encoder: by their size, and by the views that share it."""
+    """Counts the different batches that pass through the encoder: by their size, and by the views that share it."""
     sizes = [view.size or (image_size,) for view in views.values()]
     found = 0
     for size in {size for choice in sizes for size in choice}:

@@ -20,7 +20,6 @@ from engine.reports.report import write_report
 from engine.tasks import SolvePuzzle
 from engine.training.averaging import render
 from engine.training.loop import Trainer
-from engine.training.model import encode
 from engine.training.train import open_split, train
 from engine.views import EVALUATION, Puzzle
 from tests.engine import tiny
@@ -93,7 +92,7 @@ def test_the_probabilities_are_the_mean_over_the_pictures_in_the_order_of_evalua
                     dtype=torch.float32,
                 )[0]
                 with torch.no_grad():
-                    logits = model.heads["expression"](encode(model.encoder, picture))
+                    logits = model.heads["expression"](model.encoder(picture))
                 probabilities.append(logits.softmax(1))
         expected.append(torch.stack(probabilities).mean(0)[batch.sample >= 0])
     np.testing.assert_allclose(rows["expression"]["probability"], torch.cat(expected).numpy(), atol=1e-5)

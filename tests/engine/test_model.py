@@ -11,7 +11,7 @@ import torch
 
 from engine.backbone import Backbone
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle
-from engine.training.model import measure_shape
+from engine.training.model import Encoder, measure_shape
 from engine.training.parts import build_model
 from engine.views import Holes, Plain, Puzzle
 from tests.engine import tiny
@@ -70,7 +70,7 @@ def test_views_of_different_sizes_pass_through_the_encoder_apart() -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet10t", "efficientnet_b0"])
 def test_small_pictures_double_the_resolution_of_the_feature_map(name: str) -> None:
-    usual, small = (Backbone(name, small_pictures=small).build() for small in (False, True))
+    usual, small = (Encoder(Backbone(name, small_pictures=small).build()) for small in (False, True))
     with torch.no_grad():
         before = measure_shape(usual, name, 64)
         after = measure_shape(small, name, 64)
