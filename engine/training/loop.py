@@ -18,7 +18,6 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-import engine.torchvision_ops  # noqa: F401 - before timm, which imports torchvision
 from engine.optim import set_rate
 from engine.recipe import Recipe
 from engine.runs import checkpoint
@@ -28,6 +27,7 @@ from engine.tasks.base import Rows, Task
 from engine.training import averaging
 from engine.training.alignment import Alignment
 from engine.training.clock import Clock, summarise
+from engine.training.ema import WeightAverage
 from engine.training.evaluate import figures, predict, prediction_arrays
 from engine.training.meters import NonFiniteLossError, Watch
 from engine.training.model import Model
@@ -38,8 +38,6 @@ from engine.training.progress import Bars
 from engine.weights import load_weights
 from loaders.base import Batch
 from loaders.feed.loader import Loader
-
-from timm.utils import ModelEmaV3  # isort: skip
 
 T = TypeVar("T")
 
@@ -110,7 +108,7 @@ class Trainer:
         self.alignment = None if every is None else Alignment(objective, total.weights, total.supervised, every, device)
         self.optimiser = recipe.optim.build([self.model, self.total_loss])
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-        self.ema = None if recipe.ema is None else ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True)
+        self.ema = None if recipe.ema is None else WeightAverage(self.model, recipe.ema)
         self.watch = Watch([task.name for task in recipe.tasks], device)
         self.clock = Clock()
         """Of the run since it was started; one epoch is added when it ends."""

@@ -35,6 +35,16 @@ def test_inference_gives_the_training_models_outputs_and_has_no_pretext_paramete
     assert kept == {name for name in model.state_dict() if name.startswith(("encoder.", "heads.expression."))}
 
 
+def test_weights_of_the_encoder_keep_the_names_of_timm() -> None:
+    model = build_model(tiny.recipe())
+    saved = {name: value.clone() for name, value in model.state_dict().items()}
+    encoder = {name.removeprefix("encoder."): value for name, value in saved.items() if name.startswith("encoder.")}
+    assert list(encoder) == list(tiny.BACKBONE.build().state_dict())
+    other = copy.deepcopy(build_model(tiny.recipe(seed=1)))
+    other.load_state_dict(saved)
+    assert all(torch.equal(value, saved[name]) for name, value in other.state_dict().items())
+
+
 def test_dropping_a_pretext_task_leaves_encoder_and_supervised_head_at_the_same_start() -> None:
     both, alone = tiny.recipe(), tiny.recipe(views={"plain": Plain()}, tasks=(Expression(SYNTHETIC_7),))
     start = build_model(both).state_dict()
