@@ -8,10 +8,11 @@ from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
 CODE = runpy.run_path(str(Path(__file__).parent / "engine" / "runs" / "commit.py"))
+COMMIT = CODE["commit"]() or ""  # asked before a build leaves files of its own
 
 
 def write_commit(folder: str) -> None:
-    Path(folder, CODE["WRITTEN"]).write_text(CODE["commit"]() or "")
+    Path(folder, CODE["WRITTEN"]).write_text(COMMIT)
 
 
 class BuildPy(build_py):

@@ -56,7 +56,7 @@ def test_the_command_works_away_from_the_checkout(installed: Path, tmp_path: Pat
     done = run(hmtl, "train", "demo", "--smoke", "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "runs" / "demo-smoke" / "environment.json").read_text())[-1]
-    head = run("git", "rev-parse", "--short=12", "HEAD", cwd=ROOT).stdout.strip()
+    head = run("git", "rev-parse", "--short=12", "HEAD", cwd=installed.parents[1] / "source").stdout.strip()
     assert told["commit"].removesuffix("+") == head
     assert told["command"] == "hmtl train demo --smoke --device cpu"
 
