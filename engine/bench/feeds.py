@@ -13,10 +13,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 import engine.torchvision_ops  # noqa: F401 - before torchvision
-from loaders import Shuffled
-from loaders.base import Batch, Source
+from loaders import Batch, Loader, Shuffled, Source
 from loaders.decoding.reading import cores
-from loaders.feed.loader import Loader
 
 from torchvision.transforms.functional import pil_to_tensor  # isort: skip
 

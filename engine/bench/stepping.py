@@ -20,8 +20,8 @@ from engine.recipe import Recipe
 from engine.training.clock import Clock, summarise
 from engine.training.loop import Position, Trainer
 from engine.training.train import open_split
-from loaders.base import Batch, augments
-from loaders.feed.loader import Loader
+from loaders import Batch, Loader
+from loaders.base import augments
 
 CEILING = "one batch repeated"
 SETTLING = 3

@@ -20,8 +20,7 @@ from engine.training.evaluate import RowParts, joined_rows, keep_rows
 from engine.training.model import Model, evaluating
 from engine.training.render import Renderer
 from engine.views import Cells
-from loaders.base import Batch
-from loaders.feed.loader import Loader
+from loaders import Batch, Loader
 
 
 def render(

@@ -14,8 +14,7 @@ from engine.tasks.base import Criterion, Look, Rows, Task
 from engine.training.model import Model, evaluating
 from engine.training.render import Rendered, Renderer
 from engine.views import EVALUATION
-from loaders.base import Batch
-from loaders.feed.loader import Loader
+from loaders import Batch, Loader
 
 RowParts = dict[str, list[Tensor]]
 """One task's rows batch by batch, on the CPU."""

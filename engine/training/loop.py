@@ -36,8 +36,7 @@ from engine.training.parts import build_model, classes, describe_weights, headli
 from engine.training.precision import autocast, resolve
 from engine.training.progress import Bars
 from engine.weights import load_weights
-from loaders.base import Batch
-from loaders.feed.loader import Loader
+from loaders import Batch, Loader
 
 T = TypeVar("T")
 

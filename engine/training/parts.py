@@ -10,8 +10,7 @@ from engine.recipe import Recipe
 from engine.recipe.written import describe
 from engine.training.model import Model
 from engine.training.render import Renderer
-from loaders.base import Classes
-from loaders.feed.loader import Loader
+from loaders import Classes, Loader
 
 
 def build_model(recipe: Recipe) -> Model:

@@ -48,7 +48,7 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renderer:
-    """Draws and renders a recipe's views; a pure function of (seed, epoch, sample)."""
+    """Draws and renders a recipe's views; a pure function of (seed, epoch, sample, occurrence)."""
 
     views: Mapping[str, View]
     augment: Augment

@@ -37,8 +37,8 @@ from engine.training.profiling import TRACE, check_profile, profiled
 from engine.training.progress import Bars
 from engine.training.show import show_inpainting, show_views
 from engine.weights import load_weights
-from loaders.base import Split, augments
-from loaders.feed.loader import Loader
+from loaders import Loader, Split
+from loaders.base import augments
 from loaders.feed.samplers import chosen_from
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from loaders.base import By, Faces, augments
-from loaders.feed.streams import augmenting, batch_by_batch
+from loaders.feed.streams import augmenting
 from loaders.ffcv.decoding import Decoder
 from loaders.ffcv.package import worker_count
 from loaders.ffcv.store import open_ffcv_store
@@ -49,5 +49,4 @@ class FFCV:
         part = store.manifest.part(split, store.shape, f"store {store.path}")
         decoder = Decoder(store.file(split), store.shape, workers)
         mean = store.manifest.mean[part.sample]
-        stream = augmenting(decoder, part, mean) if asked else batch_by_batch(decoder)
-        return Faces(part, mean, stream, torch.device(device), augments=asked)
+        return Faces(part, mean, augmenting(decoder, part, mean), torch.device(device), augments=asked)

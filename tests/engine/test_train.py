@@ -32,9 +32,7 @@ from engine.training.precision import resolve
 from engine.training.train import open_split, train
 from engine.views import Holes, Plain, Puzzle
 from engine.weights import load_weights
-from loaders import Fraction, Packed
-from loaders.base import Batch, Split
-from loaders.feed.loader import Loader
+from loaders import Batch, Fraction, Loader, Packed, Split
 from tests.engine import tiny
 
 CPU = torch.device("cpu")

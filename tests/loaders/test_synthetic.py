@@ -16,8 +16,7 @@ import torch
 from PIL import Image
 
 from benchmarks import measure_synthetic
-from loaders.base import Classes, Numbers
-from loaders.feed.loader import Loader
+from loaders import Classes, Loader, Numbers
 from loaders.sources.synthetic import Synthetic
 from loaders.synthetic import EXPRESSIONS, draw_faces
 from loaders.synthetic.head import Head, rotation, turn
