@@ -39,11 +39,11 @@ from benchmarks.bare_loops import BARE, add_bare_loops
 from engine.bench import report
 from engine.bench.both_ways import of_recipe
 from engine.bench.cases import Data, find
-from engine.bench.report import Measurement, to_markdown
+from engine.bench.report import Measurement
 from engine.bench.stepping import CEILING, measure_steps, summary
 from engine.bench.throughput import by_name, measure, ratio
 from engine.recipe import file as recipe_file
-from engine.reports.markdown import table
+from engine.reports.table import Table
 from engine.runs.environment import describe_environment
 from loaders import Packed
 from loaders.decoding.pictures import Form
@@ -296,12 +296,12 @@ def write(goals: list[Goal], tables: list[Measurement], seconds: dict[str, float
         "# Speed goals of the loaders, on the CPU",
         "",
         *(("With --quick: few faces and one round. These figures say nothing of speed.", "") if quick else ()),
-        table(("what", "goal", "figure", ""), [goal.row() for goal in goals], left=1),
+        Table(("what", "goal", "figure", ""), [goal.row() for goal in goals]).markdown(),
         "",
         "\n".join(f"- {key}: {value}" for key, value in facts.items()),
         f"- run time: {took}",
         "",
-        *(to_markdown(shown).partition("- machine:")[0].replace("# ", "## ", 1) for shown in tables),
+        *(shown.markdown().partition("- machine:")[0].replace("# ", "## ", 1) for shown in tables),
     ]
     text = "\n".join(lines).rstrip() + "\n"
     out.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ MODULES = {
     "table": ("engine.table.__main__", "Run an experiment and print its table."),
     "compare": ("engine.compare", "Set runs side by side."),
     "predict": ("engine.predict", "Write what a model says of your pictures."),
-    "report": ("engine.reports.report", "Write the report of a run anew."),
+    "report": ("engine.report", "Write the report of a run anew."),
     "bench": ("engine.bench.__main__", "Measure the sources or the training step."),
 }
 """Sub-command to the module whose `app` it is, which `python -m` runs too, and what `hmtl --help` says of it."""

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from engine.reports.comparison import compare, overlay, print_comparison, to_markdown
+from engine.reports.comparison import compare
 from loaders.exit_status import exit_status
 from loaders.files import write_text
 
@@ -22,19 +22,19 @@ def main(
         Path | None, typer.Option(help="Also write Markdown here, and the curves beside it as PNG.", show_default=False)
     ] = None,
 ) -> None:
-    """Lay runs side by side: figures, recipes, classes and, with --out, curves."""
+    """Sets runs side by side: figures, recipes, classes and, with --out, curves."""
     with exit_status():
-        table = compare(runs)
+        found = compare(runs)
         if out is not None and not out.parent.is_dir():
             raise ValueError(f"compare: out (={out}) must lie in a folder that exists; make {out.parent} first")
-        print_comparison(table, Console())
+        found.print(Console())
         if out is not None:
             try:
-                image = overlay(runs, out.with_suffix(".png"))
+                image = found.draw_curves(out.with_suffix(".png"))
             except ValueError as error:
                 image = None
                 typer.echo(f"no curves: {error}", err=True)
-            write_text(out, to_markdown(table, None if image is None else image.name))
+            write_text(out, found.markdown(None if image is None else image.name))
             typer.echo(f"wrote {out}" + ("" if image is None else f" and {image}"))
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 import engine.bench.__main__
 import engine.compare
 import engine.predict
-import engine.reports.report
+import engine.report
 import engine.run
 import engine.table.__main__
 import loaders.prepare
@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[typer.Typer, list[str], list[str], str]] = {
         "engine.table.__main__.make_plan",
     ),
     "engine.compare": (engine.compare.app, ["nowhere"], ["runs/a"], "engine.compare.compare"),
-    "engine.reports.report": (engine.reports.report.app, ["nowhere"], ["runs/a"], "engine.reports.report.write_report"),
+    "engine.report": (engine.report.app, ["nowhere"], ["runs/a"], "engine.report.write_report"),
     "engine.predict": (engine.predict.app, ["nowhere", "x.png"], ["runs/a", "x.png"], "engine.predict.load"),
     "engine.bench loaders": (
         engine.bench.__main__.app,

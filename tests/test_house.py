@@ -153,7 +153,7 @@ FLOORS = {
         ("reports",),
         ("training",),
         ("deployed", "bench", "table"),
-        ("run", "predict", "compare"),
+        ("run", "predict", "compare", "report"),
         ("cli",),
     ),
 }

@@ -115,9 +115,9 @@ def _scratch(parent: Path | None) -> Iterator[Path]:
 
 
 def _show(found: report.Measurement, out: Path | None, console: Console) -> None:
-    report.show(found, console)
+    found.print(console)
     if out is not None:
-        for file in report.write(found, out):
+        for file in found.write(out):
             console.print(f"wrote {file}", highlight=False)
 
 

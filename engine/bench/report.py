@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from engine.bench.both_ways import AHEAD
 from engine.bench.cases import Data
@@ -21,11 +19,16 @@ from engine.bench.stepping import StepRow, summary
 from engine.bench.throughput import Row, by_name, ratio
 from engine.reports import markdown
 from engine.reports.plotting import BLUE, INK, MUTED, new_figure, quiet_axes, save_figure
+from engine.reports.table import Table
 from engine.runs.environment import describe_environment
 from loaders.files import write_json, write_text
 
 BASELINE = "torchvision"
 MIB = 2**20
+_LOADER_HEADS = (
+    "source", "images/s", "p20–p80", "cold", "CPU", "µs/image", "MiB", "own, MiB", "first, s", "off", "speedup",
+)  # fmt: skip
+_STEP_HEADS = ("fed by", "images/s", "of the ceiling", "waiting", "step p20, ms", "p50", "p80")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,74 +44,64 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What is shown of a benchmark.
+    """Holds what is shown of a benchmark.
 
     Attributes:
         name: File stem.
-        title: One line.
         facts: What was measured, how, and on which machine.
-        heads: Of the table; the first column is text.
-        rows: Cells.
+        table: A row a source; its title is that of the whole.
         notes: What a reader of the numbers must know.
         bars: Of the chart; values in `unit`.
         unit: Of the bars.
         figures: Everything measured, as plain values.
-        aside: Columns that a terminal has no room for.
     """
 
     name: str
-    title: str
     facts: Mapping[str, Any]
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    table: Table
     notes: Sequence[str]
     bars: Sequence[Bar]
     unit: str
     figures: Mapping[str, Any]
-    aside: Sequence[str] = ()
 
+    def print(self, console: Console) -> None:
+        """Prints the table and its notes."""
+        self.table.print(console)
+        for note in self.notes:
+            console.print(escape(note), style="dim", highlight=False)
 
-def show(found: Measurement, console: Console) -> None:
-    """Print the table and its notes."""
-    drawn = Table(title=found.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    kept = [place for place, head in enumerate(found.heads) if head not in found.aside]
-    for place in kept:
-        drawn.add_column(escape(found.heads[place]), justify="right" if place else "left", no_wrap=place == 0)
-    for row in found.rows:
-        drawn.add_row(*(escape(row[place]) for place in kept))
-    console.print(drawn)
-    for note in found.notes:
-        console.print(escape(note), style="dim", highlight=False)
+    def markdown(self) -> str:
+        """Writes the table, its notes and its facts as Markdown."""
+        facts = (f"{markdown.plain(key)}: {_fact(key, value)}" for key, value in self.facts.items())
+        return markdown.document(
+            [
+                f"# {markdown.plain(self.table.title)}",
+                self.table.markdown(),
+                markdown.bullets(map(markdown.plain, self.notes)),
+                markdown.bullets(facts),
+            ]
+        )
 
+    def write(self, folder: Path) -> list[Path]:
+        """Writes NAME.md, NAME.json and NAME.png; makes the folder.
 
-def to_markdown(found: Measurement) -> str:
-    """The table, its notes and its facts as Markdown."""
-    facts = "\n".join(f"- {markdown.plain(key)}: {_fact(key, value)}" for key, value in found.facts.items())
-    notes = "\n".join(f"- {markdown.plain(note)}" for note in found.notes)
-    body = markdown.table(found.heads, found.rows, left=1)
-    return f"# {markdown.plain(found.title)}\n\n{body}\n\n{notes}\n\n{facts}\n"
+        Returns:
+            The files.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        text, figures, chart = (folder / f"{self.name}{ending}" for ending in (".md", ".json", ".png"))
+        write_text(text, self.markdown())
+        write_json(figures, {"facts": dict(self.facts), **self.figures})
+        draw(self, chart)
+        return [text, figures, chart]
 
 
 def _fact(key: str, value: Any) -> str:
     return f"`{value}`" if key == "command" else markdown.plain(str(value))
 
 
-def write(found: Measurement, folder: Path) -> list[Path]:
-    """NAME.md, NAME.json and NAME.png; makes the folder.
-
-    Returns:
-        The files.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{found.name}{ending}" for ending in (".md", ".json", ".png")]
-    write_text(files[0], to_markdown(found))
-    write_json(files[1], {"facts": dict(found.facts), **found.figures})
-    draw(found, files[2])
-    return files
-
-
 def draw(found: Measurement, path: Path) -> None:
-    """Bars with their p20 to p80, longest first; on a logarithmic scale where they differ by more than 30 times."""
+    """Draws bars with their p20 to p80, longest first; on a logarithmic scale where they differ by more than 30 x."""
     bars = sorted(found.bars, key=lambda bar: bar.value)
     figure = new_figure(7.0, 0.9 + 0.36 * len(bars))
     axes = figure.add_subplot()
@@ -129,7 +122,7 @@ def draw(found: Measurement, path: Path) -> None:
             bar.text, (bar.high, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color=INK
         )
     axes.set_xlabel(found.unit, fontsize=8, color=MUTED)
-    axes.set_title(found.title, fontsize=10, loc="left", color=INK)
+    axes.set_title(found.table.title, fontsize=10, loc="left", color=INK)
     save_figure(figure, path)
 
 
@@ -180,19 +173,13 @@ def of_loaders(data: Data, rows: Sequence[Row], settings: Mapping[str, Any], dev
     notes += [f"{name} is left out: {reason}." for name, reason in data.left_out.items()]
     return Measurement(
         name="loaders",
-        title=f"Loaders on {data.name}, split {data.split}",
         facts={"data": data.name, **settings, **_machine(device)},
-        heads=("source", "images/s", "p20–p80", "cold", "CPU", "µs/image", "MiB", "own, MiB",
-               "first, s", "off", "speedup"),
-        rows=cells,
+        table=Table(_LOADER_HEADS, cells, title=f"Loaders on {data.name}, split {data.split}"),
         notes=notes,
-        bars=[
-            Bar(row.name, row.warm, row.percentile(20), row.percentile(80), f"{row.warm:,.0f}") for row in rows
-        ],
+        bars=[Bar(row.name, row.warm, row.percentile(20), row.percentile(80), f"{row.warm:,.0f}") for row in rows],
         unit="images/s, files in memory; median and p20–p80 of the turns",
         figures={"rows": [row.as_json() for row in rows], "left_out": data.left_out},
-        aside=("p20–p80", "own, MiB"),
-    )  # fmt: skip
+    )
 
 
 def of_steps(
@@ -230,10 +217,8 @@ def of_steps(
     notes += [f"{name} is left out: {reason}." for name, reason in data.left_out.items()]
     return Measurement(
         name="step",
-        title=f"Training step of {settings['recipe']}",
         facts={**settings, **_machine(str(device))},
-        heads=("fed by", "images/s", "of the ceiling", "waiting", "step p20, ms", "p50", "p80"),
-        rows=cells,
+        table=Table(_STEP_HEADS, cells, title=f"Training step of {settings['recipe']}"),
         notes=notes,
         bars=[
             Bar(

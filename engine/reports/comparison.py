@@ -10,50 +10,76 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
-from jaxtyping import Float64, Int64
-from rich import box
-from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from engine.quantities import format_count, format_value, in_brackets, label_of
 from engine.recipe.written import differences
 from engine.reports import markdown
 from engine.reports.classwise import confusion_counts, recall
-from engine.reports.curves import overlaid_curves
+from engine.reports.curves import Metrics, overlaid_curves
+from engine.reports.table import Table
 from engine.runs.result import ClassPredictions, Run, as_mapping, as_number, read_arrays, read_predictions, read_run
 
 # These lead; others follow in the order the runs have them.
 _LEADING = ("/accuracy", "/macro_f1")
-_NARROWEST_NAME = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A table of text: heads of one or more lines, and one row a run."""
+    """Holds what is said of runs beside each other; prints itself and writes itself as Markdown."""
 
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    figures: Table
+    """A row a run."""
     notes: tuple[str, ...]
-    recipes: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Each run after the first, and where its recipe differs from the first's: `field: first -> this one`."""
-    classes: tuple[ClassTable, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...]
     """What makes figures of these runs mislead where they stand beside each other."""
+    recipes: Mapping[str, Sequence[str]]
+    """Title to lines `field: first -> this one`, for each run after the first."""
+    classes: tuple[Table, ...]
+    """Recalls of each task's classes: a row a class, a column a run; after the first with its change."""
+    curves: Mapping[str, Metrics]
+    """Name of each run to its metrics epoch by epoch."""
 
+    def print(self, console: Console) -> None:
+        """Prints all but the curves; tables fit any width."""
+        self.figures.print(console)
+        for warning in self.warnings:
+            console.print(f"warning: {escape(warning)}", style="bold yellow", highlight=False)
+        for note in self.notes:
+            console.print(escape(note), style="dim", highlight=False)
+        for title, lines in self.recipes.items():
+            console.print(f"\n{escape(title)}", highlight=False)
+            for line in lines:
+                console.print(f"  {escape(line)}", highlight=False)
+        for table in self.classes:
+            console.print()
+            table.print(console)
 
-@dataclass(frozen=True, slots=True)
-class ClassTable:
-    """Recalls of one task's classes as text: a line a class, a column a run; after the first with its change."""
+    def markdown(self, image: str | None = None) -> str:
+        """Writes all of it as Markdown; `image` is where the curves are, from the Markdown file."""
+        parts = [self.figures.markdown()]
+        parts += [f"**Warning: {markdown.plain(warning)}**" for warning in self.warnings]
+        parts += [note.replace("*", "\\*") for note in self.notes]
+        for title, lines in self.recipes.items():
+            parts += [markdown.plain(title), markdown.fence("\n".join(lines))]
+        for table in self.classes:
+            parts += [markdown.plain(table.title), table.markdown()]
+        if image is not None:
+            parts.append(f"![Learning curves over each other]({quote(image)})")
+        return markdown.document(parts)
 
-    title: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    def draw_curves(self, image: Path) -> Path:
+        """Draws the runs' learning curves over each other.
+
+        Raises:
+            ValueError: No epoch has ended.
+        """
+        return overlaid_curves(self.curves, image)
 
 
 def compare(paths: Sequence[Path]) -> Comparison:
-    """Read runs and lay their figures side by side.
+    """Reads runs and sets their figures side by side.
 
     A figure of the last epoch stands before that of the best one, "last | best". Unfinished runs are marked with a
     star and show what they have. Runs evaluated on other pictures than the first one are warned of.
@@ -64,6 +90,26 @@ def compare(paths: Sequence[Path]) -> Comparison:
     if not paths:
         raise ValueError("compare: runs (=none) must be at least one; name the folders that engine.run wrote")
     runs = [read_run(path, where="compare") for path in paths]
+    names = _names(runs)
+    labels = [name if run.finished else f"{name} *" for name, run in zip(names, runs, strict=True)]
+    notes = ["Figures are last | best epoch; a best epoch is chosen on val, where it is optimistic."]
+    if unfinished := [name for name, run in zip(names, runs, strict=True) if not run.finished]:
+        notes.append(f"* unfinished, figures so far: {', '.join(unfinished)}.")
+    classes, left_out = _classes(runs, names)
+    return Comparison(
+        _figures(runs, labels),
+        notes=(*notes, *left_out),
+        warnings=tuple(evaluated_on_others(runs, names)),
+        recipes={
+            f"Recipe: {names[0]} -> {name}": differences(runs[0].recipe, run.recipe) or ["the same recipe"]
+            for name, run in zip(names[1:], runs[1:], strict=True)
+        },
+        classes=tuple(classes),
+        curves=dict(zip(labels, (run.metrics for run in runs), strict=True)),
+    )
+
+
+def _figures(runs: Sequence[Run], labels: Sequence[str]) -> Table:
     columns: list[tuple[str, Callable[[Run], str]]] = [
         ("views", lambda run: ", ".join(map(str, run.result.get("views") or ())) or "–"),
         ("epochs", _epochs),
@@ -71,66 +117,15 @@ def compare(paths: Sequence[Path]) -> Comparison:
         ("parameters\nat inference", lambda run: format_count(_parameters(run))),
         ("minutes", _minutes),
     ]
-    tasks = dict.fromkeys(quantity.rpartition("/")[0] for run in runs for quantity in run.quantities)
-    ambiguous = len(tasks) > 1
+    tasks = {quantity.rpartition("/")[0] for run in runs for quantity in run.quantities}
     columns += [
-        (_head(quantity, split, ambiguous), partial(_pair, split=split, quantity=quantity))
+        (_head(quantity, split, len(tasks) > 1), partial(_pair, split=split, quantity=quantity))
         for quantity in _headlines(runs)
         for split in dict.fromkeys(split for run in runs for split in run.splits)
         if any(_pair(run, split=split, quantity=quantity) != "–" for run in runs)
     ]
-    names = _names(runs)
-    labels = _marked(names, runs)
-    rows = tuple((label, *(text(run) for _, text in columns)) for label, run in zip(labels, runs, strict=True))
-    notes = ["Figures are last | best epoch; a best epoch is chosen on val, where it is optimistic."]
-    unfinished = [name for name, run in zip(names, runs, strict=True) if not run.finished]
-    if unfinished:
-        notes.append(f"* unfinished, figures so far: {', '.join(unfinished)}.")
-    changes, left_out = class_changes(runs)
-    recipes = [
-        (name, tuple(differences(runs[0].recipe, run.recipe))) for name, run in zip(names[1:], runs[1:], strict=True)
-    ]
-    return Comparison(
-        ("run", *(head for head, _ in columns)),
-        rows,
-        (*notes, *left_out),
-        tuple(recipes),
-        tuple(_class_table(each, names) for each in changes),
-        tuple(evaluated_on_others(runs, names)),
-    )
-
-
-def _class_table(changes: ClassChanges, names: Sequence[str]) -> ClassTable:
-    first = changes.recalls[0]
-    rows = [
-        (
-            name,
-            f"{changes.support[i]:,}",
-            *(_recall(recall[i], None if row == 0 else first[i]) for row, recall in enumerate(changes.recalls)),
-        )
-        for i, name in enumerate(changes.names)
-    ]
-    title = f"Recall of each class of {changes.task} on {changes.split}, last epoch (%)"
-    if len(changes.runs) > 1:
-        title += f", and the change from {names[changes.runs[0]]}"
-    return ClassTable(title, ("class", "n", *(names[position] for position in changes.runs)), tuple(rows))
-
-
-def _recall(value: float, first: float | None) -> str:
-    if not math.isfinite(value):
-        return "–"
-    return f"{100 * value:.1f}" if first is None else f"{100 * value:.1f} ({100 * (value - first):+.1f})"
-
-
-def overlay(paths: Sequence[Path], image: Path) -> Path:
-    """Draws the runs' learning curves over each other.
-
-    Raises:
-        ValueError: A path is not the folder of a run, or no epoch has ended.
-    """
-    runs = [read_run(path, where="compare") for path in paths]
-    labels = _marked(_names(runs), runs)
-    return overlaid_curves(dict(zip(labels, (run.metrics for run in runs), strict=True)), image)
+    rows = [(label, *(text(run) for _, text in columns)) for label, run in zip(labels, runs, strict=True)]
+    return Table(("run", *(head for head, _ in columns)), rows, left=2)
 
 
 def _headlines(runs: Sequence[Run]) -> list[str]:
@@ -182,182 +177,97 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return names
 
 
-def _marked(names: Sequence[str], runs: Sequence[Run]) -> list[str]:
-    """Names with a star behind those of unfinished runs."""
-    return [name if run.finished else f"{name} *" for name, run in zip(names, runs, strict=True)]
-
-
-def blocks(table: Comparison, width: int) -> list[list[int]]:
-    """Which columns stand together so that a line has at most `width` characters; each block begins with the name."""
-    widths = [
-        max(cell_len(line) for text in column for line in text.split("\n"))
-        for column in zip(table.heads, *table.rows, strict=True)
-    ]
-    padding = 2  # one of the cell and one of the box
-    name = min(widths[0], max(_NARROWEST_NAME, width // 3))
-    found: list[list[int]] = []
-    room = 0
-    for column in range(1, len(widths)):
-        if not found or widths[column] + padding > room:
-            found.append([0])
-            room = width - name - padding
-        found[-1].append(column)
-        room -= widths[column] + padding
-    return found
-
-
-def print_comparison(table: Comparison, console: Console) -> None:
-    """Print the table; where the terminal is too narrow for a row, it is continued in further blocks of columns."""
-    for block in blocks(table, console.width):
-        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-        for column in block:
-            drawn.add_column(
-                escape(table.heads[column]),
-                justify="left" if column <= 1 else "right",
-                overflow="fold",
-                no_wrap=column > 1,
-            )
-        for row in table.rows:
-            drawn.add_row(*(escape(row[column]) for column in block))
-        console.print(drawn)
-        console.print()
-    for warning in table.warnings:
-        console.print(f"warning: {escape(warning)}", style="bold yellow", highlight=False)
-    for note in table.notes:
-        console.print(escape(note), style="dim", highlight=False)
-    for name, lines in table.recipes:
-        console.print(f"\n{escape(_recipes_title(table, name))}", highlight=False)
-        for line in lines or ("the same recipe",):
-            console.print(f"  {escape(line)}", highlight=False)
-    for each in table.classes:
-        drawn = Table(
-            title=escape(each.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
-        )
-        for column, head in enumerate(each.heads):
-            drawn.add_column(escape(head), justify="right" if column else "left", overflow="fold")
-        for row in each.rows:
-            drawn.add_row(*map(escape, row))
-        console.print()
-        console.print(drawn)
-
-
-def _recipes_title(table: Comparison, name: str) -> str:
-    return f"Recipe: {table.rows[0][0].removesuffix(' *')} -> {name}"
-
-
-def to_markdown(table: Comparison, image: str | None = None) -> str:
-    """All of it as Markdown; `image` is where the curves are, from the Markdown file."""
-    heads = [head.replace("\n", " ") for head in table.heads]
-    notes = "\n\n".join(note.replace("*", "\\*") for note in table.notes)
-    warnings = [f"**Warning: {markdown.plain(warning)}**" for warning in table.warnings]
-    parts = [markdown.table(heads, table.rows, left=2), *warnings, notes]
-    for name, lines in table.recipes:
-        parts += [markdown.plain(_recipes_title(table, name)), markdown.fence("\n".join(lines) or "the same recipe")]
-    for each in table.classes:
-        parts += [markdown.plain(each.title), markdown.table(each.heads, each.rows, left=1)]
-    if image is not None:
-        parts.append(f"![Learning curves over each other]({quote(image)})")
-    return "\n\n".join(parts) + "\n"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ClassChanges:
-    """One task's recalls in several runs, on one split at the last epoch."""
-
-    task: str
-    split: str
-    names: tuple[str, ...]
-    support: Int64[np.ndarray, " k"]
-    """Samples of each class."""
-    runs: tuple[int, ...]
-    """Which of the runs have it, by position; the first is what the others are held against."""
-    recalls: Float64[np.ndarray, "m k"]
-    """A row for each of `runs`, 0..1, NaN for a class without samples."""
-
-
-def class_changes(runs: Sequence[Run]) -> tuple[list[ClassChanges], list[str]]:
-    """Recalls of every task with classes, on the split that most runs have predictions of, test before others.
+def _classes(runs: Sequence[Run], names: Sequence[str]) -> tuple[list[Table], list[str]]:
+    """Makes a table of recalls of every task with classes, on the split that most runs have predictions of.
 
     Returns:
-        The recalls, and sentences on runs that are left out because their classes or samples are others.
+        The tables, and sentences on runs that are left out because their classes or samples are others.
     """
-    tables: dict[tuple[str, str], list[tuple[int, ClassPredictions]]] = {}
+    found: dict[str, dict[str, dict[int, ClassPredictions]]] = {}
     for position, run in enumerate(runs):
         for task, items in read_predictions(run)[0].items():
             for item in items:
                 if item.checkpoint == "last":
-                    tables.setdefault((task, item.split), []).append((position, item))
-    found, notes = [], []
-    for task in dict.fromkeys(task for task, _ in tables):
-        splits = {split: items for (name, split), items in tables.items() if name == task}
+                    found.setdefault(task, {}).setdefault(item.split, {})[position] = item
+    tables, notes = [], []
+    for task, splits in found.items():
         split = max(splits, key=lambda split: (len(splits[split]), split == "test"))
-        first, kept = splits[split][0], []
-        for position, item in splits[split]:
-            same_names = runs[position].classes[task] == runs[first[0]].classes[task]
-            if same_names and np.array_equal(item.target, first[1].target):
-                kept.append((position, item))
+        (first, truth), *_ = splits[split].items()
+        kept = {}
+        for position, item in splits[split].items():
+            same_names = runs[position].classes[task] == runs[first].classes[task]
+            if same_names and np.array_equal(item.target, truth.target):
+                kept[position] = item
             else:
                 what = "samples" if same_names else "classes"
                 notes.append(f"{runs[position].name} has other {what} of {task} on {split}, it is not set beside them.")
         if len(kept) > 1:
-            names = tuple(runs[first[0]].classes[task])
-            counts = [confusion_counts(names, item.target, item.probability) for _, item in kept]
-            recalls = np.stack([recall(table) for table in counts])
-            positions = tuple(position for position, _ in kept)
-            found.append(ClassChanges(task, split, names, counts[0].sum(axis=1), positions, recalls))
-    return found, notes
+            title = f"Recall of each class of {task} on {split}, last epoch (%), and the change from {names[first]}"
+            heads = ("class", "n", *(names[position] for position in kept))
+            tables.append(Table(heads, _recalls(runs[first].classes[task], list(kept.values())), title=title))
+    return tables, notes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Evaluated:
-    """What a run was evaluated on in one split, in the order of the ids."""
+def _recalls(classes: Sequence[str], runs: Sequence[ClassPredictions]) -> list[tuple[str, ...]]:
+    counts = [confusion_counts(classes, run.target, run.probability) for run in runs]
+    support = counts[0].sum(axis=1)
+    first, *others = map(recall, counts)
+    return [
+        (
+            name,
+            f"{support[i]:,}",
+            _percent(first[i]),
+            *(f"{_percent(other[i])} ({100 * (other[i] - first[i]):+.1f})" if support[i] else "–" for other in others),
+        )
+        for i, name in enumerate(classes)
+    ]
 
-    samples: np.ndarray
-    targets: Mapping[str, np.ndarray]
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}" if math.isfinite(share) else "–"
 
 
 def evaluated_on_others(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
-    """A sentence for each run and split whose pictures or labels are not those of the first run that has that split.
+    """Says of each run and split whose pictures or labels are not those of the first run that has that split.
 
     Pictures are known by their ids, labels by the targets of the tasks that both runs have. A run without readable
     predictions of a split is not judged.
     """
     found = []
     for split in dict.fromkeys(split for run in runs for split in run.splits):
-        kept = [(name, _evaluated(run, split)) for name, run in zip(names, runs, strict=True)]
-        judged = [(name, on) for name, on in kept if on is not None]
-        for name, on in judged[1:]:
-            if difference := _other_than(judged[0][1], on):
-                beside = f"{name} was evaluated on other {difference} of {split} than {judged[0][0]}"
+        read = [(name, _evaluated_on(run, split)) for name, run in zip(names, runs, strict=True)]
+        first, *others = [(name, arrays) for name, arrays in read if arrays] or [("", {})]
+        for name, arrays in others:
+            if difference := _difference(first[1], arrays):
+                beside = f"{name} was evaluated on other {difference} of {split} than {first[0]}"
                 found.append(f"{beside}: their figures do not compare.")
     return found
 
 
-def _evaluated(run: Run, split: str) -> _Evaluated | None:
+def _evaluated_on(run: Run, split: str) -> Mapping[str, np.ndarray]:
+    """Reads the ids and labels of the pictures that a run was evaluated on, by id; empty where it does not tell."""
     try:
         arrays = read_arrays(run.path / "predictions" / f"{split}-last.npz")
     except ValueError:
-        return None
+        return {}
     if "sample" not in arrays:
-        return None
+        return {}
     order = np.argsort(arrays["sample"], kind="stable")
-    tasks = (name.rpartition(".")[0] for name in arrays if name.endswith(".target"))
-    targets = {task: arrays[f"{task}.target"] for task in tasks}
-    return _Evaluated(
-        arrays["sample"][order], {task: target[order] for task, target in targets.items() if len(target) == len(order)}
-    )
+    told = {name: array for name, array in arrays.items() if name == "sample" or name.endswith(".target")}
+    return {name: array[order] for name, array in told.items() if len(array) == len(order)}
 
 
-def _other_than(first: _Evaluated, other: _Evaluated) -> str:
-    """What differs; empty if nothing tells them apart."""
-    if len(first.samples) != len(other.samples):
-        return f"pictures ({len(other.samples):,} in place of {len(first.samples):,})"
-    if not np.array_equal(first.samples, other.samples):
+def _difference(first: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> str:
+    """Names what differs; empty where nothing tells the two apart."""
+    one, two = first["sample"], other["sample"]
+    if len(one) != len(two):
+        return f"pictures ({len(two):,} in place of {len(one):,})"
+    if not np.array_equal(one, two):
         return "pictures"
-    for task in first.targets.keys() & other.targets.keys():
-        one, two = first.targets[task], other.targets[task]
+    for name in first.keys() & other.keys():
+        one, two = first[name], other[name]
         if one.shape != two.shape:  # other angles of a pose, say
             continue
         if not np.array_equal(one, two, equal_nan=one.dtype.kind == "f"):
-            return f"labels ({task})"
+            return f"labels ({name.removesuffix('.target')})"
     return ""

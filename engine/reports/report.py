@@ -1,9 +1,4 @@
-"""The report of a run: `report.md` and its charts, made from the files of the run folder alone.
-
-    python -m engine.reports.report RUN ...
-
-writes it anew, for a run that still goes on or was interrupted as well: what is not there is said.
-"""
+"""Writes the report of a run, `report.md` and its charts, and prints its summary, from the run folder alone."""
 
 from __future__ import annotations
 
@@ -11,27 +6,35 @@ import ast
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from engine.quantities import format_value, in_brackets, is_degrees, label_of
 from engine.reports import markdown
 from engine.reports.classwise import confusion, confusion_counts, recall, recall_bars
 from engine.reports.curves import learning_curves
 from engine.reports.facts import describe_data, describe_speed, describe_starts, drawn_note, is_smoke
-from engine.runs.result import ClassPredictions, Run, as_mapping, as_number, read_predictions, read_run
-from loaders.exit_status import exit_status
+from engine.reports.table import Table
+from engine.runs.result import CHARTS, ClassPredictions, Run, as_mapping, as_number, read_predictions, read_run
 from loaders.files import write_text
 
+_CHARTS_BEFORE = "figures"  # of runs of version 0.1
+_FILES = {
+    "checkpoints/last": "the newest state, from which `--resume` goes on",
+    "checkpoints/before": "the state before that, which a resume takes where `last` is damaged",
+    "checkpoints/best": "the weights of the best epoch",
+    "predictions": "what the model said of every sample of a split",
+    "log.jsonl": "a line every few steps",
+    "metrics.csv": "a row an epoch",
+    "tensorboard": "the same curves for TensorBoard",
+    "trace.json": "some steps under torch's profiler, which slows them; open it in Perfetto or chrome://tracing",
+}
 _COST: tuple[tuple[tuple[str, ...], Callable[[float], str]], ...] = (
     (("epochs",), lambda x: f"{x:g} epochs"),
     (("steps",), lambda x: f"{x:,.0f} steps"),
@@ -43,7 +46,9 @@ _COST: tuple[tuple[tuple[str, ...], Callable[[float], str]], ...] = (
 
 
 def write_report(run: Path, *, result: Mapping[str, Any] | None = None) -> Path:
-    """Make the charts of a run and its `report.md`; each file is replaced as a whole.
+    """Writes the charts of a run and its `report.md`; each file is replaced as a whole.
+
+    A run that still goes on or was interrupted has a report too, which says what is not there.
 
     Args:
         run: Its folder.
@@ -57,26 +62,39 @@ def write_report(run: Path, *, result: Mapping[str, Any] | None = None) -> Path:
     """
     found = read_run(run, where="write_report", result=result)
     predictions, left_out = read_predictions(found)
-    sections = [
-        _head(found),
-        _recipe_header(found),
-        _data(found),
-        _results(found, predictions),
-        _curves(found),
-        *(_task_pictures(found, task, items) for task, items in predictions.items()),
-        _views(found),
-        _inpainting(found),
-        describe_speed(found),
-        describe_starts(found),
-        _other_figures(found, predictions),
-        _left_out(found, left_out),
-        _files(found),
-        _resolved_recipe(found),
-    ]
-    text = "\n\n".join(section.strip() for section in sections if section) + "\n"
+    text = markdown.document(
+        [
+            _head(found),
+            _section("Recipe", _fenced(recipe_docstring(found.source))),
+            _section("Data", describe_data(found)),
+            _section("Results", *_results(found, predictions)),
+            _section("Learning curves", _curves(found)),
+            *(
+                _section(f"Classes of {markdown.plain(task)}", *_classes(found, task, items))
+                for task, items in predictions.items()
+            ),
+            _section("What the network saw", _picture(found, "views.png", "Each view of the same samples")),
+            _section("In-painting", _picture(found, "inpaint.png", "Before, hidden, completed and their difference")),
+            _section("Speed", describe_speed(found)),
+            _section("Environment", *describe_starts(found)),
+            _section("Other charts", *_other_charts(found, predictions)),
+            _section("Not in this report", markdown.bullets(f"{text}." for text in (*found.missing, *left_out))),
+            _section("Files", *_files(found)),
+            _resolved_recipe(found),
+        ]
+    )
     path = found.path / "report.md"
     write_text(path, text)
     return path
+
+
+def _section(title: str, *parts: str) -> str:
+    """A heading and what stands below it; empty where there is nothing."""
+    return "\n\n".join([f"## {title}", *filter(None, parts)]) if any(parts) else ""
+
+
+def _fenced(text: str) -> str:
+    return text and markdown.fence(text)
 
 
 def _head(run: Run) -> str:
@@ -139,48 +157,19 @@ def _last_and_best(run: Run, split: str, quantity: str) -> str:
     return f"{label_of(quantity)} {' / '.join(parts)}" if parts else ""
 
 
-def _recipe_header(run: Run) -> str:
-    header = recipe_docstring(run.source)
-    return f"## Recipe\n\n{markdown.fence(header)}" if header else ""
-
-
-def _data(run: Run) -> str:
-    text = describe_data(run)
-    return f"## Data\n\n{text}" if text else ""
-
-
 def recipe_docstring(source: str | None) -> str:
-    """The docstring at the head of a recipe's source text; empty where there is none or the text does not parse."""
+    """Finds the docstring of a recipe's source text; empty where there is none or the text does not parse."""
     try:
         return ast.get_docstring(ast.parse(source or "")) or ""
     except (SyntaxError, ValueError):
         return ""
 
 
-def _results(run: Run, predictions: Mapping[str, Sequence[ClassPredictions]]) -> str:
+def _results(run: Run, predictions: Mapping[str, Sequence[ClassPredictions]]) -> Iterator[str]:
     if not run.quantities:
-        return "## Results\n\nNo figures yet."
-    heads = [f"{split}, {which}" for split in run.splits for which in ("last", "best")]
-    rows = []
-    for quantity in run.quantities:
-        task = quantity.rpartition("/")[0]
-        cells = [
-            format_value(quantity, scores.value(split, quantity) if scores else None)
-            for split in run.splits
-            for scores in (run.last, run.best)
-        ]
-        guesses = [format_value(quantity, run.constant_guess(split, quantity)) for split in run.splits]
-        together = guesses[0] if len(set(guesses)) == 1 else " / ".join(guesses)
-        rows.append([task, label_of(quantity), *cells, format_value(quantity, run.chance(quantity)), together])
-    table = markdown.table(
-        ["task", "metric", *heads, "chance", f"{run.constant_guess_name} ({' / '.join(run.splits)})"],
-        rows,
-        left=2,
-    )
-    return "\n\n".join(["## Results", table, *_notes_on_results(run, predictions)])
-
-
-def _notes_on_results(run: Run, predictions: Mapping[str, Sequence[ClassPredictions]]) -> Iterator[str]:
+        yield "No figures yet."
+        return
+    yield results_table(run).markdown()
     yield _note_on_best(run)
     if any(map(is_degrees, run.quantities)):
         yield "*Constant guess* is the median of each angle, or the largest class, of the training data."
@@ -237,21 +226,17 @@ def _curves(run: Run) -> str:
         return ""
     chance = {q: value for q in run.quantities if (value := run.chance(q)) is not None}
     constant = {q: value for q in run.quantities if (value := run.constant_guess(_judge(run), q)) is not None}
-    levels = {
-        name: heights
-        for name, heights in (("chance", chance), (f"{run.constant_guess_name} on {_judge(run)}", constant))
-        if heights
-    }
+    levels = {"chance": chance, f"{run.constant_guess_name} on {_judge(run)}": constant}
     try:
         path = learning_curves(
             run.metrics,
-            run.path / "figures" / "learning-curves.png",
-            levels=levels,
+            run.path / CHARTS / "learning-curves.png",
+            levels={name: heights for name, heights in levels.items() if heights},
             best=run.best.epoch if run.best else None,
         )
     except ValueError as error:
-        return f"## Learning curves\n\nNot drawn: {markdown.plain(str(error))}."
-    return f"## Learning curves\n\n{_image(run, path, 'Losses, metrics and learning rate over the epochs')}"
+        return f"Not drawn: {markdown.plain(str(error))}."
+    return _image(run, path, "Losses, metrics and learning rate over the epochs")
 
 
 def pictured(items: Sequence[ClassPredictions], judge: str) -> ClassPredictions:
@@ -265,98 +250,62 @@ def pictured(items: Sequence[ClassPredictions], judge: str) -> ClassPredictions:
     return min(items, key=rank)
 
 
-def _task_pictures(run: Run, task: str, items: Sequence[ClassPredictions]) -> str:
+def _classes(run: Run, task: str, items: Sequence[ClassPredictions]) -> list[str]:
     names = run.classes[task]
     drawn = pictured(items, _judge(run))
     what = f"{task} · {drawn.split}, {drawn.checkpoint} epoch"
-    folder = run.path / "figures"
-    matrix = confusion(names, drawn.target, drawn.probability, folder / f"confusion-{_file_name(task)}.png", title=what)
-    bars = recall_bars(names, drawn.target, drawn.probability, folder / f"recall-{_file_name(task)}.png", title=what)
-
+    charts = [
+        draw(names, drawn.target, drawn.probability, run.path / CHARTS / name, title=what)
+        for draw, name in zip((confusion, recall_bars), _chart_names(task), strict=True)
+    ]
     counts = [confusion_counts(names, item.target, item.probability) for item in items]
-    splits = list(dict.fromkeys(item.split for item in items))
     support = {item.split: table.sum(axis=1) for item, table in zip(items, counts, strict=True)}
     shares = [recall(table) for table in counts]
     rows = [
-        [
-            name,
-            *(f"{support[split][i]:,}" for split in splits),
-            *(format_value("recall", float(share[i])) for share in shares),
-        ]
+        (name, *(f"{n[i]:,}" for n in support.values()), *(format_value("recall", float(s[i])) for s in shares))
         for i, name in enumerate(names)
     ]
-    rows.append(
-        [
-            "mean",
-            *(f"{support[split].sum():,}" for split in splits),
-            *(format_value("recall", float(np.nanmean(share))) for share in shares),
-        ]
-    )
-    heads = [*(f"n, {split}" for split in splits), *(f"{item.split}, {item.checkpoint}" for item in items)]
-    return "\n\n".join(
-        [
-            f"## Classes of {markdown.plain(task)}",
-            f"Drawn: {markdown.plain(drawn.split)}, {drawn.checkpoint} epoch.",
-            _image(run, matrix, f"Confusion matrix of {what}"),
-            "Recall of each class:",
-            markdown.table(["class", *heads], rows, left=1),
-            _image(run, bars, f"Recall of each class of {what}"),
-        ]
-    )
-
-
-def _views(run: Run) -> str:
-    path = run.path / "figures" / "views.png"
-    if not path.is_file():
-        return ""
-    return f"## What the network saw\n\n{_image(run, path, 'Each view of the same samples')}"
-
-
-def _inpainting(run: Run) -> str:
-    path = run.path / "figures" / "inpaint.png"
-    if not path.is_file():
-        return ""
-    return f"## In-painting\n\n{_image(run, path, 'Before, hidden, completed and their difference')}"
-
-
-def _other_figures(run: Run, predictions: Mapping[str, object]) -> str:
-    """Pictures of later tasks, which this report has no section for."""
-    placed = {"learning-curves.png", "views.png", "inpaint.png"}
-    placed |= {f"{kind}-{_file_name(task)}.png" for kind in ("confusion", "recall") for task in predictions}
-    others = [
-        path
-        for path in sorted(run.path.joinpath("figures").glob("*.png"))
-        if path.name not in placed and not path.name.startswith(".")
+    means = (format_value("recall", float(np.nanmean(share))) for share in shares)
+    rows.append(("mean", *(f"{n.sum():,}" for n in support.values()), *means))
+    heads = ("class", *(f"n, {split}" for split in support), *(f"{item.split}, {item.checkpoint}" for item in items))
+    return [
+        f"Drawn: {markdown.plain(drawn.split)}, {drawn.checkpoint} epoch.",
+        _image(run, charts[0], f"Confusion matrix of {what}"),
+        "Recall of each class:",
+        Table(heads, rows).markdown(),
+        _image(run, charts[1], f"Recall of each class of {what}"),
     ]
-    if not others:
-        return ""
-    return "\n\n".join(["## Other figures", *(_image(run, path, path.stem) for path in others)])
 
 
-def _left_out(run: Run, left_out: Iterable[str]) -> str:
-    sentences = [*run.missing, *left_out]
-    if not sentences:
-        return ""
-    return "## Not in this report\n\n" + "\n".join(f"- {sentence}." for sentence in sentences)
+def _chart_names(task: str) -> tuple[str, str]:
+    """Names of the files of a task's confusion matrix and of its bars of recall."""
+    name = re.sub(r"[^\w-]+", "-", task)
+    return f"confusion-{name}.png", f"recall-{name}.png"
 
 
-def _files(run: Run) -> str:
-    """What lies beside the report, of what is there."""
-    found = {
-        "checkpoints/last": "the newest state, from which `--resume` goes on",
-        "checkpoints/before": "the state before that, which a resume takes where `last` is damaged",
-        "checkpoints/best": "the weights of the best epoch",
-        "predictions": "what the model said of every sample of a split",
-        "log.jsonl": "a line every few steps",
-        "metrics.csv": "a row an epoch",
-        "tensorboard": "the same curves for TensorBoard",
-        "trace.json": "some steps under torch's profiler, which slows them; open it in Perfetto or chrome://tracing",
-    }
-    lines = [f"- `{name}`: {what}" for name, what in found.items() if (run.path / name).exists()]
-    if not lines:
-        return ""
+def _charts(run: Run) -> dict[str, Path]:
+    """Every chart of a run folder by its name."""
+    folders = (run.path / _CHARTS_BEFORE, run.path / CHARTS)
+    return {path.name: path for folder in folders for path in sorted(folder.glob("[!.]*.png"))}
+
+
+def _picture(run: Run, name: str, alternative: str) -> str:
+    path = _charts(run).get(name)
+    return "" if path is None else _image(run, path, alternative)
+
+
+def _other_charts(run: Run, predictions: Mapping[str, object]) -> list[str]:
+    """Links the charts of later tasks, which this report has no section for."""
+    placed = {"learning-curves.png", "views.png", "inpaint.png"}
+    placed |= {name for task in predictions for name in _chart_names(task)}
+    return [_image(run, path, path.stem) for name, path in _charts(run).items() if name not in placed]
+
+
+def _files(run: Run) -> list[str]:
+    """Says what lies beside the report, of what is there."""
+    there = [f"`{name}`: {what}" for name, what in _FILES.items() if (run.path / name).exists()]
     last = "`result.json` is written after everything else: where it is, the run and this report are whole."
-    return "\n".join(["## Files", "", *lines, "", last])
+    return [markdown.bullets(there), last] if there else []
 
 
 def _resolved_recipe(run: Run) -> str:
@@ -370,78 +319,55 @@ def _image(run: Run, path: Path, alternative: str) -> str:
     return f"![{markdown.plain(alternative)}]({quote(path.relative_to(run.path).as_posix())})"
 
 
-def _file_name(task: str) -> str:
-    return re.sub(r"[^\w-]+", "-", task)
+def results_table(run: Run, *, decimals: int = 2, unit: bool = True) -> Table:
+    """Makes the table of a run's figures: a row a metric; last and best epoch of each split, chance, constant guess.
 
-
-def print_summary(run: Path, *, console: Console | None = None) -> None:
-    """Print the figures of a run: a row a metric; val and test, last and best epoch, chance, constant guess.
-
-    Raises:
-        ValueError: `run` is not the folder of a run.
+    Args:
+        decimals: Of percents and degrees.
+        unit: Whether each cell has its unit; otherwise the metric's name says it.
     """
-    found = read_run(run, where="print_summary")
-    console = console or Console()
-    if not found.quantities:
-        console.print(f"{escape(found.name)}: no figures yet", highlight=False)
-        return
-    console.print(_summary_table(found))
 
+    def cell(quantity: str, value: float | None) -> str:
+        return format_value(quantity, value, decimals=decimals, unit=unit)
 
-def _summary_table(run: Run) -> Table:
-    epochs = f"last = epoch {_epoch(run.last.epoch)}"
-    if run.best:
-        epochs += f", best = epoch {_epoch(run.best.epoch)} by {run.select_on or 'val'}"
-    table = Table(
-        title=escape(run.name) + ("" if run.finished else " (unfinished)"),
-        caption=escape(epochs),
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("task", overflow="fold")
-    table.add_column("metric", overflow="fold")
-    for split in run.splits:
-        table.add_column(f"{escape(split)}\nlast", justify="right", no_wrap=True)
-        table.add_column(f"{escape(split)}\nbest", justify="right", no_wrap=True)
-    table.add_column("chance", justify="right", no_wrap=True)
-    guess = run.constant_guess_name.split()[0]
-    table.add_column(f"{guess}\n" + escape(" / ".join(run.splits)), justify="right", no_wrap=True)
-    previous = None
+    rows = []
     for quantity in run.quantities:
-        task = quantity.rpartition("/")[0]
-        cells = [
-            format_value(quantity, scores.value(split, quantity) if scores else None, decimals=1, unit=False)
-            for split in run.splits
-            for scores in (run.last, run.best)
-        ]
-        guesses = [format_value(quantity, run.constant_guess(s, quantity), decimals=1, unit=False) for s in run.splits]
-        table.add_row(
-            "" if task == previous else escape(task),
-            escape(label_of(quantity)) + in_brackets(quantity),
-            *cells,
-            format_value(quantity, run.chance(quantity), decimals=1, unit=False),
-            "–" if set(guesses) == {"–"} else " / ".join(guesses),
+        guesses = [cell(quantity, run.constant_guess(split, quantity)) for split in run.splits]
+        rows.append(
+            (
+                quantity.rpartition("/")[0],
+                label_of(quantity) + ("" if unit else in_brackets(quantity)),
+                *(
+                    cell(quantity, scores.value(split, quantity) if scores else None)
+                    for split in run.splits
+                    for scores in (run.last, run.best)
+                ),
+                cell(quantity, run.chance(quantity)),
+                guesses[0] if len(set(guesses)) == 1 else " / ".join(guesses),
+            )
         )
-        previous = task
-    return table
+    heads = [f"{split},\n{which}" for split in run.splits for which in ("last", "best")]
+    guess = "\n".join([*run.constant_guess_name.split(), f"({' / '.join(run.splits)})"])
+    last, best = f"last = epoch {_epoch(run.last.epoch)}", ""
+    if run.best:
+        best = f", best = epoch {_epoch(run.best.epoch)} by {run.select_on or 'val'}"
+    title = run.name + ("" if run.finished else " (unfinished)")
+    return Table(("task", "metric", *heads, "chance", guess), rows, left=2, keys=2, title=title, caption=last + best)
 
 
 def _epoch(epoch: int | None) -> str:
     return "?" if epoch is None else str(epoch)
 
 
-def main(runs: Annotated[list[Path], typer.Argument(help="Run folders.", show_default=False)]) -> None:
-    """Write the report of each run anew."""
-    with exit_status():
-        for run in runs:
-            typer.echo(write_report(run))
+def print_summary(run: Path, *, console: Console | None = None) -> None:
+    """Prints the figures of a run as a table.
 
-
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-app.command()(main)
-
-if __name__ == "__main__":
-    app()
+    Raises:
+        ValueError: `run` is not the folder of a run.
+    """
+    found = read_run(run, where="print_summary")
+    console = console or Console()
+    if found.quantities:
+        results_table(found, decimals=1, unit=False).print(console)
+    else:
+        console.print(f"{escape(found.name)}: no figures yet", highlight=False)

@@ -5,7 +5,7 @@
     log.jsonl, metrics.csv      a line every few steps, a row an epoch; tensorboard/ has the same
     checkpoints/                last, the one before, best
     predictions/                what the model said of every sample of a split
-    result.json                 the figures in the end; report.md and figures/ show them
+    result.json                 the figures in the end; report.md and charts/ show them
 
 Rows written after the checkpoint that a run resumes from are cut off, so that a resumed run's folder equals an
 uninterrupted one's but for times.
@@ -27,6 +27,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from engine.runs.result import CHARTS
 from loaders.files import replacing, replacing_folder, write_json, write_text
 
 _APPENDED = {"log": "log.jsonl", "events": "tensorboard/events.out.tfevents.run"}
@@ -61,7 +62,7 @@ class RunDir:
         """
         refuse_taken(path)
         with replacing_folder(path) as temporary:
-            for folder in ("checkpoints", "predictions", "figures", "tensorboard"):
+            for folder in ("checkpoints", "predictions", CHARTS, "tensorboard"):
                 (temporary / folder).mkdir()
             write_json(temporary / "recipe.json", recipe)
             write_text(temporary / "recipe.py", source)
@@ -87,7 +88,7 @@ class RunDir:
                 f"run: {path} was started with another recipe, it cannot be resumed with this one; "
                 f"start a new run with another --out, or undo the change:\n  {lines}"
             )
-        for folder in (path, path / "predictions", path / "figures"):
+        for folder in (path, path / "predictions", path / CHARTS):
             for stale in folder.glob(".*.partial*"):  # of a kill; checkpoints clean up after themselves
                 stale.unlink()
         return cls(path)

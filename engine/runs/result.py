@@ -24,6 +24,8 @@ from engine.quantities import is_degrees
 
 Json = TypeVar("Json", dict[str, Any], list[Any])
 
+CHARTS = "charts"
+"""The folder of a run's charts and sheets."""
 _SPLIT_ORDER = ("val", "test")
 
 

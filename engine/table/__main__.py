@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from engine.quantities import label_of
-from engine.runs.environment import as_shell, command
-from engine.table import chart
 from engine.table.bootstrap import RESAMPLES
 from engine.table.experiment import read
-from engine.table.plan import Job, Plan, collect, make_plan
-from engine.table.results import make_results
-from engine.table.running import Ended, InterruptedTableError, log_of, run_all
-from engine.table.text import number, to_csv, to_markdown
-from loaders.exit_status import FAILED, INTERRUPTED, exit_status
-from loaders.files import write_text
+from engine.table.making import commands_of, make_table
+from engine.table.plan import make_plan
+from loaders.exit_status import exit_status
 
 RESULTS = Path("benchmarks/results/runs")
 
@@ -55,83 +48,12 @@ def main(
         folder = out or Path("runs") / file.name
         plan = make_plan(file, seeds=seeds, out=folder, results=results, set_=set_ or (), device=device)
         if list_:
-            _print_commands(plan)
+            for note in plan.notes:
+                typer.echo(f"note: {note}", err=True)
+            for line in commands_of(plan):
+                typer.echo(line)
             return
-        progress = _Progress(plan, total=len(plan.missing))
-        stopped = None
-        if not no_run and plan.missing:
-            try:
-                run_all(plan.missing, at_once=jobs, started=progress.started, ended=progress.ended)
-            except InterruptedTableError as error:
-                stopped = error
-        _write(progress, folder, resamples)
-        if stopped is not None:
-            typer.echo(str(stopped), err=True)
-            raise typer.Exit(INTERRUPTED)
-        if progress.failed:
-            typer.echo(
-                f"error: {len(progress.failed)} of {progress.total} runs failed; their logs are in {folder}", err=True
-            )
-            raise typer.Exit(FAILED)
-
-
-def _print_commands(plan: Plan) -> None:
-    """One command a line; a run that starts from another one stands after it and says so."""
-    for note in plan.notes:
-        typer.echo(f"note: {note}", err=True)
-    names = {job.key: job.name for job in plan.jobs}
-    for job in plan.jobs:
-        if job.done is None and job.missing is not None:
-            typer.echo(f"# {job.name}: not run: {job.missing}")
-        elif job.done is None:
-            after = f"  # after {names[job.needs]}" if job.needs in {each.key for each in plan.missing} else ""
-            typer.echo(as_shell(["python", *job.words]) + after)
-
-
-@dataclass(slots=True)
-class _Progress:
-    """Says what is going on, and keeps the plan up to date."""
-
-    plan: Plan
-    total: int
-    begun: int = 0
-    seen: set[str] = field(default_factory=set)
-    failed: dict[str, Ended] = field(default_factory=dict)
-
-    def started(self, job: Job, elsewhere: bool) -> None:
-        self.begun += job.key not in self.seen  # a run that another process had may have to be started after all
-        self.seen.add(job.key)
-        what = "another process has" if elsewhere else "going on with" if job.folder.is_dir() else "starting"
-        typer.echo(f"[{self.begun}/{self.total}] {what} {job.name} (log: {log_of(job)})", err=True)
-
-    def ended(self, ended: Ended) -> None:
-        job, experiment = ended.job, self.plan.file.experiment
-        done = collect(job, self.plan.file, self.plan.results) if ended.code == 0 else None
-        if done is None:
-            self.failed[job.key] = ended
-            typer.echo(f"failed: {job.name} ({ended.how}): {ended.tail.rpartition(chr(10))[2]}", err=True)
-            return
-        self.plan = self.plan.with_done(job.key, done)
-        value = number(experiment.metric, done.figure("last", experiment.split, experiment.metric))
-        typer.echo(
-            f"done: {job.name} in {ended.seconds / 60:.1f} min, {label_of(experiment.metric)} {value} on "
-            f"{experiment.split}",
-            err=True,
-        )
-
-
-def _write(progress: _Progress, folder: Path, resamples: int) -> None:
-    """The table on the terminal and, with CSV and chart, in the folder."""
-    failures = {ended.job.name: ended.tail for ended in progress.failed.values()}
-    tails = {key: ended.tail for key, ended in progress.failed.items()}
-    table = make_results(progress.plan, tails, resamples=resamples)
-    text = to_markdown(table, command=command(), failures=failures, notes=progress.plan.notes)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "table.md", text)
-    write_text(folder / "table.csv", to_csv(table))
-    chart.draw(table, folder / "chart.png")
-    typer.echo(text)
-    typer.echo(f"wrote {folder / 'table.md'}, table.csv and chart.png", err=True)
+        make_table(plan, folder, run=not no_run, at_once=jobs, resamples=resamples)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -99,11 +99,11 @@ class _Resampled:
     pictures: int
 
 
-def make_results(plan: Plan, failed: Mapping[str, str], *, resamples: int = RESAMPLES) -> Results:
-    """The figures of what is done.
+def make_results(plan: Plan, failed: Collection[str], *, resamples: int = RESAMPLES) -> Results:
+    """Computes the figures of what is done, and the differences between rows.
 
     Args:
-        failed: Key of each run that failed to the end of its output.
+        failed: Keys of the runs that failed.
     """
     experiment = plan.file.experiment
     rows: list[RowFigures] = []
@@ -122,7 +122,7 @@ def make_results(plan: Plan, failed: Mapping[str, str], *, resamples: int = RESA
 
 
 def _row(
-    experiment: Experiment, group: Group, row: Row, of: Mapping[str, Sequence[Job]], failed: Mapping[str, str]
+    experiment: Experiment, group: Group, row: Row, of: Mapping[str, Sequence[Job]], failed: Collection[str]
 ) -> RowFigures:
     jobs = of[row.name]
     done = tuple(job.done for job in jobs if job.done is not None)
@@ -161,7 +161,7 @@ def _figures(done: Sequence[Finished], at: str, experiment: Experiment) -> list[
     return [value for value in found if value is not None]
 
 
-def _state(experiment: Experiment, jobs: Sequence[Job], failed: Mapping[str, str], have: int) -> str:
+def _state(experiment: Experiment, jobs: Sequence[Job], failed: Collection[str], have: int) -> str:
     lacking = [job for job in jobs if job.done is None]
     wrong = sum(job.key in failed for job in lacking)
     parts = []

@@ -24,7 +24,7 @@ from engine.runs import checkpoint
 from engine.runs.environment import describe_environment
 from engine.runs.folder import RunDir, refuse_taken
 from engine.runs.initial import Origin, locate
-from engine.runs.result import read_arrays
+from engine.runs.result import CHARTS, read_arrays
 from engine.tasks.base import Supervised
 from engine.tasks.inpaint import Inpaint
 from engine.training.averaging import averaged_name
@@ -88,7 +88,7 @@ def train(
         run.started(describe_environment(device) | {"deterministic": deterministic, "from_step": trainer.at.total})
         if trainer.at.total == 0:
             shown = loaders[recipe.select if augments(recipe.data) else recipe.train]  # faces that are as stored
-            show_views(trainer.renderer, next(iter(shown.epoch(0))), run.path / "figures" / "views.png")
+            show_views(trainer.renderer, next(iter(shown.epoch(0))), run.path / CHARTS / "views.png")
         trace = nullcontext() if profile is None else profiled(trainer, profile, run.path / TRACE)
         with _stops(trainer), Bars(console, recipe.epochs, trainer.steps) as bars, trace:
             trainer.fit(run, bars)
@@ -166,7 +166,7 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
     for task in recipe.tasks:
         if isinstance(task, Inpaint):
             batch = next(iter(loaders[recipe.select].epoch(0)))
-            show_inpainting(trainer.evaluated, trainer.renderer, batch, task, run.path / "figures" / "inpaint.png")
+            show_inpainting(trainer.evaluated, trainer.renderer, batch, task, run.path / CHARTS / "inpaint.png")
     faces = recipe.epochs * len(trainer.train) * recipe.batch_size
     return {
         "name": name,

@@ -31,6 +31,7 @@ from engine.bench.feeds import Opened
 from engine.bench.process import CaseProcess
 from engine.bench.stepping import CEILING, measure_steps, summary
 from engine.bench.throughput import Row, measure, ratio
+from engine.reports.table import Table
 from loaders import Folder, Loader, Packed, Synthetic
 from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders, Record
@@ -284,17 +285,17 @@ def test_a_package_that_is_not_installed_is_left_out_with_its_install_line(
 
 
 def test_what_is_shown_escapes_names_and_keeps_its_columns(tmp_path: Path) -> None:
-    found = report.Measurement(
-        "x", "Loaders on a|b", {"data": "a_b", "command": "python -m x"}, ("source", "images/s", "own"),
-        [["[red]a", "1", "2"]], ["left out: none"], [report.Bar("a", 1, 1, 2, "1"), report.Bar("b", 90, 80, 99, "90")],
-        "images/s", {"rows": []}, aside=("own",),
-    )  # fmt: skip
+    table = Table(("source", "images/s", "own"), [["[red]a", "1", "2"]], title="Loaders on a|b")
+    bars = [report.Bar("a", 1, 1, 2, "1"), report.Bar("b", 90, 80, 99, "90")]
+    facts = {"data": "a_b", "command": "python -m x"}
+    found = report.Measurement("x", facts, table, ["left out: none"], bars, "images/s", {"rows": []})
     console = Console(width=60, record=True, file=(tmp_path / "screen").open("w"))
-    report.show(found, console)
+    found.print(console)
     shown = console.export_text()
     assert "[red]a" in shown
-    assert "own" not in shown
-    files = report.write(found, tmp_path / "out")
+    assert "own" in shown
+    assert "left out: none" in shown
+    files = found.write(tmp_path / "out")
     assert "| [red]a" in files[0].read_text().replace("\\", "")
     assert "`python -m x`" in files[0].read_text()
     assert json.loads(files[1].read_text())["facts"]["data"] == "a_b"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from engine.reports.comparison import Comparison, blocks, compare, overlay, print_comparison, to_markdown
+from engine.reports.comparison import Comparison, compare
 from engine.reports.report import print_summary
 from tests.engine.fake_run import CLASSES, edit_json, write_fake_run
 
@@ -27,12 +27,13 @@ def runs(tmp_path: Path) -> list[Path]:
 
 
 def column(table: Comparison, head: str) -> list[str]:
-    return [row[table.heads.index(head)] for row in table.rows]
+    figures = table.figures
+    return [row[figures.heads.index(head)] for row in figures.rows]
 
 
 def printed(table: Comparison, width: int) -> str:
     console = Console(file=io.StringIO(), width=width)
-    print_comparison(table, console)
+    table.print(console)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
@@ -69,7 +70,7 @@ def test_other_headline_metrics_have_columns_and_a_dash_where_a_run_has_none(run
     table = compare(runs)
     assert column(table, "puzzle\ntile accuracy\nval (%)") == ["52.0 | 52.0", "–"]
     assert column(table, "pose\nmean absolute error\nval") == ["–", "5.25 | 5.25"]
-    heads = " ".join(table.heads)
+    heads = " ".join(table.figures.heads)
     # A task's first figure is its headline.
     assert "puzzle accuracy" not in heads
     assert "yaw" not in heads
@@ -82,14 +83,14 @@ def test_one_task_is_not_named_in_every_head(runs: list[Path]) -> None:
         for which in ("last", "best"):
             result[which]["val"] = {k: v for k, v in result[which]["val"].items() if k.startswith("expression")}
         (run / "result.json").write_text(json.dumps(result))
-    assert "accuracy\nval (%)" in compare(runs).heads
+    assert "accuracy\nval (%)" in compare(runs).figures.heads
 
 
 def test_unfinished_runs_are_marked_and_show_what_they_have(runs: list[Path]) -> None:
     (runs[0] / "result.json").unlink()
     edit_json(runs[0] / "recipe.json", epochs=80)
     table = compare(runs)
-    assert table.rows[0][0] == "one *"
+    assert table.figures.rows[0][0] == "one *"
     assert column(table, "epochs") == ["20 of 80", "9"]
     assert column(table, "minutes")[0] == "–"
     last, best = column(table, "expression\naccuracy\nval (%)")[0].split(" | ")
@@ -103,20 +104,20 @@ def test_no_line_is_longer_than_the_terminal_and_nothing_is_lost(runs: list[Path
     table = compare(runs)
     text = printed(table, width)
     assert max(map(len, text.splitlines())) <= width
-    for row in table.rows:
+    for row in table.figures.rows:
         for cell in row:
             assert cell in text
-    for head in table.heads:
+    for head in table.figures.heads:
         for line in head.split("\n"):
             assert line in text
 
 
 def test_a_wide_terminal_has_one_block(runs: list[Path]) -> None:
-    table = compare(runs)
-    assert len(blocks(table, 250)) == 1
-    assert len(blocks(table, 80)) > 1
-    assert sorted({c for block in blocks(table, 80) for c in block}) == list(range(len(table.heads)))
-    assert all(block[0] == 0 for block in blocks(table, 80))
+    table = compare(runs).figures
+    assert len(table.blocks(250)) == 1
+    assert len(table.blocks(80)) > 1
+    assert sorted({c for block in table.blocks(80) for c in block}) == list(range(len(table.heads)))
+    assert all(block[0] == 0 for block in table.blocks(80))
 
 
 def test_long_names_are_folded_and_not_lost(tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ def test_runs_of_one_recipe_are_told_apart_by_their_folders(tmp_path: Path) -> N
 
 
 def test_markdown_has_a_row_a_run(runs: list[Path]) -> None:
-    lines = to_markdown(compare(runs)).splitlines()
+    lines = compare(runs).markdown().splitlines()
     assert lines[0].startswith("| run ")
     assert "| expression accuracy val (%) |" in lines[0]
     assert lines[2].startswith("| fer2013_hmtl ")
@@ -147,13 +148,13 @@ def test_markdown_has_a_row_a_run(runs: list[Path]) -> None:
 def test_recipes_are_told_apart_field_by_field(runs: list[Path]) -> None:
     edit_json(runs[1] / "recipe.json", epochs=9, batch_size=7)
     recipe = json.loads((runs[0] / "recipe.json").read_text())
-    ((name, lines),) = compare(runs).recipes
-    assert name == "fer2013_supervised"
+    ((title, lines),) = compare(runs).recipes.items()
+    assert title == "Recipe: fer2013_hmtl -> fer2013_supervised"
     assert f"batch_size: {recipe['batch_size']} -> 7" in lines
-    assert "batch_size" in to_markdown(compare(runs))
-    assert "Recipe: fer2013_hmtl -> fer2013_supervised" in printed(compare(runs), 100)
+    assert "batch_size" in compare(runs).markdown()
+    assert title in printed(compare(runs), 100)
     twins = compare([runs[0], runs[0]])
-    assert twins.recipes[0][1] == ()
+    assert list(twins.recipes.values()) == [["the same recipe"]]
     assert "the same recipe" in printed(twins, 100)
 
 
@@ -201,7 +202,7 @@ def test_runs_of_other_pictures_are_warned_of(runs: list[Path]) -> None:
     )
     assert compare(runs).warnings == (said,)
     assert f"warning: {said}" in printed(compare(runs), 200)
-    assert f"**Warning: {said}**" in to_markdown(compare(runs))
+    assert f"**Warning: {said}**" in compare(runs).markdown()
 
 
 def test_other_ids_and_other_labels_are_other_pictures_and_another_order_is_not(runs: list[Path]) -> None:
@@ -223,14 +224,14 @@ def test_other_ids_and_other_labels_are_other_pictures_and_another_order_is_not(
 
 
 def test_curves_lie_over_each_other_and_need_an_epoch(runs: list[Path], tmp_path: Path) -> None:
-    one = overlay(runs[:1], tmp_path / "one.png").read_bytes()
-    both = overlay(runs, tmp_path / "both.png").read_bytes()
+    one = compare(runs[:1]).draw_curves(tmp_path / "one.png").read_bytes()
+    both = compare(runs).draw_curves(tmp_path / "both.png").read_bytes()
     assert one[:4] == both[:4] == b"\x89PNG"
     assert one != both
     for run in runs:
         (run / "metrics.csv").unlink()
     with pytest.raises(ValueError, match="curves: runs must include one that has ended an epoch"):
-        overlay(runs, tmp_path / "none.png")
+        compare(runs).draw_curves(tmp_path / "none.png")
 
 
 def test_what_is_no_run_is_refused(runs: list[Path], tmp_path: Path) -> None:
@@ -249,7 +250,7 @@ def test_the_command_prints_and_writes(runs: list[Path], tmp_path: Path) -> None
     done = call(*runs, "--out", tmp_path / "table.md", COLUMNS="80")
     assert done.returncode == 0, done.stderr
     assert "fer2013_supervised" in done.stdout
-    assert (tmp_path / "table.md").read_text(encoding="utf-8") == to_markdown(compare(runs), "table.png")
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == compare(runs).markdown("table.png")
     assert (tmp_path / "table.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -9,7 +9,7 @@ import pytest
 import engine.reports.report
 from engine.quantities import format_value, in_brackets, is_degrees, is_percent, label_of, scale_of, unit_of
 from engine.reports.report import write_report
-from engine.table.text import metric_in_words
+from engine.table.report import metric_in_words
 from tests.engine.fake_run import edit_json, write_fake_run
 
 

@@ -24,9 +24,9 @@ from tests.engine.fake_run import CLASSES, RECIPE, edit_json, metrics_rows, pred
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with its report; not to be changed."""
     run = write_fake_run(tmp_path_factory.mktemp("runs") / "finished")
-    (run / "figures").mkdir()
+    (run / "charts").mkdir()
     for name in ("views", "inpaint", "pose-errors"):
-        Image.new("RGB", (20, 20)).save(run / "figures" / f"{name}.png")
+        Image.new("RGB", (20, 20)).save(run / "charts" / f"{name}.png")
     write_report(run)
     return run
 
@@ -81,15 +81,25 @@ def test_a_report_has_every_section_in_order(finished: Path) -> None:
         "In-painting",
         "Speed",
         "Environment",
-        "Other figures",
+        "Other charts",
         "Files",
     ]
 
 
-def test_every_linked_figure_is_there_and_every_figure_is_linked(finished: Path) -> None:
+def test_every_linked_chart_is_there_and_every_chart_is_linked(finished: Path) -> None:
     links = re.findall(r"!\[.+?\]\((.+?)\)", (finished / "report.md").read_text(encoding="utf-8"))
-    assert sorted(links) == sorted(f"figures/{path.name}" for path in (finished / "figures").iterdir())
-    assert {"figures/confusion-expression.png", "figures/recall-expression.png", "figures/pose-errors.png"} <= {*links}
+    assert sorted(links) == sorted(f"charts/{path.name}" for path in (finished / "charts").iterdir())
+    assert {"charts/confusion-expression.png", "charts/recall-expression.png", "charts/pose-errors.png"} <= {*links}
+
+
+def test_charts_of_a_run_of_version_0_1_are_linked_where_they_lie(unpainted: Path) -> None:
+    (unpainted / "figures").mkdir()
+    for name in ("views", "learning-curves", "pose-errors"):
+        Image.new("RGB", (20, 20)).save(unpainted / "figures" / f"{name}.png")
+    text = report(unpainted)
+    assert "(figures/views.png)" in section(text, "What the network saw")
+    assert "(charts/learning-curves.png)" in section(text, "Learning curves")
+    assert re.findall(r"\((.+?)\)", section(text, "Other charts")) == ["figures/pose-errors.png"]
 
 
 def test_the_results_are_those_of_the_run_beside_chance_and_majority(finished: Path) -> None:
@@ -260,16 +270,16 @@ def test_speed_and_environment_stand_with_their_labels(finished: Path) -> None:
 
 def test_a_report_can_be_written_again_and_is_the_same(run: Path) -> None:
     first = report(run)
-    figures = {path.name: path.read_bytes() for path in (run / "figures").iterdir()}
+    charts = {path.name: path.read_bytes() for path in (run / "charts").iterdir()}
     assert report(run) == first
-    assert {path.name: path.read_bytes() for path in (run / "figures").iterdir()} == figures
+    assert {path.name: path.read_bytes() for path in (run / "charts").iterdir()} == charts
     assert not list(run.rglob(".*"))
 
 
 def test_a_run_of_one_epoch_has_a_report(tmp_path: Path) -> None:
     text = report(write_fake_run(tmp_path / "run", epochs=1))
     assert "*Last* is epoch 1. *Best* is epoch 1" in text
-    assert "figures/learning-curves.png" in text
+    assert "charts/learning-curves.png" in text
 
 
 def test_an_interrupted_run_says_what_it_lacks_and_shows_its_last_epoch(run: Path) -> None:
@@ -290,7 +300,7 @@ def test_an_interrupted_run_says_what_it_lacks_and_shows_its_last_epoch(run: Pat
     assert first[:4] == ["expression", "accuracy", f"{100 * table[-1]['val/expression/accuracy']:.2f} %", "–"]
     assert "No epoch has been chosen as the best." in text
     # Class names are known from the recipe, so predictions are drawn.
-    assert "figures/confusion-expression.png" in text
+    assert "charts/confusion-expression.png" in text
     assert "Drawn: val, last epoch." in text
 
 
@@ -451,8 +461,8 @@ def test_a_task_name_becomes_a_safe_file_name(run: Path) -> None:
     renamed = {name.replace("expression", "a/b c"): value for name, value in arrays.items()}
     replace_arrays(run, **renamed)
     edit_json(run / "result.json", classes={"a/b c": CLASSES})
-    assert "(figures/confusion-a-b-c.png)" in report(run)
-    assert (run / "figures" / "confusion-a-b-c.png").is_file()
+    assert "(charts/confusion-a-b-c.png)" in report(run)
+    assert (run / "charts" / "confusion-a-b-c.png").is_file()
 
 
 @pytest.mark.parametrize(
@@ -510,10 +520,10 @@ def test_a_failed_write_leaves_the_report_before(unpainted: Path, monkeypatch: p
 
 def test_the_command_writes_reports_and_refuses_in_one_line(run: Path) -> None:
     def call(*paths: Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "engine.reports.report", *map(str, paths)]
+        command = [sys.executable, "-m", "engine.report", *map(str, paths)]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    shutil.rmtree(run / "figures", ignore_errors=True)
+    shutil.rmtree(run / "charts", ignore_errors=True)
     done = call(run)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(run / "report.md")

@@ -209,7 +209,7 @@ def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path) -> None:
     of_the_killed = hidden(tmp_path / "run", "partial")  # this process's own name, which nobody else can hold
     of_the_killed.mkdir()
     run(recipe, tmp_path / "run")
-    for place in ("predictions/val-last.npz", "figures/views.png", "metrics.csv"):
+    for place in ("predictions/val-last.npz", "charts/views.png", "metrics.csv"):
         hidden(tmp_path / "run" / place, "partial").write_bytes(b"half")
     run(recipe, tmp_path / "run", resume=True)
     assert [path.name for path in tmp_path.rglob(".*")] == []

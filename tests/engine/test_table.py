@@ -14,12 +14,12 @@ import pytest
 
 from engine.recipe.written import describe
 from engine.runs.environment import as_shell
-from engine.table import Experiment, Group, Row, Start, chart
+from engine.table import Experiment, Group, Row, Start
 from engine.table.experiment import read
 from engine.table.fingerprint import data_identity, is_recipe, missing_file
 from engine.table.plan import Plan
+from engine.table.report import draw_chart, to_csv, to_markdown
 from engine.table.results import make_results
-from engine.table.text import to_csv, to_markdown
 from loaders import Packed
 from tests.engine import tiny
 from tests.engine.fake_experiment import ROWS, answers, finish, plan_of, write_experiment
@@ -43,8 +43,8 @@ def finish_all(plan: Plan, **options: Any) -> None:
                 finish(plan, job, RIGHT[row.name] + job.seed, **options)
 
 
-def markdown_of(plan: Plan, failed: dict[str, str] | None = None) -> str:
-    return to_markdown(make_results(plan, failed or {}), command="python -m engine.table x", failures={}, notes=())
+def markdown_of(plan: Plan, failed: set[str] | None = None) -> str:
+    return to_markdown(make_results(plan, failed or set()), command="python -m engine.table x", failures={}, notes=())
 
 
 def cells(text: str, row: str) -> list[list[str]]:
@@ -141,7 +141,7 @@ def test_a_run_may_start_from_anothers_weights(tmp_path: Path) -> None:
     assert second.missing is None  # the weights will be there when it is its turn
     assert f"init='{first.folder / 'checkpoints' / 'last'}'" in second.words
     assert second.identity["recipe"]["init"] == f"run {first.key} last"  # known by the run, not by where it lies
-    assert [row.name for row in make_results(plan, {}).rows] == ["fine-tuning"]
+    assert [row.name for row in make_results(plan, set()).rows] == ["fine-tuning"]
     finish(plan, first, 100)
     again = plan_of(tmp_path / "x.py").rows[0][1][1]
     assert again.key == second.key
@@ -152,11 +152,11 @@ def test_a_run_may_start_from_anothers_weights(tmp_path: Path) -> None:
 def test_what_a_run_started_from_is_part_of_its_cost(tmp_path: Path) -> None:
     plan = plan_of(write_experiment(tmp_path / "x.py", PRE_TRAINED))
     finish(plan, plan.rows[0][1][0], 100)
-    (row,) = make_results(plan_of(tmp_path / "x.py"), {}).rows
+    (row,) = make_results(plan_of(tmp_path / "x.py"), set()).rows
     assert row.pictures is None, "half of the cost is no cost"
     assert row.minutes.values == ()
     finish(plan, plan.rows[0][0][0], 100)
-    (row,) = make_results(plan_of(tmp_path / "x.py"), {}).rows
+    (row,) = make_results(plan_of(tmp_path / "x.py"), set()).rows
     assert row.pictures == 2 * 64
     assert row.minutes.values == (2 * 1.5,)
 
@@ -280,7 +280,7 @@ def test_differences_stand_beside_both_baselines_with_interval_and_n(path: Path)
 def test_less_is_better_with_errors(tmp_path: Path) -> None:
     path = write_experiment(tmp_path / "x.py", fields='metric="gender/error_rate",')
     finish_all(plan_of(path), metric="gender/error_rate")
-    table = make_results(plan_of(path), {})
+    table = make_results(plan_of(path), set())
     assert table.rows[2].last.mean == pytest.approx(1 - 120.5 / 200)
     assert [each.verdict for each in table.differences] == ["better", "undecided"]
     assert table.differences[0].interval is not None
@@ -294,7 +294,7 @@ def test_no_interval_is_made_up(path: Path) -> None:
     for job in plan.rows[0][1]:
         finish(plan, job, 118, pictures={})
     finish(plan, plan.rows[0][0][0], 100, last={"test": {"expression/accuracy": 0.9}})
-    one, two = make_results(plan_of(path), {}).differences
+    one, two = make_results(plan_of(path), set()).differences
     assert (one.interval, two.interval) == (None, None)
     assert one.reason == "the kept pictures give expression/accuracy 0.5, the run reported 0.9"
     assert two.reason == "no answers of expression on test are kept, picture by picture"
@@ -308,7 +308,9 @@ def test_rows_that_were_tested_on_different_pictures_are_not_paired(path: Path) 
     for job in plan.rows[0][0]:
         kept = {"expression": answers(100, seed=job.seed).pack(), "samples": "others"}
         finish(plan, job, 100, pictures={"test": {"last": kept}})
-    assert make_results(plan_of(path), {}).differences[0].reason == "the two were tested on different pictures of test"
+    assert (
+        make_results(plan_of(path), set()).differences[0].reason == "the two were tested on different pictures of test"
+    )
 
 
 def test_only_seeds_that_both_rows_have_are_compared(path: Path) -> None:
@@ -316,7 +318,7 @@ def test_only_seeds_that_both_rows_have_are_compared(path: Path) -> None:
     finish(plan, plan.rows[0][0][0], 100)
     for job, right in zip(plan.rows[0][2], (110, 150), strict=True):
         finish(plan, job, right)
-    table = make_results(plan_of(path), {})
+    table = make_results(plan_of(path), set())
     (difference,) = table.differences  # nothing of the other baseline is done
     assert (difference.seeds, difference.mean) == (1, pytest.approx(0.05))
     assert table.rows[2].last.mean == pytest.approx(0.65)
@@ -324,7 +326,7 @@ def test_only_seeds_that_both_rows_have_are_compared(path: Path) -> None:
 
 def test_failed_runs_are_named_with_the_end_of_their_output(path: Path) -> None:
     plan = plan_of(path)
-    failed = {job.key: "boom" for job in plan.rows[0][2]}
+    failed = {job.key for job in plan.rows[0][2]}
     table = make_results(plan, failed)
     assert table.rows[2].state == "failed"
     text = to_markdown(table, command="c", failures={plan.rows[0][2][0].name: "loss was nan\nboom"}, notes=["A note."])
@@ -335,7 +337,7 @@ def test_failed_runs_are_named_with_the_end_of_their_output(path: Path) -> None:
 
 def test_the_csv_holds_every_figure(path: Path) -> None:
     finish_all(plan_of(path))
-    table = make_results(plan_of(path), {})
+    table = make_results(plan_of(path), set())
     lines = list(csv.DictReader(io.StringIO(to_csv(table))))
     assert [line["kind"] for line in lines] == ["row"] * 3 + ["difference"] * 2
     assert float(lines[2]["last_mean"]) == pytest.approx(0.6025)
@@ -347,9 +349,9 @@ def test_the_csv_holds_every_figure(path: Path) -> None:
 
 
 def test_the_chart_is_drawn_whatever_is_there(path: Path, tmp_path: Path) -> None:
-    empty = chart.draw(make_results(plan_of(path), {}), tmp_path / "empty.png").read_bytes()
+    empty = draw_chart(make_results(plan_of(path), set()), tmp_path / "empty.png").read_bytes()
     finish_all(plan_of(path))
-    full = chart.draw(make_results(plan_of(path), {}), tmp_path / "chart.png").read_bytes()
+    full = draw_chart(make_results(plan_of(path), set()), tmp_path / "chart.png").read_bytes()
     assert empty[:4] == full[:4] == b"\x89PNG"
     assert empty != full
 

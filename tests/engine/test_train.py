@@ -68,7 +68,7 @@ def test_a_finished_run_leaves_everything_and_its_figures_agree(tmp_path: Path) 
     assert report == tmp_path / "run" / "report.md"
     for name in ("recipe.json", "recipe.py", "environment.json", "log.jsonl", "metrics.csv", "result.json"):
         assert (tmp_path / "run" / name).stat().st_size > 0, name
-    pictures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    pictures = {path.name for path in (tmp_path / "run" / "charts").iterdir()}
     assert {"views.png", "inpaint.png", "learning-curves.png", "confusion-expression.png"} <= pictures
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     stored = np.load(tmp_path / "run" / "predictions" / "test-last.npz")
@@ -165,7 +165,7 @@ def test_bf16_trains_on_a_cpu_to_its_report(tmp_path: Path) -> None:
     views = {"plain": Plain(), "holes": Holes()}
     tasks = (Expression(SYNTHETIC_7), Inpaint(width=40))
     report = run(tiny.recipe(epochs=1, precision="bf16", views=views, tasks=tasks), tmp_path / "run")
-    assert (report.parent / "figures" / "inpaint.png").is_file()
+    assert (report.parent / "charts" / "inpaint.png").is_file()
 
 
 def test_bf16_views_on_a_cpu() -> None:

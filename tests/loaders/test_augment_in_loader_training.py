@@ -131,7 +131,7 @@ def test_a_run_augmented_in_the_loader_reaches_its_report(
     assert report.is_file()
     assert json.loads((out / "result.json").read_text())["finished"]
     assert json.loads((out / "recipe.json").read_text())["data"]["augment"] == "loader"
-    assert (out / "figures" / "views.png").is_file()
+    assert (out / "charts" / "views.png").is_file()
 
 
 def test_views_of_several_draws_are_refused_before_anything_is_written(

@@ -1,0 +1,101 @@
+"""Makes an experiment's table: runs what is missing, says how it goes, and writes what is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+
+from engine.quantities import label_of
+from engine.runs.environment import as_shell, command
+from engine.table.plan import Job, Plan, collect
+from engine.table.report import draw_chart, number, to_csv, to_markdown
+from engine.table.results import make_results
+from engine.table.running import Ended, InterruptedTableError, log_of, run_all
+from loaders.exit_status import FAILED, INTERRUPTED
+from loaders.files import write_text
+
+
+def commands_of(plan: Plan) -> Iterator[str]:
+    """Writes one command a line for each missing run; one that starts from another stands after it and says so."""
+    names = {job.key: job.name for job in plan.jobs}
+    missing = {job.key for job in plan.missing}
+    for job in plan.jobs:
+        if job.done is None and job.missing is not None:
+            yield f"# {job.name}: not run: {job.missing}"
+        elif job.done is None:
+            after = f"  # after {names[job.needs]}" if job.needs in missing else ""
+            yield as_shell(["python", *job.words]) + after
+
+
+def make_table(plan: Plan, folder: Path, *, run: bool, at_once: int, resamples: int) -> None:
+    """Runs what a plan misses and writes table.md, table.csv and chart.png into a folder; prints the table.
+
+    Args:
+        plan: The runs of an experiment.
+        folder: Where the files go; made if it is not there.
+        run: Whether to run what is missing.
+        at_once: How many runs there may be at a time.
+        resamples: Draws of the bootstrap.
+
+    Raises:
+        typer.Exit: With `INTERRUPTED` on Ctrl-C or SIGTERM, with `FAILED` where a run failed; the table is written.
+    """
+    progress = _Progress(plan, total=len(plan.missing))
+    stopped = None
+    if run and plan.missing:
+        try:
+            run_all(plan.missing, at_once=at_once, started=progress.started, ended=progress.ended)
+        except InterruptedTableError as error:
+            stopped = error
+    results = make_results(progress.plan, progress.failed, resamples=resamples)
+    failures = {ended.job.name: ended.tail for ended in progress.failed.values()}
+    text = to_markdown(results, command=command(), failures=failures, notes=plan.notes)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "table.md", text)
+    write_text(folder / "table.csv", to_csv(results))
+    draw_chart(results, folder / "chart.png")
+    typer.echo(text)
+    typer.echo(f"wrote {folder / 'table.md'}, table.csv and chart.png", err=True)
+    if stopped is not None:
+        typer.echo(str(stopped), err=True)
+        raise typer.Exit(INTERRUPTED)
+    if progress.failed:
+        typer.echo(
+            f"error: {len(progress.failed)} of {progress.total} runs failed; their logs are in {folder}", err=True
+        )
+        raise typer.Exit(FAILED)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Says what is going on, and keeps the plan up to date."""
+
+    plan: Plan
+    total: int
+    begun: int = 0
+    seen: set[str] = field(default_factory=set)
+    failed: dict[str, Ended] = field(default_factory=dict)
+
+    def started(self, job: Job, elsewhere: bool) -> None:
+        self.begun += job.key not in self.seen  # a run that another process had may have to be started after all
+        self.seen.add(job.key)
+        what = "another process has" if elsewhere else "going on with" if job.folder.is_dir() else "starting"
+        typer.echo(f"[{self.begun}/{self.total}] {what} {job.name} (log: {log_of(job)})", err=True)
+
+    def ended(self, ended: Ended) -> None:
+        job, experiment = ended.job, self.plan.file.experiment
+        done = collect(job, self.plan.file, self.plan.results) if ended.code == 0 else None
+        if done is None:
+            self.failed[job.key] = ended
+            typer.echo(f"failed: {job.name} ({ended.how}): {ended.tail.rpartition(chr(10))[2]}", err=True)
+            return
+        self.plan = self.plan.with_done(job.key, done)
+        value = number(experiment.metric, done.figure("last", experiment.split, experiment.metric))
+        typer.echo(
+            f"done: {job.name} in {ended.seconds / 60:.1f} min, {label_of(experiment.metric)} {value} on "
+            f"{experiment.split}",
+            err=True,
+        )

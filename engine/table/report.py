@@ -1,0 +1,298 @@
+"""Writes an experiment's results: as Markdown, as csv and as a chart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from engine.quantities import format_count, in_brackets, is_percent, label_of, scale_of
+from engine.reports import markdown
+from engine.reports.plotting import BLUE, INK, MUTED, RULE, VERMILION, new_figure, quiet_axes, save_figure
+from engine.reports.table import Table
+from engine.table.results import Difference, Results, RowFigures, Sample, Verdict
+
+_READING: Mapping[Verdict, str] = {
+    "better": "better",
+    "worse": "worse",
+    "undecided": "no claim: the interval holds 0",
+}
+_LINE = 0.3  # inches
+
+
+def to_markdown(results: Results, *, command: str, failures: Mapping[str, str], notes: Sequence[str]) -> str:
+    """Writes the tables of rows and differences, with what must be said about them.
+
+    Args:
+        command: What printed it.
+        failures: Name of each run that failed to the end of its output.
+        notes: Further sentences.
+    """
+    return markdown.document(
+        [
+            f"# {markdown.plain(results.experiment.title)}",
+            _subtitle(results),
+            _rows(results),
+            _differences(results) if results.differences else "",
+            _reading(results),
+            *_environment(results),
+            *map(markdown.plain, notes),
+            *(
+                f"**Failed: {markdown.plain(name)}.** The end of its output:\n\n{markdown.fence(tail)}"
+                for name, tail in failures.items()
+            ),
+            markdown.fence(command, "sh"),
+        ]
+    )
+
+
+def _subtitle(results: Results) -> str:
+    experiment = results.experiment
+    published = f" Published figures are of {experiment.published_on}." if experiment.published_on else ""
+    text = (
+        f"{experiment.table}. Ours: {experiment.data}; {metric_in_words(experiment.metric)} on "
+        f"{experiment.split}.{published}"
+    )
+    return markdown.plain(text)
+
+
+def metric_in_words(metric: str) -> str:
+    """Names a "task/metric" with its unit, such as "accuracy of expression (%)"."""
+    task, _, _ = metric.rpartition("/")
+    return f"{label_of(metric)} of {task}{in_brackets(metric)}"
+
+
+def number(metric: str, value: float | None, *, sign: bool = False) -> str:
+    """Writes a figure in its unit, which stands elsewhere: percent with two digits, others with three; "–" for none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    plus = "+" if sign else ""
+    return f"{scale_of(metric) * value:{plus}.{2 if is_percent(metric) else 3}f}"
+
+
+def _sample(metric: str, sample: Sample) -> str:
+    if not sample.values:
+        return "–"
+    if len(sample.values) == 1:
+        return number(metric, sample.mean)
+    return f"{number(metric, sample.mean)} ± {number(metric, sample.deviation)}"
+
+
+def _published(row: RowFigures) -> str:
+    return "–" if row.published is None else f"{row.published:g}"
+
+
+def _minutes(row: RowFigures) -> str:
+    if not row.minutes.values:
+        return "–"
+    return f"{row.minutes.mean:.1f}" if row.minutes.mean >= 1 else f"{row.minutes.mean:.2g}"
+
+
+def _rows(results: Results) -> str:
+    rows, metric = results.rows, results.experiment.metric
+    return _table(
+        {
+            "group": _once([row.group for row in rows]),
+            "row": [row.name for row in rows],
+            "published": [_published(row) for row in rows],
+            "ours, last epoch": [_sample(metric, row.last) for row in rows],
+            "ours, best epoch": [_sample(metric, row.best) for row in rows],
+            "n": [str(len(row.last.values)) for row in rows],
+            "pictures through the encoder": [format_count(row.pictures) for row in rows],
+            f"{_unit_of_time(results)} a run": [_minutes(row) for row in rows],
+            "note": [row.state for row in rows],
+        },
+        text=("group", "row"),
+    )
+
+
+def _differences(results: Results) -> str:
+    differences, metric = results.differences, results.experiment.metric
+    return _table(
+        {
+            "group": _once([each.group for each in differences]),
+            "row": [each.row for each in differences],
+            "minus": [each.against for each in differences],
+            "reading": [_verdict(each) for each in differences],
+            "points" if is_percent(metric) else f"difference{in_brackets(metric)}": [
+                number(metric, each.mean, sign=True) for each in differences
+            ],
+            "95 % interval": [_interval(metric, each) for each in differences],
+            "relative": [_relative(each) for each in differences],
+            "n seeds": [str(each.seeds) for each in differences],
+            "n pictures": [f"{each.pictures:,}" if each.pictures else "–" for each in differences],
+        },
+        text=("group", "row", "minus", "reading"),
+    )
+
+
+def _table(columns: Mapping[str, Sequence[str]], text: Sequence[str]) -> str:
+    """Writes columns beside each other, but for those without any text; `text` names those aligned left."""
+    kept = {head: cells for head, cells in columns.items() if any(cells)}
+    rows = list(zip(*kept.values(), strict=True))
+    return Table(tuple(kept), rows, left=sum(head in text for head in kept)).markdown()
+
+
+def _once(groups: Sequence[str]) -> list[str]:
+    """Names a group in its first line alone."""
+    return ["" if i and groups[i - 1] == group else group for i, group in enumerate(groups)]
+
+
+def _verdict(difference: Difference) -> str:
+    return f"no interval: {difference.reason}" if difference.verdict is None else _READING[difference.verdict]
+
+
+def _interval(metric: str, difference: Difference) -> str:
+    if difference.interval is None:
+        return "–"
+    return " to ".join(number(metric, end, sign=True) for end in (difference.interval.low, difference.interval.high))
+
+
+def _unit_of_time(results: Results) -> str:
+    devices = {str(run.environment.get("device", "")).partition(":")[0] for run in results.done}
+    return {frozenset({"cpu"}): "CPU-minutes", frozenset({"cuda"}): "GPU-minutes"}.get(frozenset(devices), "minutes")
+
+
+def _relative(difference: Difference) -> str:
+    if not math.isfinite(difference.mean) or not difference.reference:
+        return "–"
+    return f"{100 * difference.mean / difference.reference:+.1f} %"
+
+
+def _reading(results: Results) -> str:
+    experiment = results.experiment
+    at = "last epoch" if experiment.at == "last" else "best epoch, chosen on the split that the recipe selects on"
+    return (
+        "Figures are mean ± standard deviation of a single run over n seeds. The best epoch was chosen on the split "
+        f"that the recipe selects on, where it is optimistic. Differences are of the {at}, over the seeds that both "
+        "rows have; intervals are paired bootstraps over test pictures and seeds (over pictures alone with one seed), "
+        "and pictures count as independent of each other."
+    )
+
+
+def _environment(results: Results) -> list[str]:
+    """Machine, versions and commit of the runs, one line for each kind."""
+    kinds: dict[str, list[str]] = {}
+    for run in results.done:
+        told = run.environment
+        machine = told.get("gpu") or f"{told.get('cpu')}, threads: {told.get('threads')}"
+        kind = f"{machine}; Python {told.get('python')}, torch {told.get('torch')}; commit {told.get('commit')}"
+        kinds.setdefault(kind, []).append(str(told.get("date", ""))[:10])
+    lines = []
+    for kind, dates in kinds.items():
+        days = sorted({date for date in dates if date})
+        when = "" if not days else f", {days[0]}" if len(days) == 1 else f", {days[0]} to {days[-1]}"
+        lines.append(markdown.plain(f"{len(dates)} runs on {kind}{when}."))
+    return lines
+
+
+def to_csv(results: Results) -> str:
+    """Writes a line a row and a line a difference, in the units of the runs: shares on 0..1, `published` as printed."""
+    names = (
+        ["kind", "group", "row", "against", "metric", "split", "published", "n", "pictures_through_encoder", "minutes"]
+        + [f"{at}_{what}" for at in ("last", "best") for what in ("mean", "sd", "values")]
+        + ["difference", "low", "high", "n_pictures", "verdict", "note"]
+    )
+    lines: list[Mapping[str, object]] = []
+    common = {"metric": results.experiment.metric, "split": results.experiment.split}
+    for row in results.rows:
+        cells: dict[str, object] = {
+            "kind": "row",
+            "group": row.group,
+            "row": row.name,
+            "published": row.published,
+            "n": len(row.last.values),
+            "pictures_through_encoder": row.pictures,
+            "minutes": _cell(row.minutes.mean),
+            "note": row.state,
+        }
+        for at, sample in (("last", row.last), ("best", row.best)):
+            cells |= {f"{at}_mean": _cell(sample.mean), f"{at}_sd": _cell(sample.deviation)}
+            cells[f"{at}_values"] = " ".join(f"{value:.6g}" for value in sample.values)
+        lines.append(common | cells)
+    for difference in results.differences:
+        interval = difference.interval
+        lines.append(
+            common
+            | {
+                "kind": "difference",
+                "group": difference.group,
+                "row": difference.row,
+                "against": difference.against,
+                "n": difference.seeds,
+                "difference": _cell(difference.mean),
+                "low": "" if interval is None else _cell(interval.low),
+                "high": "" if interval is None else _cell(interval.high),
+                "n_pictures": difference.pictures,
+                "verdict": difference.verdict,
+                "note": difference.reason,
+            }
+        )
+    rows = [["" if (cell := line.get(name)) is None else str(cell) for name in names] for line in lines]
+    return Table(names, rows).csv()
+
+
+def _cell(value: float) -> str:
+    return f"{value:.6g}" if math.isfinite(value) else ""
+
+
+def draw_chart(results: Results, path: Path) -> Path:
+    """Draws the chart: on the left a dot a run and a bar at the mean, on the right differences, if any."""
+    lines = max(len(results.rows), len(results.differences))
+    across = 2 if results.differences else 1
+    figure = new_figure(6.2 * across, _LINE * lines + 1.1)
+    panels = figure.subplots(1, across, squeeze=False)[0]
+    _draw_rows(panels[0], results)
+    if results.differences:
+        _draw_differences(panels[1], results)
+    return save_figure(figure, path)
+
+
+def _draw_rows(axes: Axes, results: Results) -> None:
+    experiment = results.experiment
+    scale = scale_of(experiment.metric)
+    names = []
+    for line, row in enumerate(results.rows):
+        sample = row.last if experiment.at == "last" else row.best
+        values = scale * np.array(sample.values)
+        axes.plot(values, np.full(len(values), line), "o", color=BLUE, markersize=4, alpha=0.55, markeredgewidth=0)
+        if len(values):
+            axes.plot([values.mean()], [line], "|", color=INK, markersize=13, markeredgewidth=2)
+        names.append(row.name if len(values) else f"{row.name} (–)")
+    _name_lines(axes, names, [row.group for row in results.rows])
+    axes.set_title(
+        f"{metric_in_words(experiment.metric)} on {experiment.split}, {experiment.at} epoch",
+        fontsize=9,
+        color=INK,
+        loc="left",
+        parse_math=False,
+    )
+
+
+def _draw_differences(axes: Axes, results: Results) -> None:
+    scale = scale_of(results.experiment.metric)
+    axes.axvline(0, color=MUTED, linewidth=1)
+    for line, difference in enumerate(results.differences):
+        colour = MUTED if difference.verdict == "undecided" else VERMILION if difference.verdict == "worse" else BLUE
+        if difference.interval is not None:
+            ends = scale * np.array([difference.interval.low, difference.interval.high])
+            axes.plot(ends, [line, line], "-", color=colour, linewidth=2.2, solid_capstyle="butt")
+        if np.isfinite(difference.mean):
+            axes.plot([scale * difference.mean], [line], "o", color=colour, markersize=5)
+    names = [f"{difference.row} − {difference.against}" for difference in results.differences]
+    _name_lines(axes, names, [difference.group for difference in results.differences])
+    axes.set_title("difference, 95 % interval", fontsize=9, color=INK, loc="left")
+
+
+def _name_lines(axes: Axes, names: list[str], groups: list[str]) -> None:
+    """Writes one name a line from the top, a rule where a group begins."""
+    quiet_axes(axes, grid="x")
+    labels = [f"{group}: {name}" if group else name for name, group in zip(names, groups, strict=True)]
+    axes.set_yticks(range(len(names)), labels, fontsize=7.5, parse_math=False)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    for line in range(1, len(groups)):
+        if groups[line] != groups[line - 1]:
+            axes.axhline(line - 0.5, color=RULE, linewidth=1)
