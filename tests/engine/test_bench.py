@@ -214,7 +214,7 @@ def test_the_training_step_is_measured_from_one_batch_and_from_each_source(store
         assert one["step_p20_ms"] <= one["step_p50_ms"] <= one["step_p80_ms"]
         assert one["views_off"] is None
     assert summary(rows[0], rows[0], CPU, compiled)["of_ceiling"] == 1.0
-    assert found.heads[3] == "waiting"
+    assert found.table.heads[3] == "waiting"
 
 
 def test_a_recipe_of_drawn_faces_is_measured_as_it_is(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_step_is_measured_with_the_kernel_augmenting_and_with_the_source(
     shown = report.of_steps(data, rows, {"recipe": "tiny"}, CPU, compiled)
     assert any(re.match(rf"{both[1]}: views are 0\.\d\d from the kernel's on average", note) for note in shown.notes)
     assert shown.figures["rows"][2]["views_off"]["most"] == rows[2].off.most
-    assert [row[0] for row in shown.rows] == [CEILING, *both]
+    assert [row[0] for row in shown.table.rows] == [CEILING, *both]
 
 
 def test_views_that_are_not_the_kernels_are_not_timed(
