@@ -28,9 +28,9 @@ from loaders.files import scratch_folder
 from loaders.importers import IMPORTERS, Importer
 from loaders.options import described, given, options, written
 from loaders.progress import LINE, progress
-from loaders.store import checking, copies
+from loaders.store import checking, duplicates
 from loaders.store.check_report import print_findings, write_report
-from loaders.store.opening import FFCV_STORE, FORMAT, PICTURES, SOURCE, open_store, read_source
+from loaders.store.opening import FFCV_STORE, PACKED_STORE, PLAIN_FOLDER, SOURCE, open_store, read_source
 from loaders.store.picture_folder import check_pictures, write_pictures
 from loaders.store.summary import print_summary
 from loaders.store.writing import new_store
@@ -39,9 +39,9 @@ Format = Literal["packed", "ffcv", "folder"]
 
 
 KINDS: dict[str, tuple[str, str, Callable[[Path], Mapping[str, Any]]]] = {
-    "packed": (FORMAT, "images_sha256", lambda out: open_store(out).source),
+    "packed": (PACKED_STORE, "images_sha256", lambda out: open_store(out).source),
     "ffcv": (FFCV_STORE, "files", lambda out: open_ffcv_store(out).source),
-    "folder": (PICTURES, "images_sha256", check_pictures),
+    "folder": (PLAIN_FOLDER, "images_sha256", check_pictures),
 }
 """Of each format: what its source.json says it is, the key that verifies its pixels, and what opens a whole one."""
 
@@ -190,7 +190,7 @@ def check_store(
     write_report(check, folder, findings)
     console.print(f"examples, all duplicates and a contact sheet are in {folder}", **LINE)
     if drop_duplicates is not None:
-        copies.drop_duplicates(check, drop_duplicates, findings, console=console)
+        duplicates.drop_duplicates(check, drop_duplicates, findings, console=console)
         left = read_source(drop_duplicates)["shape"][0]
         console.print(f"{drop_duplicates}: {left:,} faces without duplicates", **LINE)
 

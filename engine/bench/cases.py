@@ -18,7 +18,7 @@ from loaders.extras import SYSTEM
 from loaders.ffcv.store import write_ffcv_store
 from loaders.importers import IMPORTERS, Importer, ManifestFile, Record, pictures_in
 from loaders.sources.scan import scan
-from loaders.store.opening import FFCV_STORE, FORMAT, PICTURES, SOURCE, Store, open_store
+from loaders.store.opening import FFCV_STORE, PACKED_STORE, PLAIN_FOLDER, SOURCE, Store, open_store
 from loaders.store.picture_folder import write_pictures
 from loaders.store.writing import new_store
 
@@ -93,7 +93,7 @@ def find(
     kind = kind_of(path) if importer is None else "pictures"
     if kind == FFCV_STORE:
         found = of_ffcv_store(path, split)
-    elif kind == FORMAT:
+    elif kind == PACKED_STORE:
         found = of_importer(StoreFaces(path), Form(), split, faces, scratch, names)
     else:
         form = Form(size)
@@ -161,7 +161,7 @@ def kind_of(path: Path) -> str:
         kind = json.loads(file.read_text(encoding="utf-8")).get("format")
     except (ValueError, AttributeError) as error:
         raise ValueError(f"bench: {file} must be that of a prepared store; it is damaged ({error})") from error
-    return "pictures" if kind == PICTURES else str(kind)
+    return "pictures" if kind == PLAIN_FOLDER else str(kind)
 
 
 def _importer(path: Path, name: str | None) -> Importer:

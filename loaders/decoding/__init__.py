@@ -1,1 +1,1 @@
-"""From a listed picture to a face: the record of a picture, its crop, decoding and reading many."""
+"""Turns listed pictures into faces: the record of a picture, its crop, decoding and reading many."""

@@ -1,4 +1,4 @@
-"""Face crops as squares of a picture: around a box, around landmarks, or turned so that landmarks meet a template.
+"""Cuts faces as squares of a picture: around a box, around landmarks, or turned so that they meet a template.
 
 Coordinates are pixels of the upright picture with the origin at the outer corner of its first pixel. A square may reach
 over the edge of its picture; there the nearest edge pixel is shown, as the view kernels do, so that faces at the edge
@@ -27,7 +27,7 @@ TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """A square of a picture.
+    """Names a square of a picture.
 
     Attributes:
         x: Centre, pixels from the left.
@@ -42,14 +42,14 @@ class Square:
     turn: float = 0.0
 
     def bounds(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom of the upright box that holds the square."""
+        """Computes left, top, right, bottom of the upright box that holds the square."""
         angle = math.radians(self.turn)
         reach = self.side / 2 * (abs(math.cos(angle)) + abs(math.sin(angle)))
         return self.x - reach, self.y - reach, self.x + reach, self.y + reach
 
 
 def check_crop(where: str, crop: str, margin: float, allowed: tuple[Crop, ...] = get_args(Crop)) -> None:
-    """Refuse a kind of crop that a data set does not have, and margins out of range.
+    """Refuses a kind of crop that a data set does not have, and margins out of range.
 
     Raises:
         ValueError: `crop` is not in `allowed`, or `margin` is not in 0..2.
@@ -63,7 +63,7 @@ def check_crop(where: str, crop: str, margin: float, allowed: tuple[Crop, ...] =
 
 
 def around_box(left: float, top: float, right: float, bottom: float, margin: float = 0.0) -> Square | None:
-    """The square about a box's centre: its longer side plus `margin` times that on each side.
+    """Takes the square about a box's centre: its longer side plus `margin` times that on each side.
 
     Returns:
         None if the box has no extent or a number is not finite.
@@ -75,7 +75,7 @@ def around_box(left: float, top: float, right: float, bottom: float, margin: flo
 
 
 def around_points(points: Float64[np.ndarray, "n 2"], margin: float = 0.0) -> Square | None:
-    """`around_box` of the smallest box that holds landmarks; None if they have no extent."""
+    """Takes the square about the smallest box that holds landmarks; None if they have no extent."""
     if len(points) == 0:
         return None
     (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
@@ -83,7 +83,7 @@ def around_points(points: Float64[np.ndarray, "n 2"], margin: float = 0.0) -> Sq
 
 
 def aligned(points: Float64[np.ndarray, "5 2"], margin: float = 0.0) -> Square | None:
-    """The square that shows five landmarks as near as possible to `TEMPLATE` (least squares over similarities).
+    """Finds the square that shows five landmarks as near as possible to `TEMPLATE` (least squares over similarities).
 
     Args:
         points: Eyes (image left, image right), tip of the nose, corners of the mouth (left, right).
@@ -105,13 +105,13 @@ def aligned(points: Float64[np.ndarray, "5 2"], margin: float = 0.0) -> Square |
 
 
 def five_of_68(points: Float64[np.ndarray, "68 2"]) -> Float64[np.ndarray, "5 2"]:
-    """Eye centres, tip of the nose and corners of the mouth from the 68 landmarks of 300-W (iBUG order)."""
+    """Takes eye centres, tip of the nose and corners of the mouth from the 68 landmarks of 300-W (iBUG order)."""
     assert points.shape == (68, 2)
     return np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0), points[30], points[48], points[54]])
 
 
 def cut(image: Image.Image, square: Square, size: int) -> Image.Image:
-    """Show a square of a picture upright, `size` pixels a side.
+    """Shows a square of a picture upright, `size` pixels a side.
 
     Pixels are averaged down to two to four times the size, turned there with bicubic interpolation where a turn is
     asked for, and brought to size with Lanczos. Memory depends on `size`, not on the square. Beyond the picture the
@@ -154,7 +154,7 @@ def cut(image: Image.Image, square: Square, size: int) -> Image.Image:
 
 
 def _extended(part: Image.Image, bounds: tuple[float, float, float, float]) -> tuple[Image.Image, int, int]:
-    """Repeat edge pixels as far as `bounds` reaches over; returns the shift of the origin too."""
+    """Repeats edge pixels as far as `bounds` reaches over; returns the shift of the origin too."""
     left, top, right, bottom = bounds
     over_x, over_y = max(0, math.ceil(-left)), max(0, math.ceil(-top))
     beyond_x, beyond_y = max(0, math.ceil(right) - part.width), max(0, math.ceil(bottom) - part.height)

@@ -1,4 +1,4 @@
-"""One picture file to one stored face: the only place that decodes, so that every source gives the same bytes.
+"""Decodes one picture file to one stored face: the only place that does, so that sources give the same bytes.
 
 The picture is turned upright by its EXIF orientation, brought to gray or RGB, cropped and resized with Pillow's
 Lanczos filter (`reducing_gap=3`: large pictures are first box-averaged to at least three times the target size).
@@ -54,7 +54,7 @@ class Form:
 
 
 class UnreadableError(Exception):
-    """A picture that cannot be used: `reason` is a fixed phrase, `detail` what was found."""
+    """Says why a picture cannot be used: `reason` is a fixed phrase, `detail` what was found."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -63,7 +63,7 @@ class UnreadableError(Exception):
 
 
 def decode(picture: Picture, form: Form, box: Box | Square | None = None) -> NDArray[np.uint8]:
-    """Decode, crop and resize one picture.
+    """Decodes, crops and resizes one picture.
 
     Args:
         picture: File, encoded bytes or decoded pixels.
@@ -95,7 +95,7 @@ def decode(picture: Picture, form: Form, box: Box | Square | None = None) -> NDA
 
 
 def as_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    """A gray face "... 1" among colour ones gets three equal channels; others are returned as they are."""
+    """Gives a gray face "... 1" among colour ones three equal channels; others are returned as they are."""
     if pixels.shape[-1] == channels:
         return pixels
     assert pixels.shape[-1] == 1
@@ -103,7 +103,7 @@ def as_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
 
 
 def mean_colour(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Mean of each channel over the face on 0..255: uint8 "n h w c" to float32 "n 3", gray three times the same."""
+    """Computes the mean colour of each face on 0..255: uint8 "n h w c" to float32 "n 3", gray thrice the same."""
     # By rows first: numpy is slow over an inner axis of three. Sums of whole numbers are exact in any order.
     total = faces.sum(axis=1, dtype=np.uint32).sum(axis=1, dtype=np.uint64)
     mean = (total / (faces.shape[1] * faces.shape[2])).astype(np.float32)
@@ -155,7 +155,7 @@ def _in_colour(image: Image.Image, colour: Colour) -> Image.Image:
 
 
 def window(picture: tuple[int, int], fit: Fit, box: Box | None) -> Box:
-    """Left, top, right, bottom of what is shown of an upright picture of (width, height).
+    """Computes left, top, right, bottom of what is shown of an upright picture of (width, height).
 
     Raises:
         UnreadableError: The box lies outside the picture.

@@ -1,4 +1,4 @@
-"""Records to faces: decoding in parallel, in the importer's order, with a bounded number in flight.
+"""Decodes records to faces in parallel, in the importer's order, with a bounded number in flight.
 
 Threads and not processes: Pillow decodes without the interpreter's lock, and faces need no copy between processes.
 """
@@ -23,7 +23,7 @@ CHUNK = 32  # pictures a task: large enough that handing over costs nothing, sma
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A decoded record."""
+    """Holds a decoded record."""
 
     record: Record
     pixels: NDArray[np.uint8]
@@ -31,14 +31,14 @@ class Face:
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Counts the cores this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def read_faces(
     records: Iterable[Record | Skipped], form: Form, *, workers: int | None = None
 ) -> Generator[list[Face | Skipped], None, None]:
-    """Decode records, a list at a time, in their order; pictures that cannot be read become `Skipped`.
+    """Decodes records, a list at a time, in their order; pictures that cannot be read become `Skipped`.
 
     Args:
         records: What an importer lists.

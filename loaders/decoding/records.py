@@ -1,4 +1,4 @@
-"""The border between a data set as it was published and everything that reads it.
+"""Defines the border between a data set as it was published and everything that reads it.
 
 An importer knows one data set's layout and nothing about where its faces go: the packed store, the `Folder` source
 and any later format read the same records. It is a frozen dataclass (`source` first, then its options with
@@ -27,7 +27,7 @@ Value = str | Sequence[float] | None
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One face as the data set lists it, not decoded yet."""
+    """Lists one face of a data set, not decoded yet."""
 
     split: str
     path: str
@@ -42,7 +42,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something of the source that was left out."""
+    """Names something of the source that was left out."""
 
     path: str
     reason: str
@@ -52,7 +52,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a source holds, known before any picture is read."""
+    """Says what a source holds, known before any picture is read."""
 
     labels: Mapping[str, Label]
     notes: tuple[str, ...]
@@ -65,13 +65,13 @@ class Contents:
 
 @runtime_checkable
 class Importer(Protocol):
-    """A data set in its published layout."""
+    """Reads a data set in its published layout."""
 
     @property
     def source(self) -> Path: ...
 
     def survey(self) -> Contents:
-        """Look at the layout and declare labels.
+        """Looks at the layout and declares labels.
 
         Raises:
             ValueError: The source is missing, empty or not laid out as this data set is.

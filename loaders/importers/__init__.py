@@ -1,4 +1,4 @@
-"""Data sets in their published layouts: one file each, one line here."""
+"""Imports data sets in their published layouts: one file each, one line here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from loaders.importers.pointing04 import Pointing04
 from loaders.importers.rafdb import RafDb
 from loaders.importers.utkface import UtkFace
 from loaders.importers.w300lp import W300Lp
-from loaders.store.opening import FFCV_STORE, FORMAT, MANIFEST, prepared_as
+from loaders.store.opening import FFCV_STORE, MANIFEST, PACKED_STORE, prepared_as
 
 IMPORTERS: dict[str, Callable[..., Importer]] = {
     "affectnet2017": AffectNet2017,
@@ -41,15 +41,15 @@ IMPORTERS: dict[str, Callable[..., Importer]] = {
 
 
 def pictures_in(folder: str | Path) -> Importer:
-    """What reads a plain folder of pictures: its `manifest.csv` where it has one, else its class folders.
+    """Chooses what reads a plain folder of pictures: its `manifest.csv` where it has one, else its class folders.
 
     Raises:
         ValueError: It was prepared in another format, which has no picture files.
     """
     folder = Path(folder)
     form = prepared_as(folder)
-    if form in (FORMAT, FFCV_STORE):
-        source = "Packed" if form == FORMAT else "FFCV"
+    if form in (PACKED_STORE, FFCV_STORE):
+        source = "Packed" if form == PACKED_STORE else "FFCV"
         raise ValueError(
             f"folder {folder}: must hold picture files; it is a {form}, read it by {source}({str(folder)!r}), "
             "or prepare the faces into another folder with --format folder"

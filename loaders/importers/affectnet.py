@@ -1,4 +1,4 @@
-"""What both releases of AffectNet share: expressions and their numbers, and unknown values."""
+"""Holds what both releases of AffectNet share: expressions and their numbers, and unknown values."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ NOTE = (
 
 
 def labels(contempt: bool) -> dict[str, Label]:
-    """Declared labels; without `contempt` the set of 7 classes."""
+    """Declares the labels; without `contempt` the set of 7 classes."""
     names = EXPRESSIONS if contempt else EXPRESSIONS[:-1]
     return {"expression": Classes(names), "affect": Numbers(("valence", "arousal"))}
 
 
 def is_expression(number: int) -> bool:
-    """Whether the source knows it, as an expression or as one of the marks for none."""
+    """Tells whether the source knows a number, as an expression or as one of the marks for none."""
     return 0 <= number < len(EXPRESSIONS) or number in NO_EXPRESSION
 
 
 def left_out(number: int) -> str:
-    """Why a face of this number is skipped."""
+    """Says why a face of this number is skipped."""
     return f"expression is {NO_EXPRESSION[number]}" if number in NO_EXPRESSION else "Contempt is not asked for"
 
 
 def affect(valence: float, arousal: float) -> tuple[float, float]:
-    """With NaN where unknown."""
+    """Pairs valence and arousal, with NaN where unknown."""
     return tuple(math.nan if value == UNKNOWN else value for value in (valence, arousal))  # type: ignore[return-value]

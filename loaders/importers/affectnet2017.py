@@ -58,7 +58,7 @@ class AffectNet2017:
     seed: int = 0
 
     def survey(self) -> Contents:
-        """Find lists and pictures, and choose val.
+        """Finds lists and pictures, and chooses val.
 
         Raises:
             ValueError: A list or the pictures are missing, a list has a row that is none, or an option is out of range.

@@ -44,7 +44,7 @@ class AffectNet2021:
     seed: int = 0
 
     def survey(self) -> Contents:
-        """Find the sets, and choose val by reading the expressions of train.
+        """Finds the sets, and chooses val by reading the expressions of train.
 
         Raises:
             ValueError: Neither set is there, none has pictures, or an option is out of range.

@@ -34,7 +34,7 @@ class Aflw2000:
     margin: float = 0.25
 
     def survey(self) -> Contents:
-        """List the pictures.
+        """Lists the pictures.
 
         Raises:
             ValueError: No picture with its `.mat` is there, or an option is out of range.

@@ -55,7 +55,7 @@ class Biwi:
     seed: int = 0
 
     def survey(self) -> Contents:
-        """Find sequences and, for crops, their calibration.
+        """Finds sequences and, for crops, their calibration.
 
         Raises:
             ValueError: No sequence is there, one has no readable `rgb.cal` though it is needed, or an option is out of
@@ -113,14 +113,14 @@ class Biwi:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:
-    """The colour camera: `rotation` and `translation` (mm) take points of the depth camera to it."""
+    """Holds the colour camera: `rotation` and `translation` (mm) take points of the depth camera to it."""
 
     matrix: Float64[np.ndarray, "3 3"]
     rotation: Float64[np.ndarray, "3 3"]
     translation: Float64[np.ndarray, " 3"]
 
     def square(self, centre: Float64[np.ndarray, " 3"], side: float) -> Square | None:
-        """Where a square of `side` mm about a point stands in the picture; None behind the camera."""
+        """Projects a square of `side` mm about a point into the picture; None behind the camera."""
         point = self.rotation @ centre + self.translation
         if not (np.isfinite(point).all() and point[2] > 0):
             return None
@@ -130,7 +130,7 @@ class Camera:
 
 
 def read_camera(file: Path) -> Camera:
-    """Read a `.cal` file: 3 x 3 matrix, four numbers of distortion (0), 3 x 3 rotation, translation, width and height.
+    """Reads a `.cal` file: 3 x 3 matrix, four numbers of distortion (0), 3 x 3 rotation, translation, width and height.
 
     Raises:
         ValueError: It is missing or holds other numbers.
@@ -145,7 +145,7 @@ def read_camera(file: Path) -> Camera:
 
 
 def angles(rotation: Float64[np.ndarray, "3 3"]) -> tuple[float, float, float]:
-    """Yaw, pitch, roll in degrees of a rotation from head to camera (x right, y down, z away); see `Biwi`."""
+    """Computes yaw, pitch, roll in degrees of a rotation from head to camera (x right, y down, z away); see `Biwi`."""
     yaw = math.atan2(rotation[0, 2], math.hypot(rotation[0, 0], rotation[0, 1]))
     pitch = math.atan2(rotation[1, 2], rotation[2, 2])
     roll = math.atan2(-rotation[0, 1], rotation[0, 0])

@@ -43,7 +43,7 @@ class CelebA:
     margin: float = 0.0
 
     def survey(self) -> Contents:
-        """Read the list of attributes through, and compare the other lists with it.
+        """Reads the list of attributes through, and compares the other lists with it.
 
         Raises:
             ValueError: A list or the pictures are missing, a list is cut, lists differ in their rows, or an option is
@@ -121,7 +121,7 @@ class _Lists:
     landmarks: Path | None
 
     def names(self) -> list[str]:
-        """The attributes, in the source's order."""
+        """Reads the names of the attributes, in the order of the source."""
         _, names, _ = _table(self.attributes)
         if "Male" not in names or len(set(names)) < len(names):
             raise ValueError(

@@ -35,7 +35,7 @@ class CkPlus48:
     seed: int = 0
 
     def survey(self) -> Contents:
-        """Find classes and people.
+        """Finds classes and people.
 
         Raises:
             ValueError: No class folder is there, there is an unknown one, or an option is out of range.

@@ -41,7 +41,7 @@ class FairFace:
     seed: int = 0
 
     def survey(self) -> Contents:
-        """Read the lists.
+        """Reads the lists.
 
         Raises:
             ValueError: No list is there, pictures of a list are nowhere, a row has an unknown name, or an option is

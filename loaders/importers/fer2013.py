@@ -55,7 +55,7 @@ class Fer2013:
     skip_damaged: bool = False
 
     def survey(self) -> Contents:
-        """Find the file and its columns.
+        """Finds the file and its columns.
 
         Raises:
             ValueError: Nothing of FER2013 is there, columns are wrong, or an option does not fit the layout.
@@ -232,7 +232,7 @@ class _Table:
 
 
 def parse_pixels(texts: Sequence[bytes]) -> UInt8[np.ndarray, "n 48 48"] | None:
-    """Parse the pixels of several rows at once: three gathers over the text instead of a number at a time.
+    """Parses the pixels of several rows at once: three gathers over the text instead of a number at a time.
 
     Args:
         texts: Each 2,304 numbers of one to three digits in 0..255, with one blank between.

@@ -1,4 +1,4 @@
-"""FER+: ten people's votes on each row of FER2013 (Barsoum et al., ICMI 2016), from `fer2013new.csv`."""
+"""Reads FER+ from `fer2013new.csv`: ten people's votes on each row of FER2013 (Barsoum et al., ICMI 2016)."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """The votes on one row."""
+    """Holds the votes on one row."""
 
     usage: str
     counts: tuple[int, ...]
     """Votes for each of CLASSES."""
 
     def majority(self) -> str | None:
-        """The class with the most votes; None on a tie or without votes."""
+        """Finds the class with the most votes; None on a tie or without votes."""
         most = max(self.counts)
         return CLASSES[self.counts.index(most)] if most > 0 and self.counts.count(most) == 1 else None
 
     def shares(self) -> tuple[float, ...] | None:
-        """Share of the votes for each class; None without votes."""
+        """Computes the share of the votes for each class; None without votes."""
         total = sum(self.counts)
         return tuple(count / total for count in self.counts) if total else None
 
 
 def read_votes(file: Path) -> list[Votes]:
-    """All rows, in file order.
+    """Reads all rows, in file order.
 
     Raises:
         ValueError: The file is missing, its columns are not FER+'s, or a vote is not a whole number from 0 on.

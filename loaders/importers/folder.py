@@ -38,7 +38,7 @@ class ClassFolders:
     seed: int = 0
 
     def survey(self) -> Contents:
-        """Find splits and classes.
+        """Finds splits and classes.
 
         Raises:
             ValueError: The folder is missing or empty, its layout is neither of the two, a class has no picture in any

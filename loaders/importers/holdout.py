@@ -1,4 +1,4 @@
-"""Splits that a source does not have: a stratified share of its train pictures, or whole people.
+"""Makes splits that a source does not have: a stratified share of its train pictures, or whole people.
 
 Pure functions of the seed and the order of the source, so that the same source always gives the same split.
 """
@@ -14,7 +14,7 @@ from loaders.feed.strata import apportion, lowest
 
 
 def check_shares(where: str, **shares: float) -> None:
-    """Refuse shares that are no shares, or that together leave no room for each other.
+    """Refuses shares that are no shares, or that together leave no room for each other.
 
     Raises:
         ValueError: A share is not in 0..1, or their sum is above 1; names it.
@@ -28,7 +28,7 @@ def check_shares(where: str, **shares: float) -> None:
 
 
 def stratified(kinds: Sequence[int], share: float, seed: int) -> frozenset[int]:
-    """Places that are held out: `share` of the whole, in proportion of every kind.
+    """Chooses places to hold out: `share` of the whole, in proportion of every kind.
 
     Args:
         kinds: For each picture in the source's order, which of the kinds 0, 1, 2, ... it is of.
@@ -48,12 +48,12 @@ def stratified(kinds: Sequence[int], share: float, seed: int) -> frozenset[int]:
 
 
 def held_out_note(share: float, seed: int, by: str) -> str:
-    """What the labels' user must know of a val that is ours."""
+    """Says what the labels' user must know of a val that is ours."""
     return f"val is {share:g} of the source's train pictures, stratified by {by} and chosen by seed {seed} (ours)"
 
 
 def public_val_split(split: str, place: int, held: frozenset[int], val_share: float) -> str:
-    """The split of a picture of a source whose val is its only public test: that becomes test if val can be ours.
+    """Chooses the split of a picture where val is the only public test: that becomes test if val can be ours.
 
     Args:
         split: "train" or "val" in the source.
@@ -67,14 +67,14 @@ def public_val_split(split: str, place: int, held: frozenset[int], val_share: fl
 
 
 def public_val_notes(val_share: float, seed: int, by: str) -> tuple[str, ...]:
-    """What the labels' user must know of the splits that `public_val_split` makes."""
+    """Says what the labels' user must know of the splits that `public_val_split` makes."""
     if val_share:
         return "test is the source's validation set, its only public test", held_out_note(val_share, seed, by)
     return ("val is the source's validation set, its only public test: what is chosen on it is optimistic",)
 
 
 def by_group(groups: Iterable[str], shares: Mapping[str, float], seed: int) -> dict[str, str]:
-    """A split for each group of pictures that must stay together, such as the pictures of one person.
+    """Chooses a split for each group of pictures that must stay together, such as those of one person.
 
     Args:
         groups: Names, in any order and repeated at will.

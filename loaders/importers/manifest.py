@@ -12,7 +12,7 @@ from loaders.base import Classes, Label, Numbers
 from loaders.decoding.records import Contents, Record, Skipped, Value
 from loaders.importers.lists import check_header, csv_header, csv_rows, shown
 from loaders.store.manifest import FIRST, MEAN, SOURCE_PATH, check_labels
-from loaders.store.opening import PICTURES, SOURCE, labels_from_json
+from loaders.store.opening import PLAIN_FOLDER, SOURCE, labels_from_json
 
 BOX = ("box_left", "box_top", "box_right", "box_bottom")
 MOST_CLASSES = 1000
@@ -39,7 +39,7 @@ class ManifestFile:
     classes: tuple[str, ...] = ()
 
     def survey(self) -> Contents:
-        """Read the columns and the class names.
+        """Reads the columns and the class names.
 
         Raises:
             ValueError: The file is missing, has no rows or wrong columns, a class name is not in `classes`, or a cell
@@ -82,7 +82,7 @@ def _written(file: Path) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
             f"manifest {file}: {SOURCE} beside it must be JSON; it was cut or edited ({error}), remove it, and give "
             "the order of the classes"
         ) from error
-    if not isinstance(source, dict) or source.get("format") != PICTURES:
+    if not isinstance(source, dict) or source.get("format") != PLAIN_FOLDER:
         return {}, ("labels as the manifest gives them",)
     labels = labels_from_json(source["labels"])
     return {name: label.names for name, label in labels.items() if isinstance(label, Classes)}, tuple(source["notes"])
@@ -97,7 +97,7 @@ class _Table:
     labels: dict[str, Label] = field(default_factory=dict)
 
     def survey(self) -> int:
-        """Fill in `labels`; returns the number of rows."""
+        """Fills in `labels`; returns the number of rows."""
         header = csv_header(self.file)
         check_header(f"manifest {self.file}", header, NEEDED, "see `ManifestFile`")
         if len(set(header)) < len(header):

@@ -45,7 +45,7 @@ class Pointing04:
     seed: int = 0
 
     def survey(self) -> Contents:
-        """Find pictures and people.
+        """Finds pictures and people.
 
         Raises:
             ValueError: No picture is there, `labels.csv` is not that of the crops, or an option is out of range.
@@ -115,7 +115,7 @@ def _listed(file: Path) -> list[Path]:
 
 
 def _box(file: Path, margin: float) -> Square | None:
-    """The face box beside a picture: a line with the picture's name, then `Face`, centre x, y, width and height."""
+    """Reads the face box beside a picture: the picture's name, then `Face`, centre x, y, width and height."""
     try:
         words = file.read_text(encoding="ascii", errors="replace").split()
         x, y, width, height = map(float, words[words.index("Face") + 1 :][:4])

@@ -33,7 +33,7 @@ class RafDb:
     seed: int = 0
 
     def survey(self) -> Contents:
-        """Read the list.
+        """Reads the list.
 
         Raises:
             ValueError: The list or the pictures are missing, a line is none of the basic set, or an option is out of

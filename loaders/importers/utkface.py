@@ -37,7 +37,7 @@ class UtkFace:
     seed: int = 0
 
     def survey(self) -> Contents:
-        """Read the names.
+        """Reads the names.
 
         Raises:
             ValueError: No picture is there or none has a name that can be read, or an option is out of range.

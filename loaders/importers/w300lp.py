@@ -41,7 +41,7 @@ class W300Lp:
     seed: int = 0
 
     def survey(self) -> Contents:
-        """List the pictures and choose val.
+        """Lists the pictures and chooses val.
 
         Raises:
             ValueError: No picture with its `.mat` is there, or an option is out of range.

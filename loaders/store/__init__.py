@@ -1,1 +1,1 @@
-"""Prepared stores: their manifest, how they are written, opened and checked."""
+"""Writes, opens and checks prepared stores."""

@@ -1,8 +1,7 @@
-"""What is found in a store: counts and statistics of each split, copies, blank pictures, label conflicts."""
+"""Finds in a store the counts and statistics of each split, duplicates, blank pictures and label conflicts."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from rich.console import Console
 
 from loaders.base import Classes, Numbers
 from loaders.decoding.records import Value
-from loaders.store.manifest import Manifest, in_usual_order
-from loaders.store.opening import FORMAT, KNOWN, SOURCE, Store, open_store
-from loaders.store.rows import Rows, equal_rows, read_rows
+from loaders.store.manifest import MISSING, Manifest, in_usual_order
+from loaders.store.opening import KNOWN, PACKED_STORE, Store, open_store, prepared_as
+from loaders.store.pixel_statistics import PixelStatistics, duplicate_sets, read_statistics
 
 DARK, BRIGHT = 32.0, 223.0
 """A picture is dark or bright whose mean is below or above: an eighth of the scale from its end."""
@@ -25,7 +24,7 @@ DARK, BRIGHT = 32.0, 223.0
 
 @dataclass(frozen=True, slots=True)
 class NumberFindings:
-    """A column of a label of numbers, over the pictures that have it; NaN where none has."""
+    """Holds the range of a column of numbers, over the pictures that have it; NaN where none has."""
 
     missing: int
     lowest: float
@@ -35,7 +34,7 @@ class NumberFindings:
 
 @dataclass(frozen=True, slots=True)
 class SplitFindings:
-    """One split."""
+    """Holds what was found in one split."""
 
     pictures: int
     classes: Mapping[str, Mapping[str, int]]
@@ -58,7 +57,7 @@ class SplitFindings:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Equal pictures with different labels."""
+    """Names equal pictures with different labels."""
 
     label: str
     samples: tuple[int, ...]
@@ -67,7 +66,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings:
-    """What `check` found."""
+    """Holds what `check` found."""
 
     splits: Mapping[str, SplitFindings]
     shared: Mapping[tuple[str, str], int]
@@ -80,7 +79,7 @@ class Findings:
 
 
 def check(path: str | Path, *, console: Console | None = None) -> Findings:
-    """Read a store through.
+    """Reads a store through and reports what it holds.
 
     Args:
         path: A prepared store; it is not changed.
@@ -90,8 +89,8 @@ def check(path: str | Path, *, console: Console | None = None) -> Findings:
         ValueError: There is no whole packed store at `path`, or its pixels do not have the hash they were written with.
     """
     store = _open_packed(Path(path))
-    rows = read_rows(store, console or Console(quiet=True))
-    groups = equal_rows(rows.digest)
+    faces = read_statistics(store, console or Console(quiet=True))
+    groups = duplicate_sets(faces.digest)
     manifest = store.manifest
     split = manifest.split.numpy()
     copies = np.zeros(len(split), bool)
@@ -106,23 +105,20 @@ def check(path: str | Path, *, console: Console | None = None) -> Findings:
                 pairs[pair] = pairs.get(pair, 0) + 1
     return Findings(
         splits={
-            name: _split_findings(manifest, rows, copies, split == number)
+            name: _split_findings(manifest, faces, copies, split == number)
             for number, name in sorted(enumerate(manifest.splits), key=lambda item: in_usual_order(item[1]))
         },
         shared=pairs,
         groups=groups,
-        blank=np.flatnonzero(rows.blank()),
+        blank=np.flatnonzero(faces.blank()),
         conflicts=tuple(_conflicts(manifest, groups)),
     )
 
 
 def _open_packed(path: Path) -> Store:
-    """The store, or what to do with faces that were prepared in another format."""
-    try:
-        found = json.loads((path / SOURCE).read_text(encoding="utf-8"))["format"]
-    except (OSError, ValueError, TypeError, KeyError):
-        found = FORMAT  # `open_store` says what is wrong
-    if found in KNOWN and found != FORMAT:
+    """Opens the store, or says what to do with faces that were prepared in another format."""
+    found = prepared_as(path)
+    if found in KNOWN and found != PACKED_STORE:
         raise ValueError(
             f"check {path}: must be a packed store; it is a {found}. Prepare the same source into another folder with "
             "--format packed and check that: it holds the same faces"
@@ -138,20 +134,20 @@ def _number_findings(values: NDArray[np.float32]) -> NumberFindings:
 
 
 def _split_findings(
-    manifest: Manifest, rows: Rows, copies: NDArray[np.bool_], here: NDArray[np.bool_]
+    manifest: Manifest, faces: PixelStatistics, copies: NDArray[np.bool_], here: NDArray[np.bool_]
 ) -> SplitFindings:
     count = int(here.sum())
-    pixels = count * rows.area
-    total = rows.total[here].sum(axis=0).astype(np.float64)
-    squares = rows.squares[here].sum(axis=0).astype(np.float64)
+    pixels = count * faces.area
+    total = faces.total[here].sum(axis=0).astype(np.float64)
+    squares = faces.squares[here].sum(axis=0).astype(np.float64)
     mean = total / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 0.0))
-    level = rows.total[here].mean(axis=1) / rows.area
+    level = faces.total[here].mean(axis=1) / faces.area
     classes = {}
     for name, label in manifest.labels.items():
         if isinstance(label, Classes):
             number = np.bincount(manifest.target[name].numpy()[here] + 1, minlength=len(label.names) + 1)
-            missing = {"(missing)": int(number[0])} if number[0] else {}
+            missing = {MISSING: int(number[0])} if number[0] else {}
             classes[name] = dict(zip(label.names, map(int, number[1:]), strict=True)) | missing
     numbers = {
         f"{name}.{part}": _number_findings(manifest.target[name][:, column].numpy()[here])
@@ -167,13 +163,13 @@ def _split_findings(
         std=tuple(std.tolist()),
         dark=int((level < DARK).sum()),
         bright=int((level > BRIGHT).sum()),
-        blank=int(rows.blank()[here].sum()),
+        blank=int(faces.blank()[here].sum()),
         copies=int(copies[here].sum()),
     )
 
 
 def _conflicts(manifest: Manifest, groups: Sequence[NDArray[np.int64]]) -> Iterator[Conflict]:
-    """A missing label conflicts with nothing."""
+    """Finds sets of equal pictures whose labels differ; a missing label conflicts with nothing."""
     for name, label in manifest.labels.items():
         target = manifest.target[name].numpy()
         for group in groups:

@@ -1,4 +1,4 @@
-"""A contact sheet of a store: one picture that shows what its classes look like, and what looks wrong."""
+"""Draws a contact sheet of a store: one picture of what its classes look like, and of what looks wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = 60
 
 
 def draw_sheet(store: Store, suspects: Mapping[str, Sequence[int]]) -> Image.Image:
-    """Draw rows of up to 12 faces: each class in each split, or a label of numbers from low to high; then suspects.
+    """Draws rows of up to 12 faces: each class in each split, or a label of numbers from low to high; then suspects.
 
     Args:
         store: An opened store.
@@ -71,7 +71,7 @@ def _rows_of_labels(store: Store) -> Iterator[tuple[str, list[int]]]:
 
 
 def _some(samples: torch.Tensor) -> list[int]:
-    """A fixed choice that does not follow the order of the source, where neighbours look alike."""
+    """Makes a fixed choice that does not follow the order of the source, where neighbours look alike."""
     return sorted(samples.tolist(), key=lambda sample: zlib.crc32(str(sample).encode()))[:COLUMNS]
 
 

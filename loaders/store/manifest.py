@@ -1,4 +1,4 @@
-"""The manifest of a prepared data set: one row a face, `manifest.csv`.
+"""Writes and reads the manifest of a prepared data set: `manifest.csv`, one row a face.
 
 Columns: `sample` (0, 1, 2, ... in row order), `split`, `path` (where it stood in the source), one column for each
 `Classes` label (the class *name*; empty where missing), one for each number of a `Numbers` label, named
@@ -28,6 +28,8 @@ FIRST = ("sample", "split", "path")
 MEAN = ("mean_r", "mean_g", "mean_b")
 SOURCE_PATH = "source_path"
 """Column of a plain folder's manifest: where a picture stood in the source."""
+MISSING = "(missing)"
+"""Stands for the class of pictures without that label, in counts and as the name of a folder."""
 
 
 class Writable(Protocol):
@@ -36,7 +38,7 @@ class Writable(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Manifest:
-    """All rows of a data set, pooled into tensors on the CPU."""
+    """Holds all rows of a data set as tensors on the CPU."""
 
     labels: Mapping[str, Label]
     splits: tuple[str, ...]
@@ -53,7 +55,7 @@ class Manifest:
         return len(self.path)
 
     def part(self, name: str, shape: tuple[int, int, int], where: str) -> Split:
-        """One split, with the (height, width, channels) of its faces; `where` names the source in the error.
+        """Takes one split, with the (height, width, channels) of its faces; `where` names the source in the error.
 
         Raises:
             ValueError: There is no such split.
@@ -64,11 +66,11 @@ class Manifest:
         return Split(name, sample, shape, self.labels, {label: t[sample] for label, t in self.target.items()})
 
     def split_of(self, sample: int) -> str:
-        """The name of a sample's split."""
+        """Names the split of a sample."""
         return self.splits[int(self.split[sample])]
 
     def value(self, label: str, sample: int) -> Value:
-        """A sample's class name or numbers; None for a class that is missing."""
+        """Reads a label of a sample: its class name or numbers, None for a class that is missing."""
         kind, target = self.labels[label], self.target[label][sample]
         if isinstance(kind, Classes):
             return None if int(target) < 0 else kind.names[int(target)]
@@ -76,13 +78,13 @@ class Manifest:
 
 
 def in_usual_order(split: str) -> tuple[int, str]:
-    """A key to sort splits by: train, val, test, then others by name."""
+    """Makes a key to sort splits by: train, val, test, then others by name."""
     usual = ("train", "val", "test")
     return (usual.index(split), "") if split in usual else (len(usual), split)
 
 
 def check_labels(labels: Mapping[str, Label], where: str) -> None:
-    """Refuse labels that the columns of a manifest could not tell apart.
+    """Refuses labels that the columns of a manifest could not tell apart.
 
     Raises:
         ValueError: A name is empty, reserved, doubled or holds a dot; a label has no class or number.
@@ -99,7 +101,7 @@ def check_labels(labels: Mapping[str, Label], where: str) -> None:
 
 
 def columns(labels: Mapping[str, Label]) -> list[str]:
-    """The header of the manifest."""
+    """Lists the columns of a manifest with these labels."""
     return [*FIRST, *_label_columns(labels), *MEAN]
 
 
@@ -119,7 +121,7 @@ class ManifestWriter:
         """Rows of each (split, `Classes` label, class name); the name is empty where the label is missing."""
 
     def add(self, split: str, path: str, values: Mapping[str, Value], mean: Sequence[float]) -> None:
-        """Add the row of the next sample.
+        """Adds the row of the next sample.
 
         Args:
             split: Name of its split.
@@ -150,7 +152,7 @@ class ManifestWriter:
 
 
 def read_manifest(lines: Iterable[str], labels: Mapping[str, Label], where: str) -> Manifest:
-    """Read a manifest.
+    """Reads a manifest.
 
     Args:
         lines: Its text, line by line, as `open(..., newline="")` gives it.

@@ -1,4 +1,4 @@
-"""The packed store: a folder that holds a prepared data set, read through the operating system's page cache.
+"""Opens the packed store: a folder with a prepared data set, read through the operating system's page cache.
 
     images.npy     uint8 "n h w c", numpy's own format, c = 1 (gray) or 3 (RGB); row i is sample i
     manifest.csv   one row a sample: see `loaders.store.manifest`
@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from loaders.base import Classes, Label, Numbers
 from loaders.store.manifest import Manifest, read_manifest
 
-FORMAT = "hmtl packed store"
+PACKED_STORE = "hmtl packed store"
 FFCV_STORE = "hmtl ffcv store"
-PICTURES = "hmtl plain folder"
-KNOWN = {FORMAT: " and --format packed", FFCV_STORE: " and --format ffcv", PICTURES: " and --format folder"}
+PLAIN_FOLDER = "hmtl plain folder"
+KNOWN = {PACKED_STORE: " and --format packed", FFCV_STORE: " and --format ffcv", PLAIN_FOLDER: " and --format folder"}
 """Formats of prepared data, and what `prepare` must be told to make one."""
 VERSION = 1
 IMAGES, MANIFEST, SOURCE, SKIPPED = "images.npy", "manifest.csv", "source.json", "skipped.csv"
@@ -38,7 +38,7 @@ AGAIN = "prepare it again with --force"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Store:
-    """An opened store; its images are mapped, not read."""
+    """Holds an opened store; its images are mapped, not read."""
 
     path: Path
     images: NDArray[np.uint8]
@@ -54,7 +54,7 @@ class Store:
         return h, w, c
 
     def check_uncut(self) -> None:
-        """Refuse to go on with a file that was cut: reading a map behind its end would end the process.
+        """Refuses to go on with a file that was cut: reading a map behind its end would end the process.
 
         Raises:
             ValueError: It has not the bytes that were mapped.
@@ -68,7 +68,7 @@ class Store:
 
 
 def open_store(path: str | Path, *, check_pixels: bool = False) -> Store:
-    """Open a prepared store and verify it: version, shape, length of the images, hash of the manifest.
+    """Opens a prepared store and verifies it: version, shape, length of the images, hash of the manifest.
 
     Args:
         path: Folder written by `loaders.prepare`.
@@ -88,7 +88,7 @@ def open_store(path: str | Path, *, check_pixels: bool = False) -> Store:
 
 
 def checked_manifest(path: Path, source: Mapping[str, Any]) -> Manifest:
-    """The manifest beside a source.json, held against its hash and count.
+    """Reads the manifest beside a source.json and holds it against its hash and count.
 
     Raises:
         ValueError: It is missing, cut or edited.
@@ -107,7 +107,7 @@ def checked_manifest(path: Path, source: Mapping[str, Any]) -> Manifest:
 
 
 def prepared_as(path: Path) -> str | None:
-    """The format that a folder's source.json says, unverified; None where there is none that can be read."""
+    """Reads the format that a folder's source.json says, unverified; None where none can be read."""
     try:
         source = json.loads((path / SOURCE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -115,8 +115,8 @@ def prepared_as(path: Path) -> str | None:
     return str(source.get("format")) if isinstance(source, dict) else None
 
 
-def read_source(path: Path, *, kind: str = FORMAT, pixels: str = "images_sha256") -> dict[str, Any]:
-    """The contents of a store's source.json, version and keys checked.
+def read_source(path: Path, *, kind: str = PACKED_STORE, pixels: str = "images_sha256") -> dict[str, Any]:
+    """Reads a store's source.json and checks its version and keys.
 
     Args:
         path: Folder of the store.
@@ -160,7 +160,7 @@ def write_source(path: Path, source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def labels_to_json(labels: Mapping[str, Label]) -> dict[str, Any]:
-    """Labels as source.json holds them."""
+    """Writes labels as source.json holds them."""
     return {
         name: {"kind": "classes", "names": label.names}
         if isinstance(label, Classes)
@@ -170,7 +170,7 @@ def labels_to_json(labels: Mapping[str, Label]) -> dict[str, Any]:
 
 
 def labels_from_json(labels: Mapping[str, Any]) -> dict[str, Label]:
-    """Inverse of `labels_to_json`."""
+    """Reads labels as `labels_to_json` writes them."""
     return {
         name: Classes(tuple(label["names"])) if label["kind"] == "classes" else Numbers(tuple(label["columns"]))
         for name, label in labels.items()
@@ -203,7 +203,7 @@ def _header_bytes(file: Path) -> int:
 
 
 def sha256(file: Path, skip: int = 0) -> str:
-    """Hash of a file, from byte `skip` on."""
+    """Hashes a file, from byte `skip` on."""
     with file.open("rb") as stream:
         stream.seek(skip)
         return hashlib.file_digest(stream, "sha256").hexdigest()

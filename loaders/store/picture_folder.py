@@ -26,12 +26,12 @@ from loaders.base import Classes
 from loaders.decoding.reading import cores
 from loaders.files import replacing_folder
 from loaders.progress import progress
-from loaders.store.manifest import SOURCE_PATH, Manifest
+from loaders.store.manifest import MISSING, SOURCE_PATH, Manifest
 from loaders.store.opening import (
     AGAIN,
     IMAGES,
     MANIFEST,
-    PICTURES,
+    PLAIN_FOLDER,
     SKIPPED,
     SOURCE,
     VERSION,
@@ -41,8 +41,6 @@ from loaders.store.opening import (
     write_source,
 )
 
-MISSING = "(missing)"
-"""Class folder of pictures without that label."""
 CHUNK = 64  # pictures a task
 
 
@@ -85,7 +83,7 @@ def write_pictures(
         shutil.copyfile(store.path / SKIPPED, part / SKIPPED)
         source = {
             **{key: store.source[key] for key in ("shape", "labels", "notes", "counts", "skipped", "images_sha256")},
-            "format": PICTURES,
+            "format": PLAIN_FOLDER,
             "version": VERSION,
             "origin": origin,
             "manifest_sha256": sha256(part / MANIFEST),
@@ -99,7 +97,7 @@ def check_pictures(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: There is none at `path`, its manifest was edited, or a file is missing; says what to do.
     """
-    source = read_source(path, kind=PICTURES)
+    source = read_source(path, kind=PLAIN_FOLDER)
     manifest = path / MANIFEST
     if not manifest.is_file() or sha256(manifest) != source["manifest_sha256"]:
         raise ValueError(f"store {path}: {MANIFEST} must have the hash of {SOURCE}; it was cut or edited, {AGAIN}")
@@ -111,7 +109,7 @@ def check_pictures(path: Path) -> dict[str, Any]:
 
 
 def _names(manifest: Manifest) -> list[str]:
-    """Where the picture of each sample goes."""
+    """Names the file of each sample's picture."""
     sorted_by = next((name for name, label in manifest.labels.items() if isinstance(label, Classes)), None)
     splits = [_folder_name(name) for name in manifest.splits]
     width = max(5, len(str(len(manifest) - 1)))
@@ -127,7 +125,7 @@ def _names(manifest: Manifest) -> list[str]:
 
 
 def _folder_name(name: str) -> str:
-    """A name as one folder: what no file system takes is written as in an address (`%2F`)."""
+    """Writes a name as one folder: what no file system takes is written as in an address (`%2F`)."""
     quoted = quote(name, safe=" +,;=@&'!()[]", errors="surrogateescape")
     return "%2E" + quoted[1:] if quoted.startswith(".") else quoted
 

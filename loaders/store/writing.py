@@ -22,8 +22,8 @@ from loaders.decoding.pictures import as_channels, mean_colour
 from loaders.decoding.reading import Face
 from loaders.decoding.records import Skipped
 from loaders.files import replacing_folder
-from loaders.store.manifest import ManifestWriter
-from loaders.store.opening import FORMAT, IMAGES, MANIFEST, SKIPPED, VERSION, labels_to_json, sha256, write_source
+from loaders.store.manifest import MISSING, ManifestWriter
+from loaders.store.opening import IMAGES, MANIFEST, PACKED_STORE, SKIPPED, VERSION, labels_to_json, sha256, write_source
 
 EXAMPLES = 10
 COPY_BYTES = 1 << 24
@@ -127,7 +127,7 @@ class StoreWriter:
         for file in self._texts:
             file.close()
         source = {
-            "format": FORMAT,
+            "format": PACKED_STORE,
             "version": VERSION,
             "origin": origin,
             "shape": [self._manifest.count, *self._faces.shape],
@@ -149,7 +149,7 @@ class StoreWriter:
                     file.close()
 
     def _counts(self) -> dict[str, Any]:
-        """Faces of each split, and of each class in it."""
+        """Counts the faces of each split, and of each class in it."""
         counts: dict[str, Any] = {}
         for split, total in self._manifest.totals.items():
             counts[split] = {"total": total}
@@ -157,7 +157,7 @@ class StoreWriter:
                 if isinstance(label, Classes):
                     of = {text: self._manifest.classes[split, name, text] for text in label.names}
                     missing = self._manifest.classes[split, name, ""]
-                    counts[split][name] = of | ({"(missing)": missing} if missing else {})
+                    counts[split][name] = of | ({MISSING: missing} if missing else {})
         return counts
 
 

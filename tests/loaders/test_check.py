@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-import loaders.store.rows
+import loaders.store.pixel_statistics
 from loaders.decoding.pictures import Form
 from loaders.importers import Aflw2000, ManifestFile
 from loaders.prepare import app, prepare
 from loaders.store.checking import Findings, check
-from loaders.store.copies import drop_duplicates
+from loaders.store.duplicates import drop_duplicates
 from loaders.store.opening import open_store
 from tests.loaders.imported import save
 from tests.loaders.test_importer_pose import write_head
@@ -143,7 +143,7 @@ def test_numbers_that_differ_are_conflicts(tmp_path: Path) -> None:
 
 
 def test_small_blocks_find_the_same(store: Path, findings: Findings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loaders.store.rows, "BLOCK_BYTES", 5 * 8 * 8 * 3 + 1)
+    monkeypatch.setattr(loaders.store.pixel_statistics, "BLOCK_BYTES", 5 * 8 * 8 * 3 + 1)
     again = check(store)
     assert [g.tolist() for g in again.groups] == [g.tolist() for g in findings.groups]
     assert again.splits == findings.splits

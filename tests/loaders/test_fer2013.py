@@ -19,7 +19,7 @@ from loaders.importers import Fer2013, Record, Skipped
 from loaders.importers.fer2013 import parse_pixels
 from loaders.prepare import prepare
 from loaders.store.checking import check as check_store
-from loaders.store.copies import drop_duplicates
+from loaders.store.duplicates import drop_duplicates
 from loaders.store.opening import Store, open_store
 from tests.loaders.data_sets import fer_rows, fer_text, pixel_text
 

@@ -1,4 +1,4 @@
-"""A store without copies of pictures."""
+"""Writes a store without duplicates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loaders.progress import progress
 from loaders.store.checking import Findings
 from loaders.store.manifest import Manifest
 from loaders.store.opening import open_store
-from loaders.store.rows import blocks
+from loaders.store.pixel_statistics import read_blocks
 from loaders.store.writing import new_store
 
 STAYS = ("test", "val")
@@ -20,7 +20,7 @@ STAYS = ("test", "val")
 
 
 def drop_duplicates(path: str | Path, out: Path, findings: Findings, *, console: Console | None = None) -> Path:
-    """Write a store without copies; the one at `path` is not changed.
+    """Writes a store without duplicates; the one at `path` is not changed.
 
     Of equal pictures one stays, with its label: one in test before one in val, before other splits, before one in
     train, and within a split the first. So nothing is trained on that is tested, but test itself may lose pictures.
@@ -54,7 +54,7 @@ def drop_duplicates(path: str | Path, out: Path, findings: Findings, *, console:
         new_store(out, manifest.labels, origin=origin, notes=[*store.source.get("notes", []), note]) as writer,
         progress("faces", len(manifest), console or Console(quiet=True)) as advance,
     ):
-        for first, block in blocks(store):
+        for first, block in read_blocks(store):
             faces: list[Face | Skipped] = []
             for sample, pixels in enumerate(block, start=first):
                 name = manifest.path[sample]

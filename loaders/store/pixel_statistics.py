@@ -1,4 +1,4 @@
-"""One pass over the pixels of a store, block by block, that leaves a few numbers of each row.
+"""Reduces each face of a store to a few numbers, in one pass over the pixels, block by block.
 
 Copies are pictures with equal pixels. Each row is reduced to a 128-bit BLAKE2b hash and its sums, so memory holds no
 pictures.
@@ -24,8 +24,8 @@ BLANK_STD = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """What one pass over the pixels leaves of each row."""
+class PixelStatistics:
+    """Holds what one pass over the pixels leaves of each row."""
 
     digest: UInt8[np.ndarray, "n 16"]
     total: NDArray[np.uint64]
@@ -35,14 +35,14 @@ class Rows:
     area: int
 
     def blank(self) -> NDArray[np.bool_]:
-        """Rows without content: the standard deviation of every channel is below `BLANK_STD`."""
+        """Finds rows without content: the standard deviation of every channel is below `BLANK_STD`."""
         # In whole numbers: area^2 times the variance, which no rounding can push over the limit.
         spread = self.area * self.squares - self.total**2
         return np.asarray((spread < np.uint64(BLANK_STD**2 * self.area**2)).all(axis=1))
 
 
-def read_rows(store: Store, console: Console) -> Rows:
-    """The pass.
+def read_statistics(store: Store, console: Console) -> PixelStatistics:
+    """Reads all pixels once and keeps the statistics of each row.
 
     Raises:
         ValueError: The pixels do not have the hash they were written with.
@@ -52,7 +52,7 @@ def read_rows(store: Store, console: Console) -> Rows:
     total, squares = np.empty((n, c), np.uint64), np.empty((n, c), np.uint64)
     whole = hashlib.sha256()
     with progress("pictures", n, console) as advance:
-        for first, block in blocks(store):
+        for first, block in read_blocks(store):
             whole.update(block.data.cast("B"))
             end = first + len(block)
             flat = block.reshape(len(block), h * w, c)
@@ -66,11 +66,11 @@ def read_rows(store: Store, console: Console) -> Rows:
             f"check {store.path}: pixels must have the hash they were written with; they were changed or damaged, "
             "prepare the data again with --force"
         )
-    return Rows(digest, total, squares, h * w)
+    return PixelStatistics(digest, total, squares, h * w)
 
 
-def blocks(store: Store) -> Iterator[tuple[int, UInt8[np.ndarray, "b h w c"]]]:
-    """(first row, rows), copied from the file: pages of a map that were read would count as memory of this process."""
+def read_blocks(store: Store) -> Iterator[tuple[int, UInt8[np.ndarray, "b h w c"]]]:
+    """Reads (first row, rows) from the file: pages of a map that were read would count as memory of this process."""
     images = store.images
     count = max(1, BLOCK_BYTES // math.prod(images.shape[1:]))
     assert isinstance(images, np.memmap)
@@ -82,8 +82,8 @@ def blocks(store: Store) -> Iterator[tuple[int, UInt8[np.ndarray, "b h w c"]]]:
             yield first, block.reshape(rows, *images.shape[1:])
 
 
-def equal_rows(digest: UInt8[np.ndarray, "n 16"]) -> tuple[Int64[np.ndarray, " k"], ...]:
-    """Rows of each set of two or more equal hashes, ascending; the sets in the order of their first."""
+def duplicate_sets(digest: UInt8[np.ndarray, "n 16"]) -> tuple[Int64[np.ndarray, " k"], ...]:
+    """Groups rows with equal hashes: each set of two or more, ascending; the sets in the order of their first."""
     key = np.ascontiguousarray(digest).view([("high", np.uint64), ("low", np.uint64)]).ravel()
     order = np.lexsort((key["low"], key["high"]))  # stable: rows of a set stay ascending
     ordered = key[order]
