@@ -8,7 +8,10 @@ own. A view's name in the recipe is the word by which tasks look at it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 from jaxtyping import Float32, Int16, UInt8
@@ -32,6 +35,19 @@ FAIRFACE_PARTS: tuple[Box, ...] = ((0.15, 0.18, 0.83, 0.40), (0.32, 0.33, 0.68, 
 
 EVALUATION = "evaluation"
 """The name under which the un-puzzled, un-masked view that supervised heads are evaluated on is rendered."""
+
+
+Arguments = ParamSpec("Arguments")
+Made = TypeVar("Made")
+
+
+def once(make: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
+    """Keeps the tensors that a function made, and gives them again for equal arguments; nobody writes to them."""
+    # What is made in inference mode could not be saved for a backward pass later.
+    return cast(Callable[Arguments, Made], lru_cache(maxsize=16)(torch.inference_mode(False)(make)))
+
+
+identity_cells = once(kernels.identity_cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +105,7 @@ class Plain(View):
     """The augmented face as it is; the supervised view, and a hole's twin."""
 
     def cells(self, key: Key, frame: Frame) -> Cells:
-        return Cells(kernels.identity_cells(1, len(key.sample), key.sample.device))
+        return Cells(identity_cells(1, len(key.sample), key.sample.device))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +146,7 @@ class Turned(View):
         View.__post_init__(self)
 
     def cells(self, key: Key, frame: Frame) -> Cells:
-        return Cells(
-            kernels.identity_cells(self.grid, len(key.sample), key.sample.device), kernels.draw_turns(self.grid, key)
-        )
+        return Cells(identity_cells(self.grid, len(key.sample), key.sample.device), kernels.draw_turns(self.grid, key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +210,7 @@ class HiddenParts(View):
         View.__post_init__(self)
 
     def cells(self, key: Key, frame: Frame) -> Cells:
-        shows = kernels.identity_cells(self.grid, len(key.sample), key.sample.device)
+        shows = identity_cells(self.grid, len(key.sample), key.sample.device)
         chosen = kernels.random_bits(key, 1) % (2 ** len(self.parts) - 1) + 1  # (b, 1): bit i hides part i
         x, y = self._centres(frame)
         hidden = torch.zeros_like(shows, dtype=torch.bool)
@@ -229,10 +243,20 @@ def cell_stream(name: str, view: View) -> str:
 
 
 def size_at(view: View, image_size: int, *, name: str, seed: int, epoch: int, step: int) -> int:
-    """Side in pixels of a view at a step: the recipe's, or drawn from its list by (seed, epoch, step)."""
+    """Gives the side in pixels of a view at a step: the recipe's, or drawn from its list by (seed, epoch, step)."""
     if view.size is None:
         return image_size
     if len(view.size) == 1:
         return view.size[0]
-    bits = kernels.random_bits(Key(seed, epoch, torch.tensor([step])).stream(f"size of {name}"), 1)
-    return view.size[int(bits) % len(view.size)]
+    place, inside = divmod(step, _DRAWN_AHEAD)
+    return view.size[_sizes_drawn(name, seed, epoch, place * _DRAWN_AHEAD)[inside] % len(view.size)]
+
+
+_DRAWN_AHEAD = 512  # one step's size alone takes some 150 operations on the host
+
+
+@lru_cache(maxsize=16)
+def _sizes_drawn(name: str, seed: int, epoch: int, first: int) -> list[int]:
+    steps = torch.arange(first, first + _DRAWN_AHEAD)
+    drawn: list[int] = kernels.random_bits(Key(seed, epoch, steps).stream(f"size of {name}"), 1).flatten().tolist()
+    return drawn

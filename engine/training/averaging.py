@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-import kernels
 from engine.averaging import Averaging
 from engine.tasks.base import Criterion, Look, Rows, Task
 from engine.training.evaluate import RowParts, joined_rows, keep_rows
 from engine.training.model import Model, evaluating
-from engine.training.render import Renderer
-from engine.views import Cells
+from engine.training.render import Centre, Renderer, stored
+from engine.views import Cells, identity_cells
+from kernels import Key
 from loaders import Batch, Loader
 
 
@@ -27,22 +27,12 @@ def render(
     averaging: Averaging, renderer: Renderer, batch: Batch
 ) -> tuple[Float[Tensor, "v b 3 s s"], Float32[Tensor, "v b 2 3"]]:
     """All pictures of a batch in one launch, and their geometry."""
-    size, faces = renderer.image_size, len(batch.row)
-    stored = (batch.store.shape[1], batch.store.shape[2])
-    centre = kernels.centre(renderer.evaluation_crop, store=stored, size=size, batch=faces, device=batch.row.device)
+    size = renderer.image_size
+    centre = Centre(renderer.evaluation_crop, size)(Key(renderer.seed, 0, batch.sample), batch.mean, stored(batch))
     where = averaging.where(centre.where, size)
-    pictures = kernels.render_views(
-        batch.store,
-        batch.row,
-        where,
-        centre.colour.expand(len(where), -1, -1, -1).contiguous(),
-        kernels.identity_cells(1, faces, batch.row.device).expand(len(where), -1, -1).contiguous(),
-        size=size,
-        mean=renderer.mean,
-        std=renderer.std,
-        dtype=renderer.dtype,
-    )
-    return pictures, where
+    colour = centre.colour.expand(len(where), -1, -1, -1)
+    shows = identity_cells(1, len(batch.row), batch.row.device).expand(len(where), -1, -1)
+    return renderer.show(batch, where, colour, shows, size=size), where
 
 
 def averaged_name(task: str) -> str:
@@ -68,7 +58,7 @@ def predict(
     with evaluating(model):
         for batch in loader.epoch(0):
             pictures, where = render(averaging, renderer, batch)
-            cells = Cells(kernels.identity_cells(1, len(batch.row), batch.row.device))
+            cells = Cells(identity_cells(1, len(batch.row), batch.row.device))
             with autocast:
                 features = [model.encoder(picture) for picture in pictures]
                 outputs = {task.name: [model.heads[task.name](feature) for feature in features] for task in tasks}

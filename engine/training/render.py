@@ -1,23 +1,26 @@
-"""From a batch of stored faces to the pictures of all views: tables drawn, one launch per size and grid."""
+"""Plans which pictures of a batch are rendered together, and renders them: a step draws tables and launches."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32, Int16, Shaped
 from torch import Tensor
 
 import kernels
-from engine.views import EVALUATION, Cells, Frame, Plain, View, cell_stream, size_at, table_stream
+from engine.views import EVALUATION, Cells, Frame, Plain, View, cell_stream, identity_cells, once, size_at, table_stream
 from kernels import Augment, Key, Tables
 from loaders.base import Batch
+
+_centre, _zeros = once(kernels.centre), once(torch.zeros)
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """The pictures of one batch, by view."""
+    """Holds the pictures of one batch, by view."""
 
     pictures: Mapping[str, Tensor]
     """View to its pictures, float "b 3 size size", normalised, channels-last."""
@@ -31,7 +34,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """One draw of geometry, colour, blur and noise at one size: what a source that augments is given."""
+    """Draws geometry, colour, blur and noise at one size: what a source that augments is given."""
 
     augment: Augment
     stream: str
@@ -46,6 +49,89 @@ class Drawing:
         return kernels.draw(self.augment, key.stream(self.stream), mean=mean, store=store, size=self.size)
 
 
+@dataclass(frozen=True, slots=True)
+class Centre:
+    """Shows the central square in its own colours, where nothing is drawn."""
+
+    crop: float
+    size: int
+
+    def __call__(self, key: Key, mean: Float32[Tensor, "b 3"], store: tuple[int, int]) -> Tables:
+        """Gives the tables of each sample, all alike."""
+        return _centre(self.crop, store=store, size=self.size, batch=len(key.sample), device=key.sample.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Names pictures that one call of `render_views` renders, in the order of the recipe."""
+
+    pictures: tuple[str, ...]
+    size: int
+    """Side of each picture in pixels."""
+    grid: int
+    """Cells on a side that all of them are shown on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderPlan:
+    """Says what is drawn and rendered for one choice of sizes."""
+
+    views: Mapping[str, View]
+    draws: Mapping[str, Drawing | Centre]
+    """Picture to what gives its tables; pictures with an equal one share them."""
+    twins: Mapping[str, str]
+    """View to the picture that shows what it hides: the plain view where that does, else one that is no view."""
+    launches: tuple[Launch, ...]
+    options: tuple[str, ...]
+    """Tables that `render_views` is given beside `where`, `colour` and the cells."""
+
+
+def plan_views(
+    views: Mapping[str, View],
+    draws: Mapping[str, Drawing | Centre],
+    augment: Augment,
+    *,
+    hiding: frozenset[str] = frozenset(),
+    ahead: bool = False,
+) -> RenderPlan:
+    """Plans the pictures of a batch.
+
+    Args:
+        views: By name, in the order of the recipe.
+        draws: View to what gives its tables.
+        augment: What the tables may do.
+        hiding: Views whose whole twin is wanted as a target.
+        ahead: Whether the source has applied geometry, colour and blur.
+    """
+    plain = {draws[name]: name for name, view in views.items() if isinstance(view, Plain) and not augment.cuts}
+    twins = {name: plain.get(draws[name], f"{name} whole") for name in views if name in hiding}
+    pictures = {**views, **{twin: Plain() for twin in twins.values() if twin not in views}}
+    draws = {**draws, **{twin: draws[name] for name, twin in twins.items()}}
+    options = [
+        *(["blur"] if augment.blurs and not ahead else []),
+        *(["noise", "key"] if augment.adds_noise else []),
+        *(["cut"] if augment.cuts else []),
+    ]
+    grouped = launches(pictures, {name: draw.size for name, draw in draws.items()})
+    return RenderPlan(views, draws, twins, grouped, tuple(options))
+
+
+def launches(pictures: Mapping[str, View], sizes: Mapping[str, int]) -> tuple[Launch, ...]:
+    """Groups pictures of one size and grid; plain ones, which fit any grid, join the first of their size.
+
+    The order within a group is that of the pictures, so that the encoder's batch does not depend on the grouping.
+    """
+    first: dict[int, int] = {}
+    for name, view in pictures.items():
+        if view.grid > 1:
+            first.setdefault(sizes[name], view.grid)
+    groups: dict[tuple[int, int], list[str]] = {}
+    for name, view in pictures.items():
+        grid = first.get(sizes[name], 1) if isinstance(view, Plain) else view.grid
+        groups.setdefault((sizes[name], grid), []).append(name)
+    return tuple(Launch(tuple(names), size, grid) for (size, grid), names in groups.items())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renderer:
     """Draws and renders a recipe's views; a pure function of (seed, epoch, sample, occurrence)."""
@@ -58,32 +144,46 @@ class Renderer:
     std: tuple[float, float, float]
     seed: int
     dtype: torch.dtype = torch.float32
-    hiding: frozenset[str] = field(default_factory=frozenset)
+    hiding: frozenset[str] = frozenset()
     """Views whose whole twin is wanted as a target."""
+    _plans: dict[tuple[object, ...], RenderPlan] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def training(self, batch: Batch, *, epoch: int, step: int) -> Rendered:
-        """The augmented views of a training batch; `step` within the epoch only picks the size of multi-size views."""
-        sizes = {
-            name: size_at(view, self.image_size, name=name, seed=self.seed, epoch=epoch, step=step)
+        """Renders the augmented views of a training batch; `step` only picks the size of views of several sizes."""
+        sizes = tuple(
+            size_at(view, self.image_size, name=name, seed=self.seed, epoch=epoch, step=step)
             for name, view in self.views.items()
-        }
-        drawings = {name: self._drawing(table_stream(name, view), sizes[name]) for name, view in self.views.items()}
+        )
+        ahead = batch.augmented is not None
+        if (sizes, ahead) not in self._plans:
+            draws = {
+                name: Drawing(self.augment, table_stream(name, view), size)
+                for (name, view), size in zip(self.views.items(), sizes, strict=True)
+            }
+            self._plans[sizes, ahead] = plan_views(self.views, draws, self.augment, hiding=self.hiding, ahead=ahead)
         key = Key(self.seed, epoch, batch.sample, batch.occurrence)
-        if batch.augmented is None:
-            drawn = {each: each(key, batch.mean, stored(batch)) for each in dict.fromkeys(drawings.values())}
-        else:
-            drawn = {self.shared(): batch.augmented.tables}
-        tables = {name: drawn[drawing] for name, drawing in drawings.items()}
-        return self._render(batch, key, self.views, tables, sizes, self.augment)
+        return self._render(self._plans[sizes, ahead], batch, key)
+
+    def evaluation(self, batch: Batch, names: tuple[str, ...] = ()) -> Rendered:
+        """Renders the centre crop under the name `EVALUATION`, and the named views made from that same crop.
+
+        Nothing is augmented; the cells of the named views are those of epoch 0, so every evaluation asks the same.
+        """
+        if names not in self._plans:
+            views = {EVALUATION: Plain(), **{name: self.views[name] for name in names}}
+            sizes = {name: max(view.size or (self.image_size,)) for name, view in views.items()}
+            draws = {name: Centre(self.evaluation_crop, size) for name, size in sizes.items()}
+            self._plans[names] = plan_views(views, draws, Augment(), hiding=self.hiding)
+        return self._render(self._plans[names], batch, Key(self.seed, 0, batch.sample))
 
     def shared(self) -> Drawing:
-        """The one draw that all views share, for a source that augments by itself: it gives one face a sample.
+        """Gives the one draw that all views share, for a source that augments by itself: it gives one face a sample.
 
         Raises:
             ValueError: The views ask for several draws.
         """
         asked = {
-            self._drawing(table_stream(name, view), size): name
+            Drawing(self.augment, table_stream(name, view), size): name
             for name, view in self.views.items()
             for size in view.size or (self.image_size,)
         }
@@ -95,139 +195,99 @@ class Renderer:
             )
         return next(iter(asked))
 
-    def _drawing(self, stream: str, size: int) -> Drawing:
-        return Drawing(self.augment, stream, size)
-
-    def evaluation(self, batch: Batch, names: tuple[str, ...] = ()) -> Rendered:
-        """The centre crop under the name `EVALUATION`, and beside it the named views made from that same crop.
-
-        Nothing is augmented; the cells of the named views are those of epoch 0, so every evaluation asks the same.
-        """
-        views: dict[str, View] = {EVALUATION: Plain()} | {name: self.views[name] for name in names}
-        sizes = {name: max(view.size or (self.image_size,)) for name, view in views.items()}
-        tables = {name: self._centre(batch, sizes[name]) for name in views}
-        return self._render(batch, Key(self.seed, 0, batch.sample), views, tables, sizes, Augment())
-
-    def _centre(self, batch: Batch, size: int) -> Tables:
-        return kernels.centre(
-            self.evaluation_crop,
-            store=(batch.store.shape[1], batch.store.shape[2]),
-            size=size,
-            batch=len(batch.row),
-            device=batch.row.device,
-        )
-
-    def _cells(
+    def show(
         self,
         batch: Batch,
-        key: Key,
-        views: Mapping[str, View],
-        tables: Mapping[str, Tables],
-        sizes: Mapping[str, int],
-    ) -> dict[str, Cells]:
-        return {
-            name: view.cells(key.stream(cell_stream(name, view)), Frame(tables[name].where, sizes[name], stored(batch)))
-            for name, view in views.items()
-        }
-
-    def _render(
-        self,
-        batch: Batch,
-        key: Key,
-        views: Mapping[str, View],
-        tables: dict[str, Tables],
-        sizes: dict[str, int],
-        augment: Augment,
-    ) -> Rendered:
-        cells = self._cells(batch, key, views, tables, sizes)
-        # A hole's twin is the plain view where the recipe has it; else it is rendered beside it, and not encoded.
-        plain = {
-            (table_stream(name, view), sizes[name]): name
-            for name, view in views.items()
-            if isinstance(view, Plain) and not augment.cuts
-        }
-        twins: dict[str, str] = {}
-        for name in views.keys() & self.hiding:
-            twins[name] = plain.get((table_stream(name, views[name]), sizes[name]), f"{name} whole")
-            if twins[name] not in views:
-                tables[twins[name]] = replace(tables[name], cut=torch.zeros_like(tables[name].cut))
-                sizes[twins[name]] = sizes[name]
-        pictures: dict[str, Tensor] = {}
-        grids = {name: view.grid for name, view in views.items()}
-        turned = frozenset(name for name, shown in cells.items() if shown.turn is not None)
-        for group in _groups(list(tables), sizes, grids, turned):
-            pictures |= self._launch(batch, group, tables, sizes[group[0]], cells, augment)
-        whole = {name: pictures[twin] for name, twin in twins.items()}
-        where = {name: tables[name].where for name in views}
-        return Rendered({name: pictures[name] for name in views}, cells, where, whole)
-
-    def _launch(
-        self,
-        batch: Batch,
-        names: list[str],
-        tables: Mapping[str, Tables],
+        where: Float32[Tensor, "v b 2 3"],
+        colour: Float32[Tensor, "v b 3 4"],
+        shows: Int16[Tensor, "v b n"],
+        *,
         size: int,
-        cells: Mapping[str, Cells],
-        augment: Augment,
-    ) -> dict[str, Tensor]:
-        grid = max(round(cells[name].shows.shape[1] ** 0.5) if name in cells else 1 for name in names)
-        identity = kernels.identity_cells(grid, len(batch.row), batch.row.device)
-        shows = [
-            cells[name].shows if name in cells and cells[name].shows.shape[1] == grid * grid else identity
-            for name in names
-        ]
-        turns = [cells[name].turn if name in cells else None for name in names]
-        still = torch.zeros_like(identity, dtype=torch.uint8)
-        chosen = [_left_to_do(batch, tables[name], size) for name in names]
-        out = kernels.render_views(
+        **options: Any,
+    ) -> Float[Tensor, "v b 3 size size"]:
+        """Shows a batch through tables, normalised as the recipe says; see `kernels.render_views`."""
+        return kernels.render_views(
             batch.store,
             batch.row,
-            torch.stack([t.where for t in chosen]),
-            torch.stack([t.colour for t in chosen]),
-            torch.stack(shows),
+            where,
+            colour,
+            shows,
             size=size,
             mean=self.mean,
             std=self.std,
             dtype=self.dtype,
-            blur=torch.stack([t.blur for t in chosen]) if augment.blurs and batch.augmented is None else None,
-            noise=torch.stack([t.noise for t in chosen]) if augment.adds_noise else None,
-            key=torch.stack([t.key for t in chosen]) if augment.adds_noise else None,
-            turn=torch.stack([still if t is None else t for t in turns]) if any(t is not None for t in turns) else None,
-            cut=torch.stack([t.cut for t in chosen]) if augment.cuts else None,
+            **options,
         )
-        return dict(zip(names, out, strict=True))
+
+    def _render(self, plan: RenderPlan, batch: Batch, key: Key) -> Rendered:
+        views, draws, store = plan.views, plan.draws, stored(batch)
+        drawn, left = _tables(plan, batch, key)
+        where = {name: drawn[draws[name]].where for name in views}
+        cells = {
+            name: view.cells(key.stream(cell_stream(name, view)), Frame(where[name], draws[name].size, store))
+            for name, view in views.items()
+        }
+        pictures: dict[str, Tensor] = {}
+        for launch in plan.launches:
+            pictures.update(zip(launch.pictures, self._launch(launch, plan, batch, left, cells), strict=True))
+        whole = {name: pictures[twin] for name, twin in plan.twins.items()}
+        return Rendered({name: pictures[name] for name in views}, cells, where, whole)
+
+    def _launch(
+        self,
+        launch: Launch,
+        plan: RenderPlan,
+        batch: Batch,
+        left: Mapping[Drawing | Centre, Tables],
+        cells: Mapping[str, Cells],
+    ) -> Float[Tensor, "v b 3 size size"]:
+        faces, device = len(batch.row), batch.row.device
+        still = Cells(identity_cells(launch.grid, faces, device))
+        tables = [left[plan.draws[name]] for name in launch.pictures]
+        shown = [cells.get(name, still) for name in launch.pictures]
+        shown = [own if own.shows.shape == still.shows.shape else still for own in shown]
+        options = {option: [getattr(each, option) for each in tables] for option in plan.options}
+        if plan.twins and "cut" in options:  # a twin that is no view shows what its view hides, cut-out and all
+            no_cut = _zeros(faces, 4, dtype=torch.int16, device=device)
+            options["cut"] = [
+                cut if name in plan.views else no_cut for name, cut in zip(launch.pictures, options["cut"], strict=True)
+            ]
+        if any(own.turn is not None for own in shown):
+            no_turn = _zeros(faces, launch.grid**2, dtype=torch.uint8, device=device)
+            options["turn"] = [no_turn if own.turn is None else own.turn for own in shown]
+        return self.show(
+            batch,
+            _together([each.where for each in tables]),
+            _together([each.colour for each in tables]),
+            _together([own.shows for own in shown]),
+            size=launch.size,
+            **{option: _together(each) for option, each in options.items()},
+        )
 
 
 def stored(batch: Batch) -> tuple[int, int]:
-    """(height, width) of the faces that `where` leads to."""
+    """Gives (height, width) of the faces that `where` leads to."""
     return (batch.store.shape[1], batch.store.shape[2]) if batch.augmented is None else batch.augmented.store
 
 
-def _left_to_do(batch: Batch, tables: Tables, size: int) -> Tables:
-    """What a view's tables still ask for: all of them, or noise and cut-out alone where the source has augmented."""
+def _tables(
+    plan: RenderPlan, batch: Batch, key: Key
+) -> tuple[dict[Drawing | Centre, Tables], dict[Drawing | Centre, Tables]]:
+    """The tables that are in each picture, and those of them that are left to do where the source has augmented."""
+    draws = dict.fromkeys(plan.draws.values())
     if batch.augmented is None:
-        return tables
-    assert batch.store.shape[1:3] == (size, size)
-    same = kernels.centre(1.0, store=(size, size), size=size, batch=len(batch.row), device=batch.row.device)
-    return replace(tables, where=same.where, colour=same.colour, blur=same.blur)
+        drawn = {draw: draw(key, batch.mean, stored(batch)) for draw in draws}
+        return drawn, drawn
+    (draw,) = draws  # see `Renderer.shared`
+    side = (draw.size, draw.size)
+    assert tuple(batch.store.shape[1:3]) == side
+    done, same = batch.augmented.tables, Centre(1.0, draw.size)(key, batch.mean, side)
+    return {draw: done}, {draw: replace(done, where=same.where, colour=same.colour)}
 
 
-def _groups(
-    names: list[str], sizes: Mapping[str, int], grids: Mapping[str, int], turned: frozenset[str] = frozenset()
-) -> list[list[str]]:
-    """Views that share a launch: one size and one grid; un-cut views, which fit any grid, join the first of their size.
-
-    An un-cut view that is turned as a whole does not: on a finer grid each cell would be turned by itself.
-
-    Order within a group is the order of the recipe, so that the encoder's batch does not depend on the grouping.
-    """
-    first: dict[int, int] = {}
-    for name in names:
-        if grids.get(name, 1) > 1:
-            first.setdefault(sizes[name], grids[name])
-    groups: dict[tuple[int, int], list[str]] = {}
-    for name in names:
-        grid = grids.get(name, 1)
-        shared = grid if grid > 1 or name in turned else first.get(sizes[name], 1)
-        groups.setdefault((sizes[name], shared), []).append(name)
-    return list(groups.values())
+def _together(tables: Sequence[Shaped[Tensor, "b ..."]]) -> Shaped[Tensor, "v b ..."]:
+    """One table for all views of a launch; one that all of them share is not copied."""
+    first = tables[0]
+    if all(table is first for table in tables):
+        return first.expand(len(tables), *first.shape)
+    return torch.stack(list(tables))

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import kernels
-from engine.training.render import Renderer, _groups
-from engine.views import EVALUATION, Cells, Frame, HiddenParts, Holes, Plain, Puzzle, Turned, View
+from engine.training.render import Launch, Renderer, launches
+from engine.views import (
+    EVALUATION,
+    Cells,
+    Frame,
+    HiddenParts,
+    Holes,
+    Plain,
+    Puzzle,
+    Turned,
+    View,
+    identity_cells,
+    size_at,
+)
 from kernels import Augment
 from tests.engine import tiny
 
@@ -112,10 +126,59 @@ def test_evaluation_shows_the_whole_face_and_asks_the_same_puzzle_every_time() -
 
 
 def test_views_share_a_launch_by_size_and_grid() -> None:
-    names = ["plain", "puzzle", "holes", "other", "small"]
-    sizes = {"plain": 24, "puzzle": 24, "holes": 24, "other": 24, "small": 12}
-    grids = {"plain": 1, "puzzle": 3, "holes": 14, "other": 1, "small": 3}
-    assert _groups(names, sizes, grids) == [["plain", "puzzle", "other"], ["holes"], ["small"]]
+    views = {
+        "plain": Plain(),
+        "puzzle": Puzzle(grid=3),
+        "holes": Holes(grid=14),
+        "other": Plain(),
+        "turned": Turned(grid=1),
+        "small": Puzzle(grid=3),
+    }
+    sizes = dict.fromkeys(views, 24) | {"small": 12}
+    assert launches(views, sizes) == (
+        Launch(("plain", "puzzle", "other"), 24, 3),
+        Launch(("holes",), 24, 14),
+        Launch(("turned",), 24, 1),  # on a finer grid each cell would be turned by itself
+        Launch(("small",), 12, 3),
+    )
+
+
+class _Operators(TorchDispatchMode):
+    """Counts the operators that the host asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen[func.name().split(".")[0]] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_is_draws_and_launches_and_what_all_views_share_is_not_copied() -> None:
+    maker, batch = renderer({"plain": Plain(), "puzzle": Puzzle(grid=2)}), tiny.batch()
+    maker.training(batch, epoch=0, step=0), maker.evaluation(batch, ("puzzle",))
+    with _Operators() as training:
+        maker.training(batch, epoch=1, step=1)
+    with _Operators() as evaluation:
+        maker.evaluation(batch, ("puzzle",))
+    launch = {"hmtl::render_views": 1, "aten::expand": 2, "aten::stack": 1, "aten::unbind": 1}
+    assert evaluation.seen == {"hmtl::draw_permutation": 1} | launch
+    assert training.seen == {"hmtl::draw_tables": 1, "hmtl::draw_permutation": 1} | launch
+
+
+def test_a_size_is_drawn_by_its_step_alone() -> None:
+    view, steps = Puzzle(grid=2, size=(12, 16, 20)), torch.arange(1100)
+    key = kernels.Key(5, 2, steps).stream("size of small")
+    wanted = [view.size[bits % 3] for bits in kernels.random_bits(key, 1).flatten().tolist()]
+    assert [size_at(view, 24, name="small", seed=5, epoch=2, step=step) for step in steps.tolist()] == wanted
+
+
+def test_what_evaluation_made_in_inference_mode_serves_a_later_backward_pass() -> None:
+    with torch.inference_mode():
+        made = identity_cells(7, 3, torch.device("cpu"))
+    assert identity_cells(7, 3, torch.device("cpu")) is made
+    assert not made.is_inference()
 
 
 class _Turned:
