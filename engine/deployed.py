@@ -1,4 +1,4 @@
-"""A trained model as it is used: from faces to probabilities and degrees, with nothing of the training left."""
+"""Uses a trained model: from faces to probabilities and degrees, with nothing of the training left."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _is_part(key: str, tasks: Mapping[str, DeployedTask]) -> bool:
 
 
 class Deployed(nn.Module):
-    """Encoder and supervised heads of a trained run: exactly the supervised model, whatever was trained beside it.
+    """Holds the encoder and supervised heads of a trained run: the supervised model, whatever was trained beside it.
 
     Attributes:
         tasks: Supervised task name to the task.
@@ -112,12 +112,12 @@ class Deployed(nn.Module):
 
     @property
     def answers(self) -> dict[str, tuple[str, ...]]:
-        """Task name to what its numbers are: the names of its classes, or yaw, pitch and roll."""
+        """Gives task name to what its numbers are: the names of its classes, or yaw, pitch and roll."""
         return {name: task.answers for name, task in self.tasks.items()}
 
     @torch.no_grad()
     def forward(self, faces: UInt8[Tensor, "b h w c"]) -> dict[str, Float32[Tensor, "b k"]]:
-        """What the model says of each face.
+        """Answers the tasks for each face.
 
         Args:
             faces: Cut out as those it was trained on, on the device of the model, gray or RGB as `faces` of this says.

@@ -1,4 +1,4 @@
-"""Weights of an encoder in a file, read and put into a network: what `init` and the teachers of a loss share.
+"""Reads the weights of an encoder from a file and puts them into a network, for `init` and for teachers of a loss.
 
 Nothing is fetched, and reading executes no code.
 """
@@ -27,7 +27,7 @@ ABOUT = "about"
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A model's weights as loaded: names to tensors, and what they are of."""
+    """Holds the weights of a model as loaded: names to tensors, and what they are of."""
 
     tensors: Mapping[str, Tensor]
     about: Mapping[str, Any]
@@ -37,7 +37,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class EncoderWeights:
-    """An encoder's tensors, as a file has them."""
+    """Holds the tensors of an encoder, as a file has them."""
 
     tensors: Mapping[str, Tensor]
     dropped: tuple[str, ...]
@@ -47,12 +47,12 @@ class EncoderWeights:
 
 
 def names_a_file(init: str) -> bool:
-    """Whether `init` names a file of weights by its ending; else it names the folder of a run or of a checkpoint."""
+    """Says whether `init` names a file of weights, by its ending; else it names the folder of a run or checkpoint."""
     return Path(init).suffix in WEIGHT_FILES
 
 
 def load_weights(path: Path) -> Weights:
-    """The weights of a checkpoint folder or of a weights.safetensors file, on the CPU.
+    """Loads the weights of a checkpoint folder or of a weights.safetensors file, on the CPU.
 
     Raises:
         ValueError: Nothing is there, or it is cut, damaged, or not one of this project's.
@@ -69,7 +69,7 @@ def load_weights(path: Path) -> Weights:
 
 
 def read_safetensors(file: Path, where: str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """A file's tensors, on the CPU, and what it says of itself where it is a checkpoint of ours.
+    """Reads the tensors of a file, on the CPU, and what it says of itself where it is a checkpoint of ours.
 
     Args:
         where: How the file is named in errors.
@@ -87,7 +87,7 @@ def read_safetensors(file: Path, where: str) -> tuple[dict[str, Tensor], dict[st
 
 
 def read_encoder(path: Path, where: str, network: nn.Module | None = None) -> EncoderWeights:
-    """The encoder in a file of weights.
+    """Reads the encoder in a file of weights.
 
     Args:
         path: A checkpoint's weights.safetensors, or a file of timm's weights: .safetensors, or one that torch loads
@@ -106,7 +106,7 @@ def read_encoder(path: Path, where: str, network: nn.Module | None = None) -> En
 
 
 def encoder_of(weights: Weights) -> EncoderWeights:
-    """The encoder of a model of ours, its heads left out."""
+    """Takes the encoder out of a model of ours, its heads left out."""
     taken = {key.removeprefix("encoder."): v for key, v in weights.tensors.items() if key.startswith("encoder.")}
     dropped = sorted({".".join(key.split(".")[:2]) for key in weights.tensors if not key.startswith("encoder.")})
     return EncoderWeights(taken, tuple(dropped), weights.about)
@@ -131,7 +131,7 @@ def fill_encoder(network: nn.Module, weights: EncoderWeights, where: str, archit
 
 
 def misfits(own: Mapping[str, Tensor], read: Mapping[str, Tensor], here: str) -> str:
-    """Why tensors that were read are not those of a module: the first three reasons; empty where they are.
+    """Lists why tensors that were read are not those of a module: the first three reasons; empty where they are.
 
     Args:
         own: The module's, by name.

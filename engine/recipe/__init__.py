@@ -1,4 +1,4 @@
-"""The recipe: one experiment as a frozen value, its file, `--set`, its baselines and `--smoke`."""
+"""Describes an experiment as a frozen value, the recipe: its file, `--set`, its baselines and `--smoke`."""
 
 from engine.recipe.definition import Recipe
 

@@ -1,4 +1,4 @@
-"""The two supervised baselines that a hybrid recipe stands beside.
+"""Makes the two supervised baselines of a hybrid recipe.
 
 Budget means pictures through the encoder in training: the first baseline has the hybrid's epochs and one view, the
 second as many independently augmented plain views as the hybrid encodes pictures, which is the same cost.
@@ -15,17 +15,17 @@ from engine.views import Plain
 
 
 def supervised(hybrid: Recipe) -> Recipe:
-    """The hybrid's supervised tasks on one plain view."""
+    """Trains the supervised tasks of the hybrid on one plain view."""
     return _on_plain_views(hybrid, {"plain": Plain()})
 
 
 def supervised_equal_cost(hybrid: Recipe) -> Recipe:
-    """The hybrid's supervised tasks on as many plain views as it encodes pictures, each augmented on its own."""
+    """Trains them on as many plain views as the hybrid encodes pictures, each augmented on its own."""
     return _on_plain_views(hybrid, {f"plain_{i}": Plain(fresh=True) for i in range(pictures_a_face(hybrid))})
 
 
 def pictures_a_face(recipe: Recipe) -> int:
-    """Pictures of one face that pass through an encoder in a training step: its views, and a teacher's passes."""
+    """Counts the pictures of a face that pass through an encoder in a step: its views, and the passes of a teacher."""
     return len(recipe.views) + sum(task.teacher_passes * len(task.on) for task in recipe.tasks)
 
 
@@ -45,7 +45,7 @@ def _on_plain_views(hybrid: Recipe, views: dict[str, Plain]) -> Recipe:
 
 
 def _look_at(task: Task, on: tuple[str, ...]) -> Task:
-    """The task on other views. It joins them as before; one that looked at a single view takes their mean."""
+    """Lets a task look at other views. It joins them as before; one that looked at a single view takes their mean."""
     changes: dict[str, Any] = {"on": on}
     if len(task.on) == 1 and len(on) > 1 and any(field.name == "join" for field in fields(task)):  # type: ignore[arg-type]
         changes["join"] = "mean"

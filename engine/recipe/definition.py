@@ -1,4 +1,4 @@
-"""The recipe: one experiment, whole, as a frozen value."""
+"""Defines the recipe: one whole experiment as a frozen value."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BatchStatistics = Literal["joint", "per_view", "per_view_plain"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """An experiment; change one with `dataclasses.replace`.
+    """Describes an experiment; change one with `dataclasses.replace`.
 
     Args:
         data: Where the faces come from.
@@ -194,7 +194,7 @@ class Recipe:
             )
 
     def averaged_tasks(self, split: Split) -> tuple[Task, ...]:
-        """The tasks whose probabilities `test_time` averages: those that learn classes."""
+        """Picks the tasks whose probabilities `test_time` averages: those that learn classes."""
         return tuple(t for t in self.tasks if t.label is not None and isinstance(split.labels[t.label], Classes))
 
 

@@ -16,7 +16,7 @@ from engine.recipe.definition import Recipe
 
 @dataclass(frozen=True, slots=True)
 class RecipeFile:
-    """A recipe with the file it came from."""
+    """Holds a recipe with the file it came from."""
 
     name: str
     """The file's stem, and the recipe's name where it is not the file's main one; of a folder FOLDER-again."""

@@ -1,4 +1,4 @@
-"""Whether a value is what an annotation asks for: recipes are checked by the types of their own fields."""
+"""Checks recipes by the types of their fields: whether a value is what an annotation asks for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of the type an annotation asks for."""
+    """Says whether a value is of the type an annotation asks for."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
@@ -36,7 +36,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def readable(hint: Any) -> str:
-    """An annotation in words."""
+    """Puts an annotation into words."""
     if get_origin(hint) is Literal:
         return " or ".join(repr(arg) for arg in get_args(hint))
     if get_origin(hint) in (Union, types.UnionType):
@@ -49,12 +49,12 @@ def readable(hint: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as it was written: a class or a function by its name."""
+    """Shows a value as it was written: a class or a function by its name."""
     return str(value.__name__) if _is_maker(value) else repr(value)
 
 
 def advice(value: Any, hint: Any, otherwise: str = "give a value like that") -> str:
-    """What to do about a value that does not fit: what only makes one that would is to be called."""
+    """Says what to do about a value that does not fit: to call the class or function that makes one that does."""
     maker = next((item for item in _items(value) if _is_maker(item) and _makes(item, hint)), None)
     if maker is None:
         return otherwise
@@ -68,17 +68,17 @@ def advice(value: Any, hint: Any, otherwise: str = "give a value like that") -> 
 
 
 def _is_maker(value: Any) -> bool:
-    """Whether it is a class of plain data or a function: what a recipe calls to get a value."""
+    """Says whether it is a class of plain data or a function: what a recipe calls to get a value."""
     return isinstance(value, types.FunctionType) or (isinstance(value, type) and is_dataclass(value))
 
 
 def _items(value: Any) -> Iterable[Any]:
-    """A value, and what stands in it where it is a tuple or a mapping."""
+    """Lists a value, and what stands in it where it is a tuple or a mapping."""
     return (value, *(value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else ()))
 
 
 def _makes(maker: Any, hint: Any) -> bool:
-    """Whether what a class or a function makes fits an annotation, or an item of one."""
+    """Says whether what a class or a function makes fits an annotation, or an item of one."""
     if args := get_args(hint):
         return any(_makes(maker, arg) for arg in args)
     made = maker if isinstance(maker, type) else get_type_hints(maker).get("return")

@@ -1,4 +1,4 @@
-"""`--smoke`: any recipe in seconds, on drawn faces, through its own views, tasks, losses, checkpoint and report."""
+"""Makes any recipe run in seconds (`--smoke`): on drawn faces, through its own views, tasks, losses and report."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _made_up(label: Label, sample: Tensor) -> Tensor:
 
 
 def smoke(recipe: Recipe) -> Recipe:
-    """The recipe made small: 2 epochs of 3 steps on 48 drawn faces, evaluated on 16.
+    """Makes a recipe small: 2 epochs of 3 steps on 48 drawn faces, evaluated on 16.
 
     It starts from a file of weights where the recipe does; not from another run, which need not be there to try this.
     """
@@ -77,5 +77,5 @@ def smoke(recipe: Recipe) -> Recipe:
 
 
 def _small(size: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Sides of multi-size views, 64 px at most."""
+    """Limits the sides of multi-size views to 64 px."""
     return None if size is None else tuple(sorted({min(side, 64) for side in size}))

@@ -1,4 +1,4 @@
-"""Checkpoints: weights anyone can load, and the state a run goes on from.
+"""Writes and reads checkpoints: weights anyone can load, and the state a run goes on from.
 
 A checkpoint is a folder of three files: weights.safetensors (the model that is evaluated, with class names and
 preprocessing in its metadata), state.pt (loaded with `weights_only=True`) and files.json, the hash of the others. It is
@@ -68,7 +68,7 @@ def _write(folder: Path, model: nn.Module, about: Mapping[str, Any], state: Mapp
 
 
 def newest(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest whole checkpoint to go on from, and what is to be said of those passed over."""
+    """Finds the newest whole checkpoint to go on from, and what is to be said of those passed over."""
     notes: list[str] = []
     for name in (f".{LAST}.partial", LAST, BEFORE):
         path = folder / name
@@ -94,12 +94,12 @@ def step_back(folder: Path, bad_step: int) -> None:
 
 
 def epoch_of(path: Path) -> int | None:
-    """The epoch after which a checkpoint was written, None if none is whole there."""
+    """Reads the epoch after which a checkpoint was written, None if none is whole there."""
     return None if damaged(path) is not None else int(load_weights(path).about["epoch"])
 
 
 def damaged(path: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
+    """Says what is wrong with a checkpoint, or None."""
     try:
         hashes = json.loads((path / "files.json").read_text())
     except (OSError, ValueError):
@@ -113,7 +113,7 @@ def damaged(path: Path) -> str | None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """The training state of a checkpoint, on the CPU."""
+    """Loads the training state of a checkpoint, on the CPU."""
     state: dict[str, Any] = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
     return state
 

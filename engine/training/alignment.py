@@ -1,4 +1,4 @@
-"""Whether a pretext task pulls the shared encoder where the supervised task does: the cosine between their gradients.
+"""Measures whether a pretext task pulls the shared encoder where the supervised task does: their gradient cosine.
 
 1 says that a step for one is a step for the other, 0 that they have nothing to do with each other, below 0 that they
 work against each other (the quantity of Du et al., "Adapting auxiliary losses using gradient similarity", 2018).
@@ -23,7 +23,7 @@ GRADIENT_COSINE = "gradient_cosine"
 
 
 class Alignment:
-    """Running means of the gradient cosine of each pretext task, kept on the device until they are asked for."""
+    """Averages the gradient cosine of each pretext task, on the device until it is asked for."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Alignment:
         self._read = self._sums.to("cpu", copy=True)
 
     def due(self, step: int) -> bool:
-        """Whether a step, counted from 0, is one to measure at."""
+        """Says whether a step, counted from 0, is one to measure at."""
         return step % self.every == 0
 
     def measure(
@@ -62,13 +62,13 @@ class Alignment:
         self._sums += torch.stack([torch.where(known, found, 0.0), known.double()])
 
     def recent(self) -> dict[str, float]:
-        """Means since the last call, of the tasks that were measured; reads the device."""
+        """Gives the means since the last call, of the tasks that were measured; reads the device."""
         now = self._sums.to("cpu", copy=True)
         since, self._read = now - self._read, now
         return self._means(since)
 
     def epoch(self) -> dict[str, float]:
-        """Means of the epoch so far; reads the device."""
+        """Gives the means of the epoch so far; reads the device."""
         return self._means(self._sums.to("cpu", copy=True))
 
     def reset(self) -> None:
@@ -94,7 +94,7 @@ def gradient_cosines(
     supervised: frozenset[str],
     parameters: Sequence[nn.Parameter],
 ) -> dict[str, Float64[Tensor, ""]]:
-    """For each pretext task the cosine between its gradient and that of the weighted sum of the supervised losses.
+    """Computes for each pretext task the cosine of its gradient with that of the weighted sum of supervised losses.
 
     All parameters count as one long vector. It is no number where a gradient is 0 or not finite.
 
@@ -117,7 +117,7 @@ def gradient_cosines(
 
 
 def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Float64[Tensor, ""]:
-    """Scalar product of two lists of tensors as one long vector."""
+    """Computes the scalar product of two lists of tensors as one long vector."""
     return torch.stack([(x.double() * y.double()).sum() for x, y in zip(a, b, strict=True)]).sum()
 
 

@@ -26,7 +26,7 @@ from loaders import Batch, Loader
 def render(
     averaging: Averaging, renderer: Renderer, batch: Batch
 ) -> tuple[Float[Tensor, "v b 3 s s"], Float32[Tensor, "v b 2 3"]]:
-    """All pictures of a batch in one launch, and their geometry."""
+    """Renders all pictures of a batch in one launch; gives them and their geometry."""
     size = renderer.image_size
     centre = Centre(renderer.evaluation_crop, size)(Key(renderer.seed, 0, batch.sample), batch.mean, stored(batch))
     where = averaging.where(centre.where, size)
@@ -36,7 +36,7 @@ def render(
 
 
 def averaged_name(task: str) -> str:
-    """The name that a task's averaged figures go by."""
+    """Names the averaged figures of a task."""
     return f"{task}_tta"
 
 
@@ -49,7 +49,7 @@ def predict(
     criteria: Mapping[str, Criterion],
     autocast: AbstractContextManager[object],
 ) -> dict[str, Rows]:
-    """For each task its rows as in evaluation, with the mean probability over all pictures of a face.
+    """Gives the rows of each task as in evaluation, with the mean probability over all pictures of a face.
 
     Samples come in the order of `engine.training.evaluate.predict`. The pictures pass through the encoder one after
     another, so that this needs no more memory than evaluation, but for the pictures.

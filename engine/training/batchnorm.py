@@ -1,4 +1,4 @@
-"""Batch statistics when several views go through the encoder as one batch.
+"""Normalises each view by its own batch statistics when several go through the encoder as one batch.
 
 `joint` leaves batch normalisation as it is: one mean and variance over all views. `per_view` gives each view its own,
 as one forward pass a view would (the authors' multi-view script), without giving up the joint convolution.
@@ -21,7 +21,7 @@ from timm.layers import BatchNormAct2d  # isort: skip
 
 @dataclass(slots=True)
 class Parts:
-    """How the batch that is passing through divides into views; shared by all normalisation layers of an encoder."""
+    """Tells all normalisation layers of an encoder how the batch that is passing through divides into views."""
 
     tracked: tuple[bool, ...] = (True,)
     """One entry a view, all of one length: whether it moves the running statistics."""

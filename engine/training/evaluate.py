@@ -1,4 +1,4 @@
-"""Evaluation: supervised heads on the un-puzzled face, pretext heads on their own views of it."""
+"""Evaluates supervised heads on the un-puzzled face, pretext heads on their own views of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RowParts = dict[str, list[Tensor]]
 
 
 def look(rendered: Rendered, view: str, target: Mapping[str, Tensor]) -> Look:
-    """One view of a batch, as a loss sees it."""
+    """Picks one view of a batch, as a loss sees it."""
     return Look(
         picture=rendered.pictures[view],
         cells=rendered.cells[view],
@@ -39,7 +39,7 @@ def predict(
     criteria: Mapping[str, Criterion],
     autocast: AbstractContextManager[object],
 ) -> tuple[Int64[np.ndarray, " n"], dict[str, Rows]]:
-    """What the model says of every sample of a split, each exactly once.
+    """Evaluates every sample of a split exactly once.
 
     Returns:
         Sample ids, and for each task its rows; a task on several views of its own has their rows one after another.
@@ -68,12 +68,12 @@ def keep_rows(kept: RowParts, rows: Mapping[str, Tensor], real: Bool[Tensor, " b
 
 
 def joined_rows(kept: Mapping[str, RowParts]) -> dict[str, Rows]:
-    """Each task's rows in one piece."""
+    """Joins the rows of each task in one piece."""
     return {name: {key: torch.cat(parts).numpy() for key, parts in rows.items()} for name, rows in kept.items()}
 
 
 def prediction_arrays(samples: Int64[np.ndarray, " n"], rows: Mapping[str, Rows]) -> dict[str, np.ndarray]:
-    """Rows of all tasks as flat arrays, `<task>.<what>`, beside the sample ids: a file of predictions."""
+    """Flattens the rows of all tasks to arrays `<task>.<what>` beside the sample ids: a file of predictions."""
     return {"sample": samples} | {f"{task}.{key}": value for task, r in rows.items() for key, value in r.items()}
 
 
@@ -83,7 +83,7 @@ def figures(tasks: Sequence[Task], rows: Mapping[str, Rows]) -> dict[str, float]
 
 
 def preview(model: Model, renderer: Renderer, batch: Batch, view: str, task: str) -> tuple[Look, Tensor]:
-    """One pretext view of a batch as evaluation sees it, and what a head makes of it."""
+    """Shows one pretext view of a batch as evaluation sees it, and what a head makes of it."""
     with evaluating(model):
         rendered = renderer.evaluation(batch, (view,))
         output = model.heads[task](model.encode({view: rendered.pictures[view]})[view])

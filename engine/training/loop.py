@@ -1,7 +1,7 @@
-"""The multi-task training loop.
+"""Trains the tasks of a recipe together.
 
-The loop knows tasks, views and losses by their borders only: which task is supervised, what a view hides and how the
-faces are stored are not its business.
+The loop knows tasks, views and losses by their interfaces alone: it does not ask which task is supervised, what a view
+hides or how faces are stored.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,12 +42,12 @@ T = TypeVar("T")
 
 
 class StoppedError(RuntimeError):
-    """Training was asked to stop, and its checkpoint is written."""
+    """Says that training was asked to stop, and that its checkpoint is written."""
 
 
 @dataclass(slots=True)
 class Position:
-    """Where training stands."""
+    """Counts how far training has come."""
 
     epoch: int = 0
     """Epochs finished."""
@@ -59,7 +59,7 @@ class Position:
 
 @dataclass(slots=True)
 class Best:
-    """The best evaluation on the select split so far."""
+    """Keeps the best evaluation on the select split so far."""
 
     epoch: int
     value: float
@@ -124,14 +124,14 @@ class Trainer:
 
     @property
     def evaluated(self) -> Model:
-        """The model that is evaluated and kept: the moving average where there is one."""
+        """Gives the model that is evaluated and kept: the moving average where there is one."""
         if self.ema is None:
             return self.model
         average: Model = self.ema.module
         return average
 
     def step(self, batches: list[Batch]) -> None:
-        """One optimiser step: draw, render, encode, add up the losses, descend. Nothing here waits for the device."""
+        """Takes one optimiser step: draw, render, encode, add up the losses, descend; never waits for the device."""
         recipe = self.recipe
         set_rate(self.optimiser, recipe.optim.rate(self.at.epoch + (self.at.step + 0.5) / self.steps, recipe.epochs))
         for batch in batches:
@@ -158,7 +158,7 @@ class Trainer:
         self.at.total += 1
 
     def fit(self, run: RunDir, bars: Bars) -> None:
-        """Trains to the recipe's last epoch.
+        """Trains to the last epoch of the recipe.
 
         Raises:
             NonFiniteLossError: The loss was not finite; the last good checkpoint is kept.
@@ -258,17 +258,17 @@ class Trainer:
         return True
 
     def predict(self, model: Model, loader: Loader) -> tuple[Any, dict[str, Rows]]:
-        """What a model says of a split; see `engine.training.evaluate.predict`."""
+        """Evaluates a model on a split; see `engine.training.evaluate.predict`."""
         return predict(model, self.renderer, loader, self.recipe.tasks, self.criteria, self.autocast())
 
     def predict_averaged(self, model: Model, loader: Loader, tasks: Sequence[Task]) -> dict[str, Rows]:
-        """The same for some tasks with test-time augmentation, in the same order; see `engine.training.averaging`."""
+        """Evaluates some tasks with test-time augmentation, in the same order; see `engine.training.averaging`."""
         assert self.recipe.test_time is not None
         how = self.recipe.test_time
         return averaging.predict(how, model, self.renderer, loader, tasks, self.criteria, self.autocast())
 
     def about(self) -> dict[str, Any]:
-        """What a checkpoint says of its weights."""
+        """Describes the weights of a checkpoint."""
         return describe_weights(self.recipe, self.train) | {
             "epoch": self.at.epoch,
             "step": self.at.total,
@@ -276,26 +276,27 @@ class Trainer:
         }
 
     def _stateful(self) -> dict[str, Any]:
-        """What has a state of its own, by its name in a checkpoint."""
+        """Lists the parts with a state of their own, by name: what is added here is saved and loaded."""
         parts = {
+            "model": None if self.ema is None else self.model,  # else it is in the file of weights
             "optimiser": self.optimiser,
             "scaler": self.scaler,
             "total": self.total_loss,
             "watch": self.watch,
             "clock": self.clock,
+            "alignment": self.alignment,
         }
-        return parts if self.alignment is None else parts | {"alignment": self.alignment}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def save(self, run: RunDir) -> None:
         """Writes the checkpoint that training goes on from, unless the loss has not been finite."""
         self.watch.check()
         state = {name: part.state_dict() for name, part in self._stateful().items()} | {
-            "position": [self.at.epoch, self.at.step, self.at.total],
-            "model": None if self.ema is None else self.model.state_dict(),
+            "position": astuple(self.at),
             "criteria": {name: criterion.state_dict() for name, criterion in self.criteria.items()},
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "best": None if self.best is None else [self.best.epoch, self.best.value, self.best.figures],
+            "best": None if self.best is None else astuple(self.best),
             "last_figures": self.last_figures,
             "seconds": self.seconds,
             "origin": self.origin,
@@ -307,8 +308,6 @@ class Trainer:
         """Goes on from a checkpoint: everything a step depends on, and the run folder as it was then."""
         state = checkpoint.load_state(path)
         checkpoint.fill(self.evaluated, load_weights(path), classes(self.recipe, self.train), path)
-        if state["model"] is not None:
-            self.model.load_state_dict(state["model"])
         for name, part in self._stateful().items():
             part.load_state_dict(state[name])
         for name, criterion in self.criteria.items():
@@ -333,7 +332,7 @@ def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def _line(row: Mapping[str, float | int | None], recipe: Recipe, speed: Mapping[str, float | str | None]) -> str:
-    """One epoch in one line."""
+    """Writes one epoch in one line."""
     parts = [f"epoch {row['epoch']}/{recipe.epochs}", f"loss {row['train/loss']:.3f}"]
     for task in recipe.tasks:
         value = row.get(f"{recipe.select}/{task.name}/{task.headline.metric}")

@@ -1,4 +1,4 @@
-"""Losses of the running epoch, summed up on the device and read only when they are asked for."""
+"""Sums up the losses of the running epoch on the device, and reads them only when they are asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss became infinite or no number."""
+    """Says at which step the loss became infinite or no number."""
 
     def __init__(self, step: int) -> None:
         super().__init__(
@@ -21,7 +21,7 @@ class NonFiniteLossError(RuntimeError):
 
 
 class Watch:
-    """Running sums of the total and of each task's loss, and the first step at which the total was not finite."""
+    """Sums up the total and each task's loss, and remembers the first step at which the total was not finite."""
 
     def __init__(self, tasks: Sequence[str], device: torch.device) -> None:
         self.names = ("loss", *(f"{task}/loss" for task in tasks))
@@ -49,7 +49,7 @@ class Watch:
             raise NonFiniteLossError(bad)
 
     def recent(self) -> dict[str, float]:
-        """Mean losses since the last call; reads the device."""
+        """Gives the mean losses since the last call; reads the device."""
         sums = self._sums.tolist()
         count = max(self._count - self._read_count, 1)
         means = {name: (now - was) / count for name, now, was in zip(self.names, sums, self._read, strict=True)}
@@ -57,7 +57,7 @@ class Watch:
         return means
 
     def epoch(self) -> dict[str, float]:
-        """Mean losses of the epoch so far; reads the device."""
+        """Gives the mean losses of the epoch so far; reads the device."""
         return {name: value / max(self._count, 1) for name, value in zip(self.names, self._sums.tolist(), strict=True)}
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""What is made from a recipe: its model, its renderer, and what is said of the weights it trains."""
+"""Builds the parts of a recipe: its model, its renderer, and the description of the weights it trains."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loaders import Classes, Loader
 
 
 def build_model(recipe: Recipe) -> Model:
-    """A recipe's model at its start, on the CPU."""
+    """Builds the model of a recipe at its start, on the CPU."""
     return Model(
         recipe.backbone,
         recipe.views,
@@ -27,7 +27,7 @@ def build_model(recipe: Recipe) -> Model:
 
 
 def renderer(recipe: Recipe, dtype: torch.dtype) -> Renderer:
-    """What renders a recipe's views."""
+    """Builds the renderer of a recipe."""
     return Renderer(
         views=recipe.views,
         augment=recipe.augment,
@@ -48,13 +48,13 @@ def headline(recipe: Recipe) -> tuple[str, bool]:
 
 
 def classes(recipe: Recipe, loader: Loader) -> dict[str, list[str]]:
-    """Task name to class names, for the tasks that learn classes."""
+    """Gives task name to class names, for the tasks that learn classes."""
     labels = {task.name: loader.split.labels[task.label] for task in recipe.tasks if task.label is not None}
     return {name: list(label.names) for name, label in labels.items() if isinstance(label, Classes)}
 
 
 def describe_weights(recipe: Recipe, loader: Loader) -> dict[str, Any]:
-    """What must be known to use a recipe's weights: class names, architecture, preprocessing."""
+    """Describes what must be known to use the weights of a recipe: class names, architecture, preprocessing, tasks."""
     return {
         "classes": classes(recipe, loader),
         "backbone": {

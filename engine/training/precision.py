@@ -1,4 +1,4 @@
-"""Number formats of a run, by device."""
+"""Chooses the number format of a run, by device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve(precision: Precision, device: torch.device) -> torch.dtype:
-    """The dtype that "auto" stands for: bf16 on a CUDA device that has it, else fp32.
+    """Resolves a precision to its dtype; "auto" is bf16 on a CUDA device that has it, else fp32.
 
     Raises:
         ValueError: fp16 on a CPU, whose gradients would be lost without a scaler that only CUDA has.
@@ -29,5 +29,5 @@ def resolve(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
-    """Mixed precision in `dtype`; nothing for fp32."""
+    """Enters mixed precision in `dtype`; nothing for fp32."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
