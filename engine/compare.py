@@ -22,7 +22,7 @@ def main(
         Path | None, typer.Option(help="Also write Markdown here, and the curves beside it as PNG.", show_default=False)
     ] = None,
 ) -> None:
-    """Sets runs side by side: figures, recipes, classes and, with --out, curves."""
+    """Set runs side by side: figures, recipes, classes and, with --out, curves."""
     with exit_status():
         found = compare(runs)
         if out is not None and not out.parent.is_dir():

@@ -15,7 +15,7 @@ from loaders.exit_status import exit_status
 
 
 def main(runs: Annotated[list[Path], typer.Argument(help="Run folders.", show_default=False)]) -> None:
-    """Writes the report of each run anew."""
+    """Write the report of each run anew."""
     with exit_status():
         for run in runs:
             typer.echo(write_report(run))

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from engine.deployed import Deployed, load
-from engine.predict import answers_of, app
+from engine.deployed.pictures import answers_of
+from engine.predict import app
 from engine.recipe import Recipe
 from engine.recipe.file import RecipeFile
 from engine.recipe.written import describe
