@@ -1,4 +1,4 @@
-"""Nothing is timed before it delivers what it must: the same samples in the same order with the same pixels."""
+"""Checks that a source delivers the same samples in the same order with the same pixels, before it is timed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from loaders.decoding.pictures import as_channels, mean_colour
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far pictures are from what they must be, in gray levels."""
+    """Holds how far pictures are from what they must be, in gray levels."""
 
     mean: float
     most: float
 
 
 class Truth:
-    """The faces of the split, as `Data.truth` gives them: its first batch, and all of them one by one.
+    """Holds the faces of the split, as `Data.truth` gives them: its first batch, and all of them one by one.
 
     Args:
         data: What is measured.
@@ -45,7 +45,7 @@ class Truth:
         self._mean = mean_colour(self._all)
 
     def check(self, case: Case, sample: list[int] | None, faces: NDArray[np.uint8]) -> Difference:
-        """Compare the first faces of a case's first batch.
+        """Compares the first faces of a case's first batch.
 
         A case without sample ids has an order of its own: each of its first faces must be one of the split's.
 
@@ -88,7 +88,7 @@ class Truth:
 
 
 def _as_jpeg(face: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """The face after JPEG, as a colour picture, which is how FFCV stores it."""
+    """Encodes a face as JPEG and decodes it, as a colour picture, which is how FFCV stores it."""
     buffer = io.BytesIO()
     Image.fromarray(as_channels(face, 3)).save(buffer, format="jpeg", quality=quality)
     return np.asarray(Image.open(buffer))[..., : face.shape[2]]

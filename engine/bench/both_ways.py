@@ -1,4 +1,4 @@
-"""Augmentation by the kernel, and by a source that can do it itself: both are measured, once their views agree."""
+"""Makes cases of sources that augment by themselves, once their views agree with those of the kernel."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ also what two backends leave, where the source augments on the CPU."""
 
 
 def of_recipe(recipe: Recipe, scratch: Path, *, faces: int, names: Collection[str] = ()) -> Data:
-    """The cases of a recipe's data, and once more those of sources that can augment by themselves.
+    """Makes the cases of a recipe's data, and once more those of sources that can augment by themselves.
 
     Args:
         recipe: What is trained.
@@ -71,7 +71,7 @@ def of_recipe(recipe: Recipe, scratch: Path, *, faces: int, names: Collection[st
 
 
 def compare(case: Case, recipe: Recipe, split: str, device: torch.device) -> Difference:
-    """How far the views that a source augments are from those that the kernel makes of the same source's faces.
+    """Measures how far the views that a source augments are from those of the kernel, of the same faces.
 
     Views are those of the recipe; one whose cells fit its side in no whole number of pixels is compared un-cut, since
     its tiles stand between the pixels of a finished face and are interpolated once more.
@@ -109,7 +109,7 @@ def compare(case: Case, recipe: Recipe, split: str, device: torch.device) -> Dif
 
 
 def in_gray_levels(recipe: Recipe) -> Renderer:
-    """The recipe's views on 0..255; un-cut where cells are no whole number of pixels wide."""
+    """Renders the recipe's views on 0..255; un-cut where cells are no whole number of pixels wide."""
     render = renderer(recipe, torch.float32)
     side = render.shared().size
     views: dict[str, View] = {
@@ -130,7 +130,7 @@ def _by(source: Source, way: By) -> Source:
 
 
 def _why_not(recipe: Recipe) -> str | None:
-    """Why no source can augment for the recipe, None where one can."""
+    """Says why no source can augment for the recipe, None where one can."""
     try:
         renderer(recipe, torch.float32).shared()
     except ValueError as error:

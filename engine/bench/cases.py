@@ -1,4 +1,4 @@
-"""From DATA to what can be measured on it: the same faces in the form of every source that is installed."""
+"""Makes what can be measured of DATA: the same faces in the form of every source that is installed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DECODED = 24
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One row of a table."""
+    """Describes one row of a table."""
 
     name: str
     feed: Feed
@@ -47,7 +47,7 @@ class Case:
 
 @dataclass(slots=True)
 class Data:
-    """What was found in DATA."""
+    """Holds what was found in DATA."""
 
     name: str
     truth: Source
@@ -68,7 +68,7 @@ def find(
     size: int | None = None,
     names: Collection[str] = (),
 ) -> Data:
-    """Make the cases of a prepared store, an FFCV store or a folder of pictures.
+    """Makes the cases of a prepared store, an FFCV store or a folder of pictures.
 
     All but an FFCV store's are made of the same faces: picture files are read where they are, everything else is
     written into `scratch`.
@@ -103,7 +103,7 @@ def find(
 
 
 def of_source(source: Source, scratch: Path, *, split: str, faces: int, names: Collection[str] = ()) -> Data:
-    """The cases of what a recipe reads.
+    """Makes the cases of what a recipe reads.
 
     Raises:
         ValueError: As `find`, or the source is of another kind.
@@ -126,7 +126,7 @@ def of_source(source: Source, scratch: Path, *, split: str, faces: int, names: C
 
 
 def chosen(found: Data, names: Collection[str]) -> Data:
-    """The cases with these names; all where none is named.
+    """Keeps the cases with these names; all where none is named.
 
     Raises:
         ValueError: One of them was left out.
@@ -142,7 +142,7 @@ def chosen(found: Data, names: Collection[str]) -> Data:
 
 
 def kind_of(path: Path) -> str:
-    """The format that DATA's source.json says, or "pictures".
+    """Reads the format that DATA's source.json says, or "pictures".
 
     Raises:
         ValueError: There is nothing to read.
@@ -173,7 +173,7 @@ def _importer(path: Path, name: str | None) -> Importer:
 
 
 def of_ffcv_store(path: Path, split: str) -> Data:
-    """FFCV's own files: FFCV is measured alone."""
+    """Makes the case of FFCV's own files: FFCV is measured alone."""
     reason = "needs the faces in another form; name the folder or store that these files were made from"
     source = FFCV(path)
     data = Data(str(path), source, split, left_out=dict.fromkeys(NAMES, reason))
@@ -187,7 +187,7 @@ def of_ffcv_store(path: Path, split: str) -> Data:
 def of_importer(
     importer: Importer, form: Form, split: str, faces: int, scratch: Path, names: Collection[str] = ()
 ) -> Data:
-    """The faces of an importer in the form of every source."""
+    """Writes the faces of an importer in the form of every source."""
     excerpt = Excerpt(importer, split, faces)
     store = pack(excerpt, scratch / "packed", form)
     data = Data(str(importer.source), Packed(store.path, tier="mapped"), split)
@@ -213,7 +213,7 @@ def of_importer(
 
 
 def _of_pictures(data: Data, excerpt: Excerpt, form: Form, store: Store, scratch: Path) -> None:
-    """Sources that read picture files: the data set's own, or PNG files of the store's faces."""
+    """Makes the cases of sources that read picture files: the data set's own, or PNG files of the store's faces."""
     importer: Importer = excerpt
     with closing(excerpt.survey().records()) as records:
         first = next(record for record in records if isinstance(record, Record))
@@ -237,7 +237,7 @@ def _of_pictures(data: Data, excerpt: Excerpt, form: Form, store: Store, scratch
 
 
 def pack(importer: Importer, out: Path, form: Form) -> Store:
-    """A packed store of an importer's faces; their original files stay named in its manifest."""
+    """Writes a packed store of an importer's faces; their original files stay named in its manifest."""
     contents = importer.survey()
     with (
         new_store(out, contents.labels, origin={}, notes=contents.notes) as writer,
@@ -250,7 +250,7 @@ def pack(importer: Importer, out: Path, form: Form) -> Store:
 
 
 def absent(extra: str) -> str | None:
-    """Why an optional package cannot be measured; None where it is installed."""
+    """Says why an optional package cannot be measured; None where it is installed."""
     module = {"dali": "nvidia.dali", "ffcv": "ffcv"}[extra]
     parent = module.partition(".")[0]
     if importlib.util.find_spec(parent) is not None and importlib.util.find_spec(module) is not None:

@@ -1,4 +1,4 @@
-"""Some faces of one split of a data set, spread evenly over it: the same for every source that is measured."""
+"""Takes some faces of one split of a data set, spread evenly over it, the same for every source that is measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from loaders.store.opening import open_store
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """An importer cut down to `faces` records of one split (all of them where there are not more, or where it is 0)."""
+    """Cuts an importer down to `faces` records of one split (to all where there are not more, or where it is 0)."""
 
     importer: Importer
     split: str
@@ -26,7 +26,7 @@ class Excerpt:
         return self.importer.source
 
     def survey(self) -> Contents:
-        """What the importer says of itself; its records are the excerpt's.
+        """Asks the importer what it says of itself; its records are the excerpt's.
 
         Raises:
             ValueError: What the importer raises, or it has no such split.
@@ -61,12 +61,12 @@ class Excerpt:
 
 @dataclass(frozen=True, slots=True)
 class StoreFaces:
-    """An importer over a packed store: its faces and labels once more."""
+    """Imports the faces and labels of a packed store once more."""
 
     source: Path
 
     def survey(self) -> Contents:
-        """Open the store.
+        """Opens the store.
 
         Raises:
             ValueError: It is missing or damaged.
@@ -85,7 +85,7 @@ class StoreFaces:
 
 
 def _values(part: Split) -> Iterator[dict[str, Value]]:
-    """Labels of each sample as an importer gives them."""
+    """Lists the labels of each sample as an importer gives them."""
     columns = {name: target.tolist() for name, target in part.target.items()}
     for place in range(len(part.sample)):
         row: dict[str, Value] = {}

@@ -1,4 +1,4 @@
-"""What is measured: our sources, and torchvision behind torch's DataLoader, the loader a user has today."""
+"""Opens what is measured: our sources, and torchvision behind torch's DataLoader, the loader a user has today."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ SEED = 0
 
 
 class Opened(Protocol):
-    """One split, ready to be read again and again."""
+    """Is a split, ready to be read again and again."""
 
     def epoch(self, epoch: int) -> Iterator[Any]:
-        """The batches of an epoch, of a type of its own."""
+        """Reads the batches of an epoch, of a type of its own."""
         ...
 
     def count(self, batch: Any) -> int:
-        """Faces of a batch."""
+        """Counts the faces of a batch."""
         ...
 
     def show(self, batch: Any) -> tuple[list[int] | None, UInt8[np.ndarray, "b h w c"]]:
-        """Sample ids, None where it has none, and faces."""
+        """Shows sample ids, None where it has none, and faces."""
         ...
 
     def close(self) -> None: ...
 
 
 class Feed(Protocol):
-    """Plain data until opened, so that it can be sent to a process."""
+    """Is plain data until opened, so that it can be sent to a process."""
 
     def open(self, batch_size: int, device: str) -> Opened: ...
 
 
 @dataclass(frozen=True, slots=True)
 class OfSource:
-    """One of our sources, shuffled."""
+    """Feeds from one of our sources, shuffled."""
 
     source: Source
     split: str
 
     def open(self, batch_size: int, device: str) -> Opened:
-        """Open the split."""
+        """Opens the split."""
         return _OpenedSource(
             Loader.open(self.source, self.split, batch_size=batch_size, seed=SEED, device=device, sampler=Shuffled())
         )
@@ -74,18 +74,18 @@ class _OpenedSource:
 
 @dataclass(frozen=True, slots=True)
 class Torchvision:
-    """Picture files behind torch's DataLoader with a process a core; batches "b c h w" stay on the CPU."""
+    """Feeds from picture files behind torch's DataLoader with a process a core; batches "b c h w" stay on the CPU."""
 
     files: tuple[str, ...]
     channels: int
 
     def open(self, batch_size: int, device: str) -> Opened:
-        """Start its processes."""
+        """Starts its processes."""
         return _OpenedTorchvision(self, batch_size)
 
 
 class _Pictures(Dataset[torch.Tensor]):
-    """What a user of torchvision writes."""
+    """Is what a user of torchvision writes."""
 
     def __init__(self, files: tuple[str, ...], mode: str) -> None:
         self.files, self.mode = files, mode

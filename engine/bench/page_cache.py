@@ -1,4 +1,4 @@
-"""Reading from the disk once more: dropping files from the operating system's page cache, and asking whether it did."""
+"""Drops files from the operating system's page cache, and asks whether it did, to read from the disk once more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TRIES = 3
 
 
 def drop(files: Iterable[Path]) -> float:
-    """Ask the operating system to forget what it holds of these files.
+    """Asks the operating system to forget what it holds of these files.
 
     Pages that a process has mapped and touched stay, and so do directory entries.
 
@@ -46,7 +46,7 @@ def _resident_share(files: Iterable[Path]) -> float:
 
 
 def resident_pages(file: Path) -> tuple[int, int]:
-    """Pages of a file in memory, and all its pages."""
+    """Counts the pages of a file in memory, and all its pages."""
     length = file.stat().st_size
     if length == 0:
         return 0, 0

@@ -1,4 +1,4 @@
-"""Each case in a process of its own, so that memory, threads and compiled code of one are not those of another.
+"""Runs each case in a process of its own, so that memory, threads and compiled code of one are not those of another.
 
 The cases take turns: while one delivers, the others wait.
 """
@@ -30,7 +30,7 @@ SHOWN = 64
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """The first batch of a process."""
+    """Holds the first batch of a process."""
 
     seconds: float
     """From opening to the first batch: import of the library, opening, compilation."""
@@ -41,7 +41,7 @@ class First:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One or more whole epochs."""
+    """Measures one or more whole epochs."""
 
     seconds: float
     faces: int
@@ -55,7 +55,7 @@ class _Failed:
 
 
 class CaseProcess:
-    """A process that has a case open; close it."""
+    """Holds a case open in a process of its own; close it."""
 
     def __init__(self, case: Case, batch_size: int, device: str) -> None:
         self.case = case
@@ -68,7 +68,7 @@ class CaseProcess:
         theirs.close()
 
     def started(self) -> Memory:
-        """Waits until it has imported everything but the optional packages; its memory then."""
+        """Waits until it has imported everything but the optional packages; tells its memory then."""
         self._answer()
         base = memory(self.pid)
         self.most = self.most.most(base)
@@ -84,9 +84,12 @@ class CaseProcess:
         self._ask("open")
 
     def turn(self, seconds: float) -> tuple[Turn, float]:
-        """Whole epochs until `seconds` have passed, one at least; and the CPU seconds of the process and its children.
+        """Reads whole epochs until `seconds` have passed, one at least.
 
         An epoch is read to its end: how long the largest takes is decided by the number of faces.
+
+        Returns:
+            The epochs, and the CPU seconds of the process and its children.
         """
         before = cpu_seconds(self.pid)
         found: Turn = self._ask("turn", seconds)

@@ -33,7 +33,7 @@ _STEP_HEADS = ("fed by", "images/s", "of the ceiling", "waiting", "step p20, ms"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar of a chart."""
+    """Holds one bar of a chart."""
 
     name: str
     value: float
@@ -127,7 +127,7 @@ def draw(found: Measurement, path: Path) -> None:
 
 
 def of_loaders(data: Data, rows: Sequence[Row], settings: Mapping[str, Any], device: str) -> Measurement:
-    """The table of `engine.bench loaders`."""
+    """Makes the table of `hmtl bench loaders`."""
     baseline = by_name(rows).get(BASELINE)
     cells = [
         [
@@ -185,7 +185,7 @@ def of_loaders(data: Data, rows: Sequence[Row], settings: Mapping[str, Any], dev
 def of_steps(
     data: Data, rows: Sequence[StepRow], settings: Mapping[str, Any], device: torch.device, compiled: bool
 ) -> Measurement:
-    """The table of `engine.bench step`."""
+    """Makes the table of `hmtl bench step`."""
     found = [summary(row, rows[0], device, compiled) for row in rows]
     cells = [
         [

@@ -1,4 +1,4 @@
-"""How fast a recipe trains when nothing makes it wait, and when each source feeds it."""
+"""Measures how fast a recipe trains when nothing makes it wait, and when each source feeds it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SETTLING = 3
 
 @dataclass(slots=True)
 class StepRow:
-    """What was measured of one feed."""
+    """Holds what was measured of one feed."""
 
     name: str
     clock: Clock = field(default_factory=Clock)
@@ -50,7 +50,7 @@ def measure_steps(
     rounds: int,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[StepRow], bool]:
-    """Train in turns from one batch repeated, the ceiling, and from each case.
+    """Trains in turns from one batch repeated, the ceiling, and from each case.
 
     Args:
         recipe: What is trained; its own sampler, batch size and accumulation.
@@ -106,7 +106,7 @@ def measure_steps(
 
 
 def _turn(trainer: Trainer, batches: Iterator[Batch], clock: Clock, steps: int) -> None:
-    """Steps as training takes them, counted by the same clock."""
+    """Takes steps as training does, counted by the same clock."""
     accumulate = trainer.recipe.accumulate
     faces = clock.waiting(batches)
     start = time.perf_counter()
@@ -125,7 +125,7 @@ def _endless(loader: Loader) -> Generator[Batch, None, None]:
 
 
 def summary(row: StepRow, ceiling: StepRow, device: torch.device, compiled: bool) -> dict[str, Any]:
-    """The speed table of a report for one feed, with percentiles and its share of the ceiling."""
+    """Makes the speed table of a report for one feed, with percentiles and its share of the ceiling."""
     speeds = [turn.images / turn.seconds for turn in row.turns]
     against = [
         (turn.images / turn.seconds) / (other.images / other.seconds)

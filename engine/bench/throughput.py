@@ -1,4 +1,4 @@
-"""How fast each source delivers: cold and warm, with what share of the cores and how much memory."""
+"""Measures how fast each source delivers, cold and warm, with what share of the cores and how much memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DROPPED = 0.02
 
 @dataclass(slots=True)
 class Row:
-    """What was measured of one case."""
+    """Holds what was measured of one case."""
 
     name: str
     first_batch_seconds: float = 0.0
@@ -48,15 +48,15 @@ class Row:
 
     @property
     def warm(self) -> float:
-        """Median faces a second of the turns."""
+        """Computes the median faces a second of the turns."""
         return statistics.median(self.turns)
 
     def percentile(self, share: float) -> float:
-        """Faces a second below which `share` percent of the turns lie."""
+        """Computes the faces a second below which `share` percent of the turns lie."""
         return float(np.percentile(self.turns, share))
 
     def as_json(self) -> dict[str, object]:
-        """All that was measured, as plain values."""
+        """Gives all that was measured as plain values."""
         found = asdict(self)
         del found["order"]
         return found | {"warm": self.warm, "warm_p20": self.percentile(20), "warm_p80": self.percentile(80)}
@@ -72,7 +72,7 @@ def measure(
     cold: bool = True,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Row]:
-    """Check every case, then let them deliver turn by turn.
+    """Checks every case, then lets them deliver turn by turn.
 
     Args:
         data: The cases.
@@ -117,7 +117,7 @@ def measure(
 
 
 def _cold(process: CaseProcess, wanted: bool) -> tuple[float | None, str, str]:
-    """Faces a second of a cold epoch, or None and why not; and the hash of its order."""
+    """Measures the faces a second of a cold epoch, or says why not; hashes its order."""
     files, note = process.case.files, ""
     if not wanted:
         note = "not asked for"
@@ -144,10 +144,10 @@ def _same_order(rows: Iterable[Row]) -> None:
 
 
 def ratio(row: Row, other: Row) -> float:
-    """Median over the rounds of how many times as fast `row` was as `other`."""
+    """Computes the median over the rounds of how many times as fast `row` was as `other`."""
     return statistics.median(a / b for a, b in zip(row.turns, other.turns, strict=True))
 
 
 def by_name(rows: Iterable[Row]) -> dict[str, Row]:
-    """Rows by the name of their case."""
+    """Finds rows by the name of their case."""
     return {row.name: row for row in rows}

@@ -1,4 +1,4 @@
-"""What a process and its children use, as Linux tells in /proc."""
+"""Reads from Linux's /proc what a process and its children use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes, added up over a process and its children; what forked processes share counts in each."""
+    """Holds bytes, added up over a process and its children; what forked processes share counts in each."""
 
     resident: int = 0
     """In memory, mapped files and libraries included."""
@@ -19,12 +19,12 @@ class Memory:
     """Of it allocated: not a part of any file."""
 
     def most(self, other: Memory) -> Memory:
-        """The larger of each."""
+        """Takes the larger of each."""
         return Memory(max(self.resident, other.resident), max(self.own, other.own))
 
 
 def family(pid: int) -> list[int]:
-    """A process and everything it started that still runs."""
+    """Lists a process and everything it started that still runs."""
     found, open_ends = [], [pid]
     while open_ends:
         one = open_ends.pop()
@@ -38,7 +38,7 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Time on all cores of a process and its children, those that ended included; in steps of 10 ms."""
+    """Reads the time on all cores of a process and its children, those that ended included; in steps of 10 ms."""
     ticks = 0
     for one in family(pid):
         try:
@@ -50,7 +50,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory(pid: int) -> Memory:
-    """Memory of a process and its children at this moment."""
+    """Reads the memory of a process and its children at this moment."""
     resident = own = 0
     for one in family(pid):
         try:

@@ -1,1 +1,1 @@
-"""What people read of runs: reports, comparisons, charts and sheets; it needs no torch."""
+"""Shows runs to people: reports, comparisons, charts and sheets. Imports neither torch nor the rooms that train."""

@@ -21,7 +21,7 @@ Counts = Int64[np.ndarray, "k k"]
 def confusion_counts(
     names: Sequence[str], target: Int64[np.ndarray, " n"], probability: Float[np.ndarray, "n k"]
 ) -> Counts:
-    """How often each class (row) was taken for each class (column), over the samples that have a label.
+    """Counts how often each class (row) was taken for each class (column), over the samples that have a label.
 
     Args:
         names: The k class names.
@@ -54,7 +54,7 @@ def confusion_counts(
 
 
 def recall(counts: Counts) -> Float64[np.ndarray, " k"]:
-    """Share of each class that was recognised, 0..1; NaN for a class without samples."""
+    """Computes the share of each class that was recognised, 0..1; NaN for a class without samples."""
     support = counts.sum(axis=1)
     shares: Float64[np.ndarray, " k"] = np.full(len(support), np.nan)
     np.divide(counts.diagonal(), support, out=shares, where=support > 0)
@@ -64,7 +64,7 @@ def recall(counts: Counts) -> Float64[np.ndarray, " k"]:
 def wilson_interval(
     hits: Int64[np.ndarray, " k"], trials: Int64[np.ndarray, " k"]
 ) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-    """95 % score interval of a proportion (Wilson, JASA 1927), which stays inside 0..1; NaN where trials = 0."""
+    """Computes the 95 % score interval of a proportion (Wilson, JASA 1927), inside 0..1; NaN where trials = 0."""
     z = 1.959964
     n = np.where(trials > 0, trials, np.nan).astype(np.float64)
     share = hits / n
@@ -81,7 +81,7 @@ def confusion(
     *,
     title: str = "",
 ) -> Path:
-    """Draw the confusion matrix: rows are labels, coloured by their share, with percent and count in each cell.
+    """Draws the confusion matrix: rows are labels, coloured by their share, with percent and count in each cell.
 
     Args: as `engine.reports.classwise.confusion_counts`; `title` says which split and epoch this is.
 
@@ -125,7 +125,7 @@ def confusion(
 
 
 def _draw_scale(figure: Figure, axes: Axes, image: AxesImage) -> None:
-    """What the colours of a confusion matrix say."""
+    """Draws what the colours of a confusion matrix mean."""
     bar = figure.colorbar(image, ax=axes, shrink=0.75, aspect=26, pad=0.02)
     bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0 %", "25 %", "50 %", "75 %", "100 %"])
     bar.ax.tick_params(labelsize=8, colors=MUTED, length=0)
@@ -153,7 +153,7 @@ def recall_bars(
     *,
     title: str = "",
 ) -> Path:
-    """Draw the recall of each class with its 95 % Wilson interval and its number of samples.
+    """Draws the recall of each class with its 95 % Wilson interval and its number of samples.
 
     Args: as `engine.reports.classwise.confusion_counts`; `title` says which split and epoch this is.
 
@@ -201,7 +201,7 @@ def recall_bars(
 
 
 def _draw_means(axes: Axes, counts: Counts) -> list[Line2D]:
-    """Lines at accuracy and mean recall, for the legend."""
+    """Draws lines at accuracy and mean recall; returns them for the legend."""
     accuracy = 100 * counts.diagonal().sum() / counts.sum()
     mean = 100 * float(np.nanmean(recall(counts)))
     dashes = (0, (2, 2))

@@ -129,7 +129,7 @@ def _figures(runs: Sequence[Run], labels: Sequence[str]) -> Table:
 
 
 def _headlines(runs: Sequence[Run]) -> list[str]:
-    """What a comparison shows of each task: the figure that it reports first, and macro-F1 beside accuracy."""
+    """Chooses what is compared of each task: the figure that it reports first, and macro-F1 beside accuracy."""
     found = []
     for run in runs:
         first: dict[str, str] = {}
@@ -169,7 +169,7 @@ def _parameters(run: Run) -> float | None:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """Names of the runs: the recipe's where they differ, else the folders', else the paths."""
+    """Names the runs: by the recipe's name where they differ, else the folders', else the paths."""
     for label in (lambda run: run.name, lambda run: run.path.resolve().name, lambda run: str(run.path)):
         names = [label(run) for run in runs]
         if len(set(names)) == len(names):

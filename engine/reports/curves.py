@@ -155,7 +155,7 @@ def overlaid_curves(runs: Mapping[str, Metrics], path: Path, *, select: str = "v
 
 
 def _compared(metrics: Metrics, select: str) -> list[str]:
-    """Columns of one run that are drawn beside others: losses of training first, then what evaluation found."""
+    """Lists the columns of one run that are compared: losses of training first, then what evaluation found."""
     if "epoch" not in metrics:
         return []
     known = [column for column, values in metrics.items() if np.isfinite(values).any()]

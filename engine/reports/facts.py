@@ -15,12 +15,12 @@ DRAWN = "> **Drawn faces.** {what} Its figures show that the code runs from end 
 
 
 def is_smoke(run: Run) -> bool:
-    """Whether `--smoke` made it: then the faces are drawn, and the labels of other data are made up."""
+    """Tells whether `--smoke` made a run: then the faces are drawn, and the labels of other data are made up."""
     return _kind(run.recipe.get("data")) == "Relabelled"
 
 
 def drawn_note(run: Run) -> str:
-    """What must stand above the figures of a run on drawn faces; empty for other runs."""
+    """Writes what must stand above the figures of a run on drawn faces; empty for other runs."""
     if is_smoke(run):
         return DRAWN.format(what="`--smoke` puts faces drawn by `Synthetic` in the place of the recipe's data.")
     if _kind(run.recipe.get("data")) == "Synthetic":
@@ -29,7 +29,7 @@ def drawn_note(run: Run) -> str:
 
 
 def describe_data(run: Run) -> str:
-    """One paragraph: source and where it is, faces in each split and in training, classes of each task."""
+    """Writes a paragraph on the data: source, place, faces in each split and in training, classes of each task."""
     data = run.recipe.get("data")
     if not isinstance(data, Mapping):
         return ""
@@ -43,7 +43,7 @@ def describe_data(run: Run) -> str:
 
 
 def _part(run: Run) -> list[str]:
-    """What of the training split was used, where the sampler is a `Fraction`; the shares of nested ones one by one."""
+    """Says what of the training split was used, where the sampler is a `Fraction`; of nested ones each share."""
     train, sampler = str(run.recipe.get("train", "train")), as_mapping(run.recipe.get("sampler"))
     shares = []
     while _kind(sampler) == "Fraction":
@@ -59,7 +59,7 @@ def _part(run: Run) -> list[str]:
 
 
 def _source(data: Mapping[str, Any]) -> str:
-    """`Packed` of `data/fer2013`; the importer where a source reads files by one."""
+    """Names the source, such as `Packed` of `data/fer2013`, and the importer where it reads files by one."""
     while _kind(data) == "Relabelled":
         data = as_mapping(data.get("source"))
     words = f"`{_kind(data) or 'a source without a name'}`"

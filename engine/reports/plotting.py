@@ -1,4 +1,4 @@
-"""The look of charts and sheets: palette, canvas and saving, by matplotlib's object API (no pyplot)."""
+"""Gives charts and sheets their look: palette, canvas and saving, by matplotlib's object API (no pyplot)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INK, MUTED, RULE = "#222222", "#666666", "#dddddd"
 
 
 def new_figure(width: float, height: float, *, constrained: bool = True) -> Figure:
-    """An empty white figure of `width` x `height` inches on an Agg canvas; constrained layout keeps labels inside."""
+    """Makes an empty white figure of `width` x `height` inches on an Agg canvas; `constrained` keeps labels inside."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08) if constrained else "none")
     FigureCanvasAgg(figure)
@@ -33,7 +33,7 @@ def new_figure(width: float, height: float, *, constrained: bool = True) -> Figu
 
 
 def quiet_axes(axes: Axes, *, grid: str | None = "y") -> None:
-    """Take the box away, keep small muted ticks, and draw a faint grid along `grid` ("x", "y" or None)."""
+    """Takes the box away, keeps small muted ticks, and draws a faint grid along `grid` ("x", "y" or None)."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -47,7 +47,7 @@ def quiet_axes(axes: Axes, *, grid: str | None = "y") -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write `figure` as PNG at `DPI`, whole or not at all; makes the folder.
+    """Writes `figure` as PNG at `DPI`, whole or not at all; makes the folder.
 
     A figure of more than `LARGEST_FILE` bytes, which only a sheet of large photographs reaches, is saved in the 256
     colours that suit it best (2 to 3 gray levels off on average).

@@ -89,7 +89,7 @@ def write_report(run: Path, *, result: Mapping[str, Any] | None = None) -> Path:
 
 
 def _section(title: str, *parts: str) -> str:
-    """A heading and what stands below it; empty where there is nothing."""
+    """Writes a heading and what stands below it; empty where there is nothing."""
     return "\n\n".join([f"## {title}", *filter(None, parts)]) if any(parts) else ""
 
 
@@ -108,7 +108,7 @@ def _head(run: Run) -> str:
 
 
 def _summary(run: Run) -> str:
-    """The figures of the supervised tasks in one paragraph, beside what guessing reaches; else all figures."""
+    """Writes the figures of the supervised tasks in one paragraph, beside what guessing reaches; else all figures."""
     parts = []
     for split in run.splits:
         for task, metrics in _headlines(run).items():
@@ -136,7 +136,7 @@ def _summary(run: Run) -> str:
 
 
 def _headlines(run: Run) -> dict[str, tuple[str, ...]]:
-    """Each supervised task to the metrics that stand for it; the first angle of a pose is the mean over its angles."""
+    """Maps each supervised task to the metrics that stand for it; a pose's first is the mean over its angles."""
     known = {"accuracy": ("accuracy", "macro_f1"), "error_rate": ("error_rate", "spread_of_error_rate")}
     found: dict[str, tuple[str, ...]] = {}
     for quantity in run.quantities:
@@ -147,7 +147,7 @@ def _headlines(run: Run) -> dict[str, tuple[str, ...]]:
 
 
 def _last_and_best(run: Run, split: str, quantity: str) -> str:
-    """ "accuracy 55.20 % last / 56.10 % best", or what there is of it."""
+    """Writes "accuracy 55.20 % last / 56.10 % best", or what there is of it."""
     last, best = (scores.value(split, quantity) if scores else None for scores in (run.last, run.best))
     parts = [
         f"{format_value(quantity, value)} {which}"
@@ -217,7 +217,7 @@ def _note_on_best(run: Run) -> str:
 
 
 def _judge(run: Run) -> str:
-    """The split that chose the best epoch."""
+    """Names the split that chose the best epoch."""
     return (run.select_on or "val").partition("/")[0]
 
 
@@ -240,7 +240,7 @@ def _curves(run: Run) -> str:
 
 
 def pictured(items: Sequence[ClassPredictions], judge: str) -> ClassPredictions:
-    """The predictions a report draws: the best epoch's on a split other than the one that chose it (`judge`), else the
+    """Chooses the predictions to draw: the best epoch's on a split other than the one that chose it (`judge`), else the
     last epoch's."""
 
     def rank(item: ClassPredictions) -> tuple[bool, bool]:
@@ -284,7 +284,7 @@ def _chart_names(task: str) -> tuple[str, str]:
 
 
 def _charts(run: Run) -> dict[str, Path]:
-    """Every chart of a run folder by its name."""
+    """Finds every chart of a run folder by its name."""
     folders = (run.path / _CHARTS_BEFORE, run.path / CHARTS)
     return {path.name: path for folder in folders for path in sorted(folder.glob("[!.]*.png"))}
 

@@ -1,4 +1,4 @@
-"""Picture sheets: what the network saw, and in-painting before and after.
+"""Draws picture sheets: what the network saw, and in-painting before and after.
 
 Pictures keep their pixels: small ones are magnified by a whole number, so that a pixel is a square; only those larger
 than a sheet's cell are averaged down.
@@ -42,7 +42,7 @@ Segment = tuple[tuple[float, float], tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a sheet: the same n samples under one view."""
+    """Holds one column of a sheet: the same n samples under one view."""
 
     title: str
     pictures: Pictures
@@ -53,7 +53,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class TileNumber:
-    """The number of a tile's source and the top left corner of the place where it stands, in picture pixels."""
+    """Holds the number of a tile's source and the top left corner of the place where it stands, in picture pixels."""
 
     x: float
     y: float
@@ -61,7 +61,7 @@ class TileNumber:
 
 
 def tile_numbers(shows: Int16[np.ndarray, " cells"], height: float, width: float) -> list[TileNumber]:
-    """Numbers of the visible tiles of a picture of `height` x `width`: at each place, the index of its source tile."""
+    """Numbers the visible tiles of a picture of `height` x `width`: at each place, the index of its source tile."""
     grid = math.isqrt(len(shows))
     return [
         TileNumber(j % grid * width / grid, j // grid * height / grid, str(int(source)))
@@ -71,12 +71,12 @@ def tile_numbers(shows: Int16[np.ndarray, " cells"], height: float, width: float
 
 
 def is_puzzle(shows: Int16[np.ndarray, "n cells"]) -> bool:
-    """Whether any visible cell of any sample stands elsewhere than in the un-cut view."""
+    """Tells whether any visible cell of any sample stands elsewhere than in the un-cut view."""
     return bool(((shows >= 0) & (shows != np.arange(shows.shape[1]))).any())
 
 
 def magnify(picture: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "H W 3"]:
-    """A picture as it stands on a sheet: RGB, its longest side up to `LARGEST` by a whole factor, else `AVERAGED`."""
+    """Scales a picture for a sheet: RGB, its longest side up to `LARGEST` by a whole factor, else `AVERAGED`."""
     rgb = np.broadcast_to(picture, (*picture.shape[:2], 3))
     side = max(rgb.shape[:2])
     if side > LARGEST:
@@ -87,7 +87,7 @@ def magnify(picture: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def views_sheet(columns: Sequence[Column], path: Path, *, rows: int = 6) -> Path:
-    """Draw "what the network saw": a row a sample, a column a view.
+    """Draws "what the network saw": a row a sample, a column a view.
 
     A column with `shows` gets the lines of its cells; where tiles were moved, each carries the number of its source
     tile (row-major from 0); hidden cells are outlined as one area. A column whose cells all stand in their own place
@@ -165,7 +165,7 @@ def _check_columns(columns: Sequence[Column], rows: int) -> None:
 
 
 def inpaint_sheet(truth: Pictures, hidden: Pictures, completed: Pictures, path: Path, *, rows: int = 6) -> Path:
-    """Draw in-painting before and after: the view, what the encoder saw, the completed picture, and what differs.
+    """Draws in-painting before and after: the view, what the encoder saw, the completed picture, and what differs.
 
     Args:
         truth: The view without its holes.
@@ -201,7 +201,7 @@ def inpaint_sheet(truth: Pictures, hidden: Pictures, completed: Pictures, path: 
 
 
 class _Sheet:
-    """Pictures in columns with titles above and a caption below, placed pixel by pixel.
+    """Places pictures in columns with titles above and a caption below, pixel by pixel.
 
     `axes` covers the figure in pixels with y downwards; `corner[column][row]` is where a picture's top left lies.
     """
@@ -247,7 +247,7 @@ class _Sheet:
 
 
 def _in_pixels(canvas: UInt8[np.ndarray, "h w 3"]) -> tuple[Figure, Axes]:
-    """A figure that shows a picture pixel by pixel, and axes over all of it in its pixels."""
+    """Makes a figure that shows a picture pixel by pixel, and axes over all of it in its pixels."""
     height, width = canvas.shape[:2]
     # Half a pixel more, as Agg takes the floor and a quotient may fall short by rounding.
     figure = new_figure((width + 0.5) / DPI, (height + 0.5) / DPI, constrained=False)
@@ -260,7 +260,7 @@ def _in_pixels(canvas: UInt8[np.ndarray, "h w 3"]) -> tuple[Figure, Axes]:
 
 
 class _TextMeasure:
-    """Widths of text in pixels, as Agg will draw it."""
+    """Measures text in pixels, as Agg will draw it."""
 
     def __init__(self) -> None:
         self._renderer = RendererAgg(DPI, DPI, DPI)  # type: ignore[no-untyped-call]
@@ -288,7 +288,7 @@ def _grid_lines(cells: int, height: float, width: float) -> list[Segment]:
 
 
 def _hidden_outline(shows: Int16[np.ndarray, " cells"], height: float, width: float) -> list[Segment]:
-    """The edges between hidden and visible cells, and between hidden cells and the picture's border."""
+    """Finds the edges between hidden and visible cells, and between hidden cells and the picture's border."""
     grid = math.isqrt(len(shows))
     hidden = np.pad((shows < 0).reshape(grid, grid), 1)
     dy, dx = height / grid, width / grid
@@ -304,7 +304,7 @@ def _hidden_outline(shows: Int16[np.ndarray, " cells"], height: float, width: fl
 
 
 def _draw_lines(axes: Axes, segments: Sequence[Segment], x: float, y: float) -> None:
-    """Draw segments of a picture whose corner is at (x, y): white on a dark edge, readable on any picture."""
+    """Draws segments of a picture whose corner is at (x, y): white on a dark edge, readable on any picture."""
     placed = [((ax + x, ay + y), (bx + x, by + y)) for (ax, ay), (bx, by) in segments]
     for colour, width in (("#00000099", 1.5), ("white", 0.7)):
         axes.add_collection(LineCollection(placed, colors=colour, linewidths=width, capstyle="butt"))

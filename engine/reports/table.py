@@ -60,7 +60,7 @@ class Table:
             console.print()
 
     def blocks(self, width: int) -> list[list[int]]:
-        """Which columns stand together in lines of `width` characters; each block begins with the keys."""
+        """Chooses which columns stand together in lines of `width` characters; each block begins with the keys."""
         widths = [
             max(cell_len(line) for text in column for line in text.split("\n"))
             for column in zip(self.heads, *self.rows, strict=True)

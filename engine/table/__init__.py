@@ -1,4 +1,4 @@
-"""An experiment's table: `python -m engine.table recipes/NAME.py` runs what is missing and prints it."""
+"""Makes an experiment's table: runs its recipes and compares them (`hmtl table recipes/NAME.py`)."""
 
 from engine.table.experiment import Experiment, Group, Row, Start
 

@@ -1,4 +1,4 @@
-"""What is kept of a run's predictions, picture by picture, and the figures that can be computed from it again.
+"""Keeps a run's predictions picture by picture, and computes figures from them again.
 
 A figure of a resample of the pictures is the figure of weighted pictures: a picture that was drawn twice weighs 2. The
 functions here compute a figure for many such weightings at once.
@@ -22,25 +22,25 @@ Weights = Float[np.ndarray, "r n"]
 
 
 class Pictures(Protocol):
-    """One task's answers on one split."""
+    """Is what every kind of answers has: those of one task on one split."""
 
     @property
     def count(self) -> int:
-        """Pictures, with or without a label."""
+        """Counts the pictures, with or without a label."""
         ...
 
     def figure(self, metric: str, weights: Weights) -> Float64[np.ndarray, " r"] | None:
-        """A metric under each weighting, NaN where no picture with a label is drawn; None if it cannot be computed."""
+        """Computes a metric under each weighting, NaN where no labelled picture is drawn; None if it cannot."""
         ...
 
     def pack(self) -> dict[str, Any]:
-        """As JSON; see `unpack`."""
+        """Writes itself as JSON; see `unpack`."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassAnswers:
-    """Class by class: what each picture is and what it was taken for."""
+    """Holds which class each picture is and which it was taken for."""
 
     target: Int64[np.ndarray, " n"]
     """-1 where the label is missing."""
@@ -52,7 +52,7 @@ class ClassAnswers:
         return len(self.target)
 
     def figure(self, metric: str, weights: Weights) -> Float64[np.ndarray, " r"] | None:
-        """Accuracy, error rate, macro-F1 or mean recall, the last two as `engine.metrics` defines them."""
+        """Computes accuracy, error rate, macro-F1 or mean recall, the last two as `engine.metrics` defines them."""
         labelled = self.target >= 0
         if metric in ("accuracy", "error_rate"):
             right = (self.prediction == self.target) & labelled
@@ -83,7 +83,7 @@ class ClassAnswers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AngleErrors:
-    """How far each angle of each picture is off."""
+    """Holds how far each angle of each picture is off."""
 
     values: Mapping[str, Float64[np.ndarray, " n"]]
     """Angle to its absolute error in degrees, NaN where the angle is not known."""
@@ -93,7 +93,7 @@ class AngleErrors:
         return len(next(iter(self.values.values())))
 
     def figure(self, metric: str, weights: Weights) -> Float64[np.ndarray, " r"] | None:
-        """`mae_yaw`, or `mae_yaw_pitch`: the mean over angles of their mean absolute errors (`engine.metrics`)."""
+        """Computes `mae_yaw`, or `mae_yaw_pitch`: the mean over angles of mean absolute errors (`engine.metrics`)."""
         kind, _, angles = metric.partition("_")
         if kind != "mae" or not set(angles.split("_")) <= self.values.keys():
             return None
@@ -102,12 +102,12 @@ class AngleErrors:
         return mean
 
     def pack(self) -> dict[str, Any]:
-        """Errors as float16: three digits, of which a mean over pictures loses nothing that matters."""
+        """Writes errors as float16: three digits, of which a mean over pictures loses nothing that matters."""
         return {"kind": "angles", "values": {key: _text(v.astype(np.float16)) for key, v in self.values.items()}}
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], task: str, angles: Sequence[str] = ()) -> Pictures | None:
-    """A task's answers from the arrays of a run's predictions; None where they are of no kind known here.
+    """Reads a task's answers from the arrays of a run's predictions; None where they are of no kind known here.
 
     Args:
         arrays: Scores of classes, `<task>.probability` "n k" beside `<task>.target` "n"; or degrees, `<task>.angles`
@@ -126,7 +126,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], task: str, angles: Sequence[st
 
 
 def unpack(packed: Mapping[str, Any]) -> Pictures:
-    """Inverse of `Pictures.pack`."""
+    """Reads what `Pictures.pack` wrote."""
     if packed["kind"] == "classes":
         kept = _class_type(packed["classes"])
         target, prediction = (_array(packed[key], kept).astype(np.int64) for key in ("target", "prediction"))
@@ -139,14 +139,14 @@ def _class_type(classes: int) -> type[np.signedinteger[Any]]:
 
 
 def _weighted_mean(values: Float64[np.ndarray, " n"], weights: Weights) -> Float64[np.ndarray, " r"]:
-    """Over the values that are known."""
+    """Averages over the values that are known."""
     known = np.isfinite(values)
     total = weights @ np.where(known, values, 0).astype(weights.dtype)
     return _ratio(total, weights @ known.astype(weights.dtype))
 
 
 def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    """Quotient in double precision, NaN where the divisor is 0."""
+    """Divides in double precision, NaN where the divisor is 0."""
     quotient: np.ndarray = np.full(np.shape(over), np.nan)
     np.divide(over, under, out=quotient, where=np.asarray(under) > 0)
     return quotient

@@ -1,4 +1,4 @@
-"""Paired bootstrap over test pictures and seeds: how sure is a difference between two rows of a table.
+"""Estimates how sure a difference between two rows is, by a paired bootstrap over test pictures and seeds.
 
 Pictures are drawn with replacement (n of n), the same draw for every run, so that what makes a picture hard for all
 cancels out (Efron and Tibshirani 1993, section 16). Seeds are drawn with replacement on top, n - 1 of n: with so few of
@@ -26,7 +26,7 @@ Figure = Callable[[Float32[np.ndarray, "r n"]], Float64[np.ndarray, " r"]]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A difference and the interval that holds it."""
+    """Holds a difference and its interval."""
 
     difference: float
     low: float
@@ -36,7 +36,7 @@ class Interval:
 def resampled(
     figures: Sequence[Figure], pictures: int, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Float64[np.ndarray, "r s"]:
-    """The figures of s runs on `resamples` draws of their pictures; row 0 is the pictures themselves.
+    """Computes the figures of s runs on `resamples` draws of their pictures; row 0 is the pictures themselves.
 
     The draws depend on `pictures`, `resamples` and `seed` alone, so runs resampled apart are paired all the same.
 
@@ -62,7 +62,7 @@ def resampled(
 def paired_difference(
     first: Float64[np.ndarray, "r s"], second: Float64[np.ndarray, "r s"], *, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Mean over seeds of `first` - `second`, with its percentile interval; column i of both must be of one seed.
+    """Averages `first` - `second` over seeds, with its percentile interval; column i of both must be of one seed.
 
     With one seed the interval is over pictures alone.
 

@@ -1,4 +1,4 @@
-"""The experiment: which recipes stand in which row of a table, as a frozen value.
+"""Says which recipes stand in which row of a table, as a frozen value, and reads it from a file.
 
 The border: an experiment file is a Python file, by habit in `recipes/`, with an `Experiment` called `experiment`. It
 chooses and defines nothing: its rows name recipes (`recipes/x.py`, `recipes/x.py:variant`, or `:variant` for a
@@ -20,7 +20,7 @@ from engine.recipe.hints import check_fields
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Weights that a row takes over from the run of another row of its group, with the same seed.
+    """Names the weights that a row takes over from the run of another row of its group, with the same seed.
 
     Args:
         row: Name of the other row.
@@ -35,7 +35,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: a recipe, trained once for each seed.
+    """Describes one line of the table: a recipe, trained once for each seed.
 
     Args:
         name: What the line is called; one word for one thing over all groups.
@@ -60,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows that stand together and are compared with each other.
+    """Holds rows that stand together and are compared with each other.
 
     Args:
         rows: The lines, in the paper's order.
@@ -75,7 +75,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """A table: its rows and what is measured.
+    """Describes a table: its rows and what is measured.
 
     Args:
         title: What is asked.
@@ -137,7 +137,7 @@ def _check_group(group: Group) -> None:
 
 
 def compared_with(row: Row, group: Group) -> tuple[str, ...]:
-    """Names of the rows that a row is compared with."""
+    """Names the rows that a row is compared with."""
     if row.against is not None:
         return row.against
     return () if row.baseline or not row.shown else tuple(other.name for other in group.rows if other.baseline)
@@ -145,7 +145,7 @@ def compared_with(row: Row, group: Group) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentFile:
-    """An experiment with the file it came from."""
+    """Holds an experiment with the file it came from."""
 
     name: str
     """The file's stem."""
@@ -153,11 +153,11 @@ class ExperimentFile:
     experiment: Experiment
 
     def recipe(self, row: Row) -> str:
-        """Where a row's recipe is, as `engine.run` takes it."""
+        """Says where a row's recipe is, as `engine.run` takes it."""
         return f"{self.path}{row.recipe}" if row.recipe.startswith(":") else row.recipe
 
     def only(self, titles: Sequence[str]) -> ExperimentFile:
-        """With the groups alone whose title holds one of these; all of them where none is given.
+        """Keeps the groups whose title holds one of these; all of them where none is given.
 
         Raises:
             ValueError: There is no such group.

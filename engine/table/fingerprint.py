@@ -1,4 +1,4 @@
-"""What a run is known by: its recipe as resolved, and the data it is trained on.
+"""Identifies a run by its recipe as resolved and by the data it is trained on.
 
 Data is known by what it holds, not by where it lies: a prepared store by the hashes of its pixels and of its manifest,
 other sources, which have none, by their description. So a run that was trained elsewhere is found again here.
@@ -23,12 +23,12 @@ _FILE_FIELDS = ("path", "source", "weights", "checkpoint", "init")
 
 
 def fingerprint(value: Any) -> str:
-    """Hash of a value of JSON: 16 hexadecimal digits, the same for equal values."""
+    """Hashes a value of JSON: 16 hexadecimal digits, the same for equal values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def data_identity(recipe: Recipe) -> dict[str, Any]:
-    """What a recipe's data is known by; its files must be there (see `missing_file`)."""
+    """Identifies a recipe's data; its files must be there (see `missing_file`)."""
     folder = getattr(recipe.data, "path", None)
     file = Path(folder) / SOURCE if isinstance(folder, str | Path) else None
     if file is not None and file.is_file():
@@ -41,7 +41,7 @@ def data_identity(recipe: Recipe) -> dict[str, Any]:
 
 
 def described_without_data(recipe: Recipe, names: Mapping[str, str]) -> dict[str, Any]:
-    """A recipe as JSON without its data; strings that `names` has (paths of checkpoints) go by their name there."""
+    """Writes a recipe as JSON without its data; strings that `names` has (paths of checkpoints) go by that name."""
     described = {key: value for key, value in describe(recipe).items() if key != "data"}
     renamed: dict[str, Any] = _renamed(described, names)
     return renamed
@@ -56,7 +56,7 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def is_recipe(old: Any, new: Any, names: Mapping[str, str]) -> bool:
-    """Whether a description is of this recipe (or part of one).
+    """Tells whether a description is of this recipe (or part of one).
 
     A field that was added to a dataclass since may be absent from the description where the recipe leaves it at its
     default, for that is what the run had; a changed default does not match, for the description says the old one.
@@ -92,7 +92,7 @@ def _is_default(field: Field[Any], value: Any) -> bool:
 
 
 def missing_file(recipe: Recipe, made: frozenset[str] = frozenset()) -> str | None:
-    """Why a recipe cannot be run here: data or weights that are not there; None if all is.
+    """Says why a recipe cannot be run here: data or weights that are not there; None if all is.
 
     Args:
         made: Paths that another run of the table makes.
@@ -107,7 +107,7 @@ def missing_file(recipe: Recipe, made: frozenset[str] = frozenset()) -> str | No
 
 
 def _files(value: Any, where: str) -> Iterator[tuple[str, str | Path]]:
-    """Every file or folder that a recipe names, with the field that names it."""
+    """Lists every file or folder that a recipe names, with the field that names it."""
     name = where.rpartition(".")[2]
     if isinstance(value, Path) or (
         isinstance(value, str) and (name in _FILE_FIELDS or value.endswith(WEIGHT_FILES)) and value

@@ -1,4 +1,4 @@
-"""The small file a finished run leaves, so that its table can be made again without the run folder.
+"""Writes and reads the small file of a finished run, by which its table is made again without the run folder.
 
 format, version      "hmtl finished run", 1
 key                  fingerprint of recipe and data; the run's folder is named after it
@@ -34,7 +34,7 @@ _METRIC_TOLERANCE = 2e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finished:
-    """A finished run."""
+    """Holds a finished run."""
 
     path: Path
     """Its small file."""
@@ -45,7 +45,7 @@ class Finished:
         return str(self.content["key"])
 
     def figure(self, at: str, split: str, metric: str) -> float | None:
-        """A metric of the checkpoint "last" or "best"."""
+        """Reads a metric of the checkpoint "last" or "best"."""
         return as_number(as_mapping(as_mapping(self.content.get(at)).get(split)).get(metric))
 
     def epoch(self, at: str) -> float | None:
@@ -64,7 +64,7 @@ class Finished:
         return as_mapping(self.content.get("environment"))
 
     def answers(self, at: str, split: str, metric: str) -> tuple[Pictures, str] | str:
-        """The pictures a metric can be resampled over and the fingerprint of their ids, or why it cannot.
+        """Reads the pictures a metric can be resampled over and the fingerprint of their ids, or why it cannot.
 
         Answers whose own figure is not the one that the run reported are refused: they are of another definition.
         """
@@ -83,7 +83,7 @@ class Finished:
 
 
 def record(folder: Path, identity: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:
-    """What the small file of a finished run holds.
+    """Makes what the small file of a finished run holds.
 
     Args:
         folder: The run's folder.
@@ -112,7 +112,7 @@ def record(folder: Path, identity: Mapping[str, Any], splits: Sequence[str]) -> 
 
 
 def _answers(run: Run, split: str) -> dict[str, Any]:
-    """Checkpoint to task to packed answers; what cannot be read or packed is left out, and has no interval then."""
+    """Maps checkpoint to task to packed answers; what cannot be read or packed is left out and has no interval."""
     found: dict[str, Any] = {}
     angles = {str(task["name"]): task.get("angles") or () for task in run.recipe.get("tasks", ())}
     for at in ("last", "best"):
@@ -136,7 +136,7 @@ def write(content: Mapping[str, Any], path: Path) -> Finished:
 
 
 def read_all(folder: Path) -> tuple[list[Finished], list[str]]:
-    """All small files in a folder and below it, and sentences on those that cannot be used."""
+    """Reads all small files in a folder and below it; says which cannot be used."""
     found, notes = [], []
     for path in sorted(folder.rglob("*.json")):
         try:

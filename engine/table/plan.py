@@ -1,4 +1,4 @@
-"""From an experiment to its runs: what each is known by, what it is started with, and which are done."""
+"""Plans the runs of an experiment: what each is known by, how it is started, and which are done."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.table.finished import Finished
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One run: a row's recipe with one seed."""
+    """Describes one run: a row's recipe with one seed."""
 
     key: str
     name: str
@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All runs of an experiment."""
+    """Holds all runs of an experiment."""
 
     file: ExperimentFile
     results: Path
@@ -51,16 +51,16 @@ class Plan:
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        """Each run once, a run before those that start from it."""
+        """Lists each run once, a run before those that start from it."""
         return tuple({job.key: job for group in self.rows for row in group for job in row}.values())
 
     @property
     def missing(self) -> tuple[Job, ...]:
-        """The runs that are to be done, and can be."""
+        """Lists the runs that are to be done, and can be."""
         return tuple(job for job in self.jobs if job.done is None and job.missing is None)
 
     def with_done(self, key: str, done: Finished) -> Plan:
-        """The plan once a run has ended."""
+        """Makes the plan as it is once a run has ended."""
         rows = tuple(
             tuple(tuple(replace(job, done=done) if job.key == key else job for job in row) for row in group)
             for group in self.rows
@@ -160,7 +160,7 @@ class _Maker:
     def _find(
         self, recipe: Recipe, identity: Mapping[str, Any], names: Mapping[str, str], *, has_data: bool
     ) -> Finished | None:
-        """The finished run of this recipe on this data; where the data is not here, on data of that name."""
+        """Finds the finished run of this recipe on this data; where the data is not here, on data of that name."""
         for run in self.there:
             told = run.content
             same_data = (
@@ -172,7 +172,7 @@ class _Maker:
 
 
 def _start_missing(start: Job) -> str | None:
-    """Why a run that starts from another one cannot be run."""
+    """Says why a run that starts from another one cannot be run."""
     if start.missing is not None:
         return start.missing
     if start.done is not None and not start.folder.is_dir():
@@ -181,7 +181,7 @@ def _start_missing(start: Job) -> str | None:
 
 
 def collect(job: Job, file: ExperimentFile, results: Path) -> Finished | None:
-    """Leaves the small file of a run whose folder says that it has ended; None if it has not."""
+    """Writes the small file of a run whose folder says that it has ended; None if it has not."""
     if not (job.folder / "result.json").is_file():
         return None
     try:

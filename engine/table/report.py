@@ -174,7 +174,7 @@ def _reading(results: Results) -> str:
 
 
 def _environment(results: Results) -> list[str]:
-    """Machine, versions and commit of the runs, one line for each kind."""
+    """Says machine, versions and commit of the runs, one line for each kind."""
     kinds: dict[str, list[str]] = {}
     for run in results.done:
         told = run.environment

@@ -1,4 +1,4 @@
-"""What a table says, as numbers: each row's figures over its seeds, and the differences between rows."""
+"""Computes what a table says: each row's figures over its seeds, and the differences between rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Verdict = Literal["better", "worse", "undecided"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A figure over seeds."""
+    """Holds a figure over seeds."""
 
     values: tuple[float, ...]
 
@@ -33,13 +33,13 @@ class Sample:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of a single run (n - 1); NaN of fewer than two."""
+        """Computes the standard deviation of a single run (n - 1); NaN of fewer than two."""
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
 
 
 @dataclass(frozen=True, slots=True)
 class RowFigures:
-    """One line of the table."""
+    """Holds one line of the table."""
 
     group: str
     name: str
@@ -57,7 +57,7 @@ class RowFigures:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row minus one of those it is compared with, over the seeds that both have."""
+    """Holds a row minus one of those it is compared with, over the seeds that both have."""
 
     group: str
     row: str
@@ -77,7 +77,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All of it."""
+    """Holds all lines of the table and all differences."""
 
     experiment: Experiment
     rows: tuple[RowFigures, ...]
@@ -85,13 +85,13 @@ class Results:
 
     @property
     def done(self) -> tuple[Finished, ...]:
-        """Every finished run once."""
+        """Lists every finished run once."""
         return tuple({run.key: run for row in self.rows for run in row.done}.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Resampled:
-    """Figures of runs on draws of their test pictures."""
+    """Holds the figures of runs on draws of their test pictures."""
 
     figures: Float64[np.ndarray, "r s"]
     samples: str
@@ -137,7 +137,7 @@ def _row(
 
 
 def _with_start(group: Group, row: Row, of: Mapping[str, Sequence[Job]]) -> list[Sequence[Job]]:
-    """The runs of a row, and of the rows it starts from: what its figures cost."""
+    """Lists the runs of a row, and of the rows it starts from: what its figures cost."""
     found = [of[row.name]]
     while row.start is not None:
         name = row.start.row
@@ -147,7 +147,7 @@ def _with_start(group: Group, row: Row, of: Mapping[str, Sequence[Job]]) -> list
 
 
 def _cost(*jobs: Job) -> tuple[float, float] | None:
-    """Seconds and pictures through the encoder of runs together; None unless all are done and say so."""
+    """Adds up seconds and pictures through the encoder of runs; None unless all are done and say so."""
     seconds, pictures = 0.0, 0.0
     for job in jobs:
         if job.done is None or job.done.seconds is None or job.done.pictures_through_encoder is None:
@@ -207,7 +207,7 @@ class _Comparing:
     def _interval(
         self, pairs: Sequence[tuple[Finished, Finished]], *, complete: bool
     ) -> tuple[Interval | None, int, str]:
-        """The interval, over how many pictures, and why there is none."""
+        """Computes the interval; says over how many pictures, or why there is none."""
         if not pairs:
             return None, 0, "no seed of both is done"
         if not complete:
@@ -226,7 +226,7 @@ class _Comparing:
         return self.resampled[key]
 
     def _draw_anew(self, runs: Sequence[Finished]) -> _Resampled | str:
-        """The figures of a row's runs on every draw of pictures, or why they cannot be drawn."""
+        """Computes the figures of a row's runs on every draw of pictures, or why they cannot be drawn."""
         experiment = self.experiment
         kept: list[tuple[Pictures, str]] = []
         for run in runs:

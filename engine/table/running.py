@@ -1,4 +1,4 @@
-"""Runs that are missing, several at once, each a process of its own.
+"""Runs what is missing, several runs at once, each in a process of its own.
 
 A run's process holds a lock on a file beside its folder as long as it lives. So runs that outlive a killed table, or
 belong to another table over the same folder, are waited for and not started a second time; one that goes without having
@@ -27,7 +27,7 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended."""
+    """Tells how a run ended."""
 
     job: Job
     code: int
@@ -38,7 +38,7 @@ class Ended:
 
     @property
     def how(self) -> str:
-        """Its exit status in words."""
+        """Says its exit status in words."""
         if self.code >= 0:
             return f"exit status {self.code}"
         by = signal.Signals(-self.code).name
@@ -56,7 +56,7 @@ class _Running:
 
 
 class InterruptedTableError(RuntimeError):
-    """The table was asked to stop; its runs have been stopped, with checkpoints."""
+    """Says that the table was asked to stop; its runs have been stopped, with checkpoints."""
 
 
 def run_all(
@@ -106,7 +106,7 @@ def run_all(
 
 
 def log_of(job: Job) -> Path:
-    """Where a run's output is kept."""
+    """Names the file where a run's output is kept."""
     return job.folder.with_name(f"{job.folder.name}.log")
 
 
@@ -148,7 +148,7 @@ def _has_ended(one: _Running) -> bool:
 
 
 def _end(one: _Running) -> Ended | None:
-    """How a run ended; None if another process had it and went without ending it, so that it is still to be done."""
+    """Tells how a run ended; None if another process had it and went without ending it: it is still to be done."""
     code = 0
     if one.process is not None:
         code = one.process.returncode
@@ -171,7 +171,7 @@ def _stop(running: Sequence[_Running]) -> None:
 
 
 def tail(log: Path) -> str:
-    """The last lines of a file, "" where there is none."""
+    """Reads the last lines of a file, "" where there is none."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -181,7 +181,7 @@ def tail(log: Path) -> str:
 
 @contextmanager
 def _signals_noticed() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came. Asked between two steps: an exception could lose a run that is just starting."""
+    """Tells whether Ctrl-C or SIGTERM came, when asked: an exception could lose a run that is just starting."""
     numbers: list[int] = []
 
     def notice(number: int, frame: object) -> None:
