@@ -6,6 +6,7 @@ be promised; everything before it is fp32 in both.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -21,7 +22,7 @@ import kernels
 from engine.training.render import Drawing, Renderer
 from engine.views import Holes, Plain, Puzzle, View
 from kernels import Augment, Key
-from loaders import DALI, FFCV, Batch, Folder, Loader, Shuffled, Source, Synthetic
+from loaders import DALI, FFCV, Batch, ClassBalanced, Folder, Loader, Sampler, Shuffled, Source, Synthetic
 from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders
 from loaders.prepare import prepare
@@ -87,9 +88,12 @@ def renderer(views: dict[str, View], augment: Augment, size: int) -> Renderer:
     )
 
 
-def both(source: Source, drawn: Source, render: Renderer, epoch: int = 2) -> list[tuple[Batch, Batch]]:
+def both(
+    source: Source, drawn: Source, render: Renderer, epoch: int = 2, sampler: Sampler | None = None
+) -> list[tuple[Batch, Batch]]:
     """The batches of an epoch without and with augmentation in the loader."""
-    settings: dict[str, Any] = {"batch_size": 5, "seed": render.seed, "device": "cpu", "sampler": Shuffled()}
+    sampler = sampler or Shuffled()
+    settings: dict[str, Any] = {"batch_size": 5, "seed": render.seed, "device": "cpu", "sampler": sampler}
     with (
         closing(Loader.open(source, "train", **settings)) as stored,
         closing(Loader.open(drawn, "train", **settings, draw=render.shared())) as ahead,
@@ -133,6 +137,18 @@ def test_gray_faces_get_their_colour_too(of_faces: Callable[..., Source], name: 
     pairs = both(of_faces(name, colour="gray"), of_faces(name, colour="gray", augment="loader"), render)
     assert {(a.store.shape[3], b.store.shape[3]) for a, b in pairs} == {(1, 3)}
     assert float(apart(pairs, render).max()) <= MOST
+
+
+@pytest.mark.parametrize("name", ["dali", "ffcv"])
+def test_a_sample_that_is_shown_again_is_augmented_anew_by_both(of_faces: Callable[..., Source], name: str) -> None:
+    render = renderer({"plain": Plain()}, QUIET, 40)
+    sampler = ClassBalanced("expression")
+    pairs = both(of_faces(name), of_faces(name, augment="loader"), render, sampler=sampler)
+    assert float(apart(pairs, render).max()) <= MOST
+    faces = [(int(s), face) for _, batch in pairs for s, face in zip(batch.sample, batch.store, strict=True)]
+    again = [torch.equal(a, b) for (i, a), (j, b) in itertools.combinations(faces, 2) if i == j]
+    assert len(again) > 3
+    assert not any(again)
 
 
 @pytest.mark.parametrize("name", ["dali", "ffcv"])
