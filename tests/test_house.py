@@ -258,6 +258,11 @@ def test_kernels_import_nothing_but_the_tensor_libraries() -> None:
     assert used - set(sys.stdlib_module_names) - {"kernels"} <= KERNELS_MAY_USE
 
 
+def test_reports_name_no_torch() -> None:
+    used = {name for f in python_files("engine/reports") for _, name in imports(f.read_text(), "engine")}
+    assert not used & {"torch", "torchvision", "timm"}
+
+
 def test_every_import_is_declared_in_pyproject() -> None:
     def names(requirements: list[str]) -> set[str]:
         return {re.split(r"[^A-Za-z0-9._-]", r)[0].lower().replace("_", "-") for r in requirements}
