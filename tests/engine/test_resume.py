@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from typer.testing import CliRunner
 
 from engine.averaging import Averaging
 from engine.losses import Uncertainty
 from engine.optim import SGD, AdaBelief, AdamW
 from engine.recipe import Recipe
 from engine.recipe.file import RecipeFile
+from engine.run import app
 from engine.training.loop import StoppedError, Trainer
 from engine.training.train import train
 from loaders.files import hidden
@@ -106,19 +109,25 @@ def test_interrupted_anywhere_it_ends_the_same(
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
-def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(tmp_path: Path) -> None:
-    """kill -9 at arbitrary moments: while starting, in a step, while a checkpoint is written."""
+def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(tmp_path: Path, one_thread: None) -> None:
+    """Kills with -9 in a step and while a checkpoint is written; what is not killed runs in this process."""
     recipe = tmp_path / "tiny_recipe.py"
     recipe.write_text("from tests.engine import tiny\nrecipe = tiny.recipe(epochs=4, checkpoint_every=1)\n")
-    command = [sys.executable, "-m", "engine.run", str(recipe), "--device", "cpu", "--resume", "--out"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True, capture_output=True)
+    words = [str(recipe), "--device", "cpu", "--resume", "--out"]
     kills = 0
     for wait in (0.05, 0.3, 0.02):
         process = subprocess.Popen(
-            [*command, str(tmp_path / "killed")],
-            env=environment,
+            [sys.executable, "-m", "engine.run", *words, str(tmp_path / "killed")],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -127,7 +136,9 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(tm
         kills += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run([*command, str(tmp_path / "killed")], env=environment, check=True, capture_output=True)
+    for name in ("killed", "whole"):
+        done = CliRunner().invoke(app, [*words, str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
     hashes = {name: weights_hash(tmp_path / name) for name in ("whole", "killed")}
     print(f"\n{kills} kills; sha256 of the final weights:", json.dumps(hashes, indent=2))
     assert kills > 0
