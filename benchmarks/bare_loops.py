@@ -1,4 +1,4 @@
-"""Loops that a user of DALI and of FFCV writes in their own API: what our sources are measured against.
+"""Writes the loops that a user of DALI and of FFCV has in their own API: what our sources are measured against.
 
 Each is a `Feed` of `engine.bench`, so that it is read, checked and timed like our sources: shuffled uint8 batches in
 CPU memory, of the same files, with as many threads as there are cores.
@@ -41,13 +41,13 @@ def add_bare_loops(data: Data) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BareDali:
-    """`fn.readers.file` and `fn.decoders.image` behind DALI's iterator for PyTorch."""
+    """Runs `fn.readers.file` and `fn.decoders.image` behind DALI's iterator for PyTorch."""
 
     files: tuple[str, ...]
     channels: int
 
     def open(self, batch_size: int, device: str) -> Opened:
-        """Build the pipeline."""
+        """Builds the pipeline."""
         return _OpenedDali(self, batch_size)
 
 
@@ -85,12 +85,12 @@ class _OpenedDali:
 
 @dataclass(frozen=True, slots=True)
 class BareFfcv:
-    """FFCV's own `Loader` with its fast decoder."""
+    """Runs FFCV's own `Loader` with its fast decoder."""
 
     file: Path
 
     def open(self, batch_size: int, device: str) -> Opened:
-        """Make the loader."""
+        """Makes the loader."""
         return _OpenedFfcv(self, batch_size)
 
 

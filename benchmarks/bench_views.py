@@ -1,4 +1,4 @@
-"""pytest-benchmark suite of the kernels on the CPU: views, their tables, and the loss over hidden pixels.
+"""Times the kernels on the CPU under pytest-benchmark: views, their tables, and the loss over hidden pixels.
 
     python -m pytest benchmarks/bench_views.py --benchmark-group-by=param:case
 

@@ -1,4 +1,4 @@
-"""The table of views on the CPU: `render_views` beside what else makes the same pictures, as ratios in one run.
+"""Makes the table of views on the CPU: `render_views` beside what makes the same pictures, as ratios in one run.
 
     python -m benchmarks.compare_views                  # the dated table and the chart, about 4 minutes on 2 cores
     python -m benchmarks.compare_views --quick          # seconds: does it run, are the checks green
@@ -45,14 +45,14 @@ def gray_levels(views: Tensor) -> Tensor:
 
 
 def expected(inputs: Inputs) -> Tensor:
-    """The reference's gray levels, hidden pixels as the mean colour."""
+    """Renders the reference's gray levels, hidden pixels as the mean colour."""
     return gray_levels(
         reference.render_views(inputs.store, inputs.row, **inputs.tables, **cases.settings(inputs, torch.float32))
     )
 
 
 def agree(name: str, inputs: Inputs, opponent: Opponent, dtype: torch.dtype) -> None:
-    """Raise where an opponent's first samples do not show what the reference shows.
+    """Raises where an opponent's first samples do not show what the reference shows.
 
     ours, the reference and `batched` are held to their largest difference. torchvision and kornia differ outside the
     store, which views of `closed` inputs do not reach, and in where they round and clip: their mean difference is held
@@ -91,7 +91,7 @@ def agree(name: str, inputs: Inputs, opponent: Opponent, dtype: torch.dtype) -> 
 
 
 def _unpuzzled(shown: Tensor, plain: Tensor) -> Tensor:
-    """Each tile of `plain` (b c y x) as the tile of `shown` that is nearest to it, no tile twice."""
+    """Replaces each tile of `plain` (b c y x) by the tile of `shown` that is nearest to it, no tile twice."""
     tiles, sources = cases.tiles_of(shown), cases.tiles_of(plain)
     distance = (tiles[:, None] - sources[:, :, None]).abs().mean((3, 4, 5))  # b, source, tile
     place = distance.argmin(2)
@@ -115,7 +115,7 @@ def opponents(case: str, compiled: cases.Compiled, kornia: cases.Kornia) -> dict
 
 
 def measure(runs: dict[str, Callable[[], Tensor]], seconds: float) -> Row:
-    """p20, p50, p80 in seconds of each; turns are taken until each had its time, three times at least."""
+    """Measures p20, p50, p80 in seconds of each; turns are taken until each had its time, three times at least."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     waiting = list(runs)
     while waiting:
@@ -130,7 +130,7 @@ def measure(runs: dict[str, Callable[[], Tensor]], seconds: float) -> Row:
 
 
 def rulers(count: int, device: torch.device | str = "cpu") -> dict[str, Callable[[], Tensor]]:
-    """Two ways to move `count` bytes, half of them read and half written."""
+    """Times two ways to move `count` bytes, half of them read and half written."""
     source = torch.ones(count // 2, dtype=torch.uint8, device=device)  # not zeros: those lie on one page
     target = torch.ones_like(source)
     return {CLONE: source.clone, COPY: lambda: target.copy_(source)}
@@ -154,7 +154,7 @@ def compare(
 
 
 def goals(rows: Rows) -> list[str]:
-    """The stated goals, met or missed, from the rows that they are about."""
+    """Says which stated goals are met, from the rows that they are about."""
     lines = []
     for (size, batch, case), (row, _) in rows.items():
         mine = row[OURS]

@@ -1,4 +1,4 @@
-"""The table of views on a GPU: `render_views` beside what else makes the same pictures, as ratios in one run.
+"""Makes the table of views on a GPU: `render_views` beside what makes the same pictures, as ratios in one run.
 
     python -m benchmarks.compare_views_gpu --sizes 112      # half of the dated table, about 10 minutes on an H100
     python -m benchmarks.compare_views_gpu --quick          # a minute: does it run, are the checks green
@@ -40,7 +40,7 @@ DIFFERENCE = 0.05
 
 
 def on_device(inputs: Inputs, device: torch.device) -> Inputs:
-    """The same inputs on another device."""
+    """Copies the inputs to another device."""
     fields = {field.name: getattr(inputs, field.name) for field in dataclasses.fields(inputs)}
     return dataclasses.replace(inputs, **{n: v.to(device) for n, v in fields.items() if isinstance(v, Tensor)})
 
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 def installed(made: Callable[[], T]) -> T | None:
-    """The opponent, or nothing where its package is not there: the table names what is not installed."""
+    """Makes the opponent, or None where its package is not installed, which the table names."""
     try:
         return made()
     except ModuleNotFoundError:
@@ -69,7 +69,7 @@ def opponents(
 
 
 def agree(name: str, inputs: Inputs, opponent: Opponent, dtype: torch.dtype, device: torch.device) -> None:
-    """Raise SystemExit where an opponent's first samples on the device are not what the reference shows on the CPU.
+    """Raises SystemExit where an opponent's first samples on the device are not what the reference shows on the CPU.
 
     kornia draws its own numbers: there its program is compared, with its ranges closed, on the CPU.
     """
@@ -118,7 +118,7 @@ def compare(
 
 
 def goals(rows: Rows) -> Iterator[str]:
-    """The stated goals, met or missed, each with its least and greatest ratio over the rows that it is about."""
+    """Says which stated goals are met, each with its least and greatest ratio over the rows that it is about."""
 
     def ratios(wanted: tuple[str, ...], other: str, mine: str = OURS) -> list[float]:
         return [
@@ -142,7 +142,7 @@ def goals(rows: Rows) -> Iterator[str]:
 
 
 def sweep(timer: Timer, device: torch.device, dtype: torch.dtype, size: int, batch: int) -> Iterator[str]:
-    """Milliseconds of `render_views` in each configuration, for each case; the fastest first."""
+    """Measures the milliseconds of `render_views` in each configuration, for each case; the fastest first."""
     from kernels.views import triton_kernel
 
     candidates = [
@@ -191,7 +191,7 @@ def version(package: str) -> str:
 
 
 def result_file(folder: Path, device: str, part: str = "") -> Path:
-    """`<date>-views-<gpu name>.md`, the name in small letters and hyphens."""
+    """Names the file of results: `<date>-views-<gpu name>.md`, the name in small letters and hyphens."""
     words = "".join(c if c.isalnum() else " " for c in f"{device} {part}".lower()).split()
     return folder / f"{datetime.date.today()}-views-{'-'.join(words)}.md"
 

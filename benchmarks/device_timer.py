@@ -24,7 +24,7 @@ FEWEST, MOST = 10, 200
 
 class Timer(Protocol):
     def __call__(self, run: Callable[[], Tensor]) -> float:
-        """Seconds that one run takes."""
+        """Measures the seconds that one run takes."""
         ...
 
 
@@ -48,7 +48,7 @@ class DeviceTimer:
 
 
 def measure(runs: dict[str, Callable[[], Tensor]], timer: Timer, seconds: float) -> Row:
-    """p20, p50, p80 in seconds of each; turns are taken until each had its time, at least `FEWEST` times."""
+    """Measures p20, p50, p80 in seconds of each; turns are taken until each had its time, at least `FEWEST` times."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     waiting = dict(runs)
     began = dict.fromkeys(runs, 0.0)

@@ -1,4 +1,4 @@
-"""All that only a GPU can show, in one call: tests, tables of views, sweep of configurations.
+"""Runs all that only a GPU can show, in one call: tests, tables of views, sweep of configurations.
 
     python -m benchmarks.everything_gpu --out /tmp/results      # about 25 minutes; --steps picks some
 
@@ -28,7 +28,7 @@ STEPS: dict[str, tuple[int, tuple[str, ...]]] = {
 
 
 def run(steps: list[str], out: Path) -> list[str]:
-    """Run steps one after another, what each prints in `<step>.log`; returns what went wrong."""
+    """Runs steps one after another, what each prints in `<step>.log`; returns what went wrong."""
     out.mkdir(parents=True, exist_ok=True)
     wrong = []
     for step in steps:

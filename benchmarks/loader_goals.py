@@ -1,4 +1,4 @@
-"""The stated speeds of loaders and of `prepare`, each with its goal: met or missed.
+"""Measures the stated speeds of loaders and of `prepare`, each with its goal: met or missed.
 
     python -m benchmarks.loader_goals DATA                      # all parts
     python -m benchmarks.loader_goals DATA --part fairface
@@ -64,7 +64,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One line of the table."""
+    """Holds one line of the table."""
 
     what: str
     goal: str
@@ -73,7 +73,7 @@ class Goal:
     """None where nothing was asked for, or nothing could be measured."""
 
     def row(self) -> list[str]:
-        """Its cells."""
+        """Gives its cells."""
         return [self.what, self.goal, self.figure, {True: "met", False: "missed", None: "–"}[self.met]]
 
 
@@ -94,7 +94,7 @@ def timed(action: Callable[[], object]) -> float:
 
 
 def turns(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each action in each round, after one round that is not counted."""
+    """Measures the seconds of each action in each round, after one round that is not counted."""
     found: dict[str, list[float]] = {name: [] for name in actions}
     for number in range(rounds + 1):
         for name, action in actions.items():
@@ -109,19 +109,19 @@ def middle(above: list[float], below: list[float]) -> float:
 
 
 def decompress(file: Path, out: Path | None = None) -> None:
-    """Decompression alone, as `prepare` reads: in blocks, to nowhere or to a file."""
+    """Times decompression alone, as `prepare` reads: in blocks, to nowhere or to a file."""
     with lzma.open(file) as packed, (out or Path(os.devnull)).open("wb") as plain:
         while block := packed.read(BLOCK):
             plain.write(block)
 
 
 def packer(importer: Importer, out: Path) -> Callable[[], object]:
-    """Preparation of a packed store, again and again."""
+    """Prepares a packed store again and again."""
     return lambda: prepare(importer, out, Form(), force=True)
 
 
 def first_rows(packed: Path, out: Path, rows: int) -> Path:
-    """The head of an .xz table and its first rows, as another."""
+    """Writes the head of an .xz table and its first rows as another."""
     with lzma.open(packed) as table, lzma.open(out, "wb", preset=0) as short:
         short.writelines(itertools.islice(table, 1 + rows))
     return out
@@ -161,14 +161,14 @@ def of_prepare(packed: Path, fairface: Path, scratch: Path, rounds: int) -> list
 
 
 def decode_all(files: list[Path]) -> None:
-    """Decoding alone, with a thread a core."""
+    """Times decoding alone, with a thread a core."""
     with ThreadPoolExecutor(cores()) as pool:
         for _ in pool.map(lambda file: Image.open(file).load(), files, chunksize=32):
             pass
 
 
 def of_memory(plain: Path, scratch: Path) -> list[Goal]:
-    """Peak memory of the command at 1 x and 4 x the rows."""
+    """Measures the peak memory of the command at 1 x and 4 x the rows."""
     four = scratch / "four" / "fer2013.csv"
     four.parent.mkdir()
     with four.open("wb") as out:
@@ -186,7 +186,7 @@ def of_memory(plain: Path, scratch: Path) -> list[Goal]:
 
 
 def peak_of_prepare(file: Path, out: Path) -> float:
-    """Peak resident memory in MiB of `python -m loaders.prepare`."""
+    """Measures the peak resident memory in MiB of `python -m loaders.prepare`."""
     command = [sys.executable, "-m", "loaders.prepare", "fer2013", str(file), "--out", str(out), "--force"]
     started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(started.pid, 0)

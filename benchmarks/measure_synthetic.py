@@ -35,7 +35,7 @@ BACKBONE = "test_resnet"
 
 @dataclass(frozen=True, slots=True)
 class Faces:
-    """One split as tensors."""
+    """Holds one split as tensors."""
 
     pictures: Tensor  # uint8 n c h w
     expression: Tensor  # int64 n
@@ -55,7 +55,7 @@ def faces(split: str, count: int, size: int, seed: int) -> Faces:
 
 
 def logistic_regression(train: Faces, test: Faces, target: str, *, decay: float) -> tuple[float, float]:
-    """Accuracy on train and test of multinomial logistic regression on standardised pixels, minimised by L-BFGS."""
+    """Fits multinomial logistic regression on standardised pixels by L-BFGS; gives its accuracy on train and test."""
     x, rest = (f.pictures.flatten(1).float() for f in (train, test))
     mean, spread = x.mean(0), x.std(0) + 1e-3
     x, rest = (x - mean) / spread, (rest - mean) / spread
@@ -78,7 +78,7 @@ def logistic_regression(train: Faces, test: Faces, target: str, *, decay: float)
 
 
 class Network(nn.Module):
-    """A small residual network with a head for each label; pose is regressed in units of 20 degrees."""
+    """Runs a small residual network with a head for each label; pose is regressed in units of 20 degrees."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Network(nn.Module):
 
 
 def _augmented(x: Tensor, pose: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Flip, shift up to 8 %, scale 0.92..1.08; the flip negates yaw and roll. A rotation would change all angles."""
+    """Flips, shifts up to 8 %, scales by 0.92..1.08; the flip negates yaw and roll. A turn would change all angles."""
     n = len(x)
     flip = torch.where(torch.rand(n, generator=draw) < 0.5, -1.0, 1.0)
     scale = 1.0 + 0.08 * (2.0 * torch.rand(n, generator=draw) - 1.0)
@@ -117,7 +117,7 @@ class Result:
 
 
 def small_network(train: Faces, test: Faces, *, epochs: int, seed: int) -> Result:
-    """Train all three heads together for `epochs` and test."""
+    """Trains all three heads together for `epochs` and tests them."""
     torch.manual_seed(seed)
     draw = torch.Generator().manual_seed(seed)
     model = Network().to(memory_format=torch.channels_last)
@@ -201,7 +201,7 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def sheet(path: Path, *, seed: int, side: int, columns: int) -> None:
-    """Save a grid of faces of the val split, one row an expression, as they come, with a palette of 256 colours."""
+    """Saves a grid of faces of the val split, one row an expression, as they come, with a palette of 256 colours."""
     pictures, drawn = draw_faces(seed, "val", np.arange(200), side)
     gap, label = 4, 76
     grid = Image.new("RGB", (label + columns * (side + gap), len(EXPRESSIONS) * (side + gap) + gap), "white")

@@ -1,4 +1,4 @@
-"""The package `triton-augment` on the steps that it shares with `render_views`."""
+"""Runs the package `triton-augment` on the steps that it shares with `render_views`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.view_cases import MEAN, STD, Inputs
 
 
 class TritonAugment:
-    """triton-augment's fused module on the steps that both have: mirror, turn, scale, contrast, normalise.
+    """Runs triton-augment's fused module on the steps that both have: mirror, turn, scale, contrast, normalise.
 
     It takes floats, which are made before the clock starts: reading the stored bytes is ours alone to pay.
     """
@@ -59,7 +59,7 @@ class TritonAugment:
         return self.modules[inputs.case](self.floats_of(inputs, dtype))[None]
 
     def difference(self, inputs: Inputs) -> float:
-        """Largest difference from ours in the middle of the view, in gray levels, with its ranges closed."""
+        """Measures the largest difference from ours in the middle of the view in gray levels, its ranges closed."""
         turned, size, one = inputs.case != "identity", inputs.size, torch.ones(inputs.batch)
         module = self.module((10, 10), (1.25, 1.25), 0.0, (1.2, 1.2)) if turned else self.module()
         where = cases.affine(

@@ -1,4 +1,4 @@
-"""What the benchmarks of views show: the same inputs for every opponent, and the opponents.
+"""Makes what the benchmarks of views show: the same inputs for every opponent, and the opponents.
 
 A case is a store of faces as large as the view, and per sample a mirror, a turn, a crop and a contrast, for `strong` a
 brightness, noise, a blur and a cut-out too, drawn once. The tables of `render_views` are made from these numbers, and
@@ -34,7 +34,7 @@ ROTATION, CROP, CONTRAST = 7.0, 0.8, 0.75
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """One batch. Tables have axes v, b like those of `render_views`; single numbers have axis b."""
+    """Holds one batch. Tables have axes v, b like those of `render_views`; single numbers have axis b."""
 
     case: str
     size: int
@@ -68,14 +68,14 @@ class Inputs:
 
 
 def faces(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Smooth pictures away from black and white: where a step clips first and where it clips last does not matter."""
+    """Draws smooth pictures away from black and white: whether a step clips first or last does not matter."""
     coarse = torch.rand(count, 3, 8, 8, generator=generator)
     smooth = F.interpolate(coarse, (size, size), mode="bicubic", align_corners=False)
     return (110 + 60 * smooth).clamp(60, 190).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def make(case: str, batch: int, size: int, *, seed: int = 0, closed: bool = False) -> Inputs:
-    """The inputs of one case; `closed` gives all samples one mirror, turn, crop and contrast, and nothing else."""
+    """Makes the inputs of one case; `closed` gives samples one mirror, turn, crop and contrast, and nothing else."""
     generator = torch.Generator().manual_seed(seed)
     store = faces(min(batch, 256), size, generator).repeat(-(-batch // 256), 1, 1, 1)[:batch].contiguous()
 
@@ -152,7 +152,7 @@ def make(case: str, batch: int, size: int, *, seed: int = 0, closed: bool = Fals
 
 
 def part(inputs: Inputs, count: int, **changes: Tensor | None) -> Inputs:
-    """The first samples alone, as they are in the whole batch."""
+    """Takes the first samples alone, as they are in the whole batch."""
     tables = {name: None if table is None else table[:, :count] for name, table in inputs.tables.items()}
     single = {name: getattr(inputs, name)[:count] for name in ("flip", "rotation", "crop", "contrast", "brightness")}
     store, row = inputs.store[:count].contiguous(), inputs.row[:count]
@@ -164,12 +164,12 @@ def settings(inputs: Inputs, dtype: torch.dtype) -> dict[str, object]:
 
 
 def ours(inputs: Inputs, dtype: torch.dtype) -> Tensor:
-    """`kernels.render_views`, tables drawn before."""
+    """Runs `kernels.render_views`, tables drawn before."""
     return kernels.render_views(inputs.store, inputs.row, **inputs.tables, **settings(inputs, dtype))
 
 
 def drawn_and_ours(inputs: Inputs, dtype: torch.dtype) -> Tensor:
-    """`kernels.render_views` with the drawing of tables of the same kind, as a training step calls it."""
+    """Runs `kernels.render_views` with the drawing of tables of the same kind, as a training step calls it."""
     drawn = kernels.Key(0, 1, inputs.row)
     augment = {"identity": kernels.Augment(), "strong": kernels.strong()}.get(inputs.case, kernels.weak())
     mean = torch.full((inputs.batch, 3), 128.0, device=inputs.store.device)
@@ -198,12 +198,12 @@ def drawn_and_ours(inputs: Inputs, dtype: torch.dtype) -> Tensor:
 
 
 def eager(inputs: Inputs, dtype: torch.dtype) -> Tensor:
-    """The reference, uncompiled."""
+    """Runs the reference, uncompiled."""
     return reference.render_views(inputs.store, inputs.row, **inputs.tables, **settings(inputs, dtype))
 
 
 def eager_in_blocks(inputs: Inputs, dtype: torch.dtype) -> Tensor:
-    """The reference, uncompiled, block by block of samples: its many passes then stay in the cache."""
+    """Runs the reference, uncompiled, block by block of samples: its many passes then stay in the cache."""
     views, batch = inputs.where.shape[:2]
     block = max(1, (1 << 17) // (views * inputs.size**2))
     out = torch.empty(views, batch, inputs.size, inputs.size, 3, dtype=dtype).permute(0, 1, 4, 2, 3)
@@ -215,7 +215,7 @@ def eager_in_blocks(inputs: Inputs, dtype: torch.dtype) -> Tensor:
 
 
 class Compiled:
-    """The reference under torch.compile with Inductor: once a case and size, for any batch."""
+    """Runs the reference under torch.compile with Inductor: once a case and size, for any batch."""
 
     def __init__(self) -> None:
         self.programs: dict[tuple[str, int], Callable[..., Tensor]] = {}
@@ -243,7 +243,7 @@ class Compiled:
 
 
 def batched(inputs: Inputs, dtype: torch.dtype) -> Tensor:
-    """A whole batch by `affine_grid`, `grid_sample`, a convolution, matrix products and a gather of tiles."""
+    """Renders a whole batch by `affine_grid`, `grid_sample`, a convolution, matrix products and a gather of tiles."""
     b, size = inputs.batch, inputs.size
     store = inputs.store[inputs.row].permute(0, 3, 1, 2).float()
     m = inputs.where[0] * (2 / size)  # store and view are of one size
@@ -284,21 +284,21 @@ def batched(inputs: Inputs, dtype: torch.dtype) -> Tensor:
 
 
 def tiles_of(x: Tensor) -> Tensor:
-    """b c h w as b n c h/g w/g."""
+    """Cuts b c h w into b n c h/g w/g."""
     b, c, size, _ = x.shape
     side = size // PUZZLE
     return x.view(b, c, PUZZLE, side, PUZZLE, side).permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c, side, side)
 
 
 def whole_of(tiles: Tensor) -> Tensor:
-    """`tiles_of`, put together again."""
+    """Puts the tiles of `tiles_of` together again."""
     b, _, c, side, _ = tiles.shape
     together = tiles.view(b, PUZZLE, PUZZLE, c, side, side).permute(0, 3, 1, 4, 2, 5)
     return together.reshape(b, c, PUZZLE * side, PUZZLE * side)
 
 
 def torchvision(inputs: Inputs, dtype: torch.dtype) -> Tensor:
-    """torchvision's v2 functions sample by sample: one call has one set of parameters."""
+    """Runs torchvision's v2 functions sample by sample: one call has one set of parameters."""
     out = []
     numbers = (inputs.flip, inputs.rotation, inputs.crop, inputs.contrast, inputs.brightness)
     for k, (flip, rotation, crop, contrast, brightness) in enumerate(zip(*(n.tolist() for n in numbers), strict=True)):
@@ -330,7 +330,7 @@ def torchvision(inputs: Inputs, dtype: torch.dtype) -> Tensor:
 
 
 class Kornia:
-    """kornia's batched modules. They draw their own parameters; `closed` closes the ranges, see `make`."""
+    """Runs kornia's batched modules. They draw their own parameters; `closed` closes the ranges, see `make`."""
 
     def __init__(self, *, closed: bool = False) -> None:
         self.closed = closed

@@ -1,4 +1,4 @@
-"""The chart of how much longer than ours the others take."""
+"""Draws the chart of how much longer than ours the others take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DRAW_THEMSELVES = ("torchvision", "kornia")
 
 
 def chart(rows: Rows, batch: int, path: Path) -> None:
-    """Write a PNG of the rows of one batch size: a panel a view size, a group of bars a case."""
+    """Writes a PNG of the rows of one batch size: a panel a view size, a group of bars a case."""
     import matplotlib
 
     matplotlib.use("agg")

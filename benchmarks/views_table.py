@@ -1,4 +1,4 @@
-"""Rows of timings of views as a Markdown table, with the facts that belong above it."""
+"""Writes rows of timings of views as a Markdown table, with the facts that belong above it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLONE, COPY = "clone", "copy_"
 
 
 def moved(inputs: Inputs, dtype: torch.dtype) -> int:
-    """Bytes that must move: each face read once, each view written once."""
+    """Counts the bytes that must move: each face read once, each view written once."""
     views = inputs.where.shape[0] * inputs.batch * 3 * inputs.size**2
     return inputs.store.numel() + views * dtype.itemsize
 
@@ -40,7 +40,7 @@ def cell(found: Times | None, mine: Times) -> str:
 
 
 def table(rows: Rows, counts: dict[tuple[str, int], int]) -> str:
-    """One line a row; `counts` are the kernels that Inductor made of the reference, by case and size."""
+    """Writes one line a row; `counts` are the kernels that Inductor made of the reference, by case and size."""
     rulers = [name for name in (CLONE, COPY) if any(name in row for row, _ in rows.values())]
     names = dict.fromkeys(name for row, _ in rows.values() for name in row)
     names = [name for name in names if name not in (OURS, *rulers)]
@@ -68,7 +68,7 @@ def table(rows: Rows, counts: dict[tuple[str, int], int]) -> str:
 
 
 def setting(dtype: torch.dtype) -> list[str]:
-    """Where and when the run took place."""
+    """Says where and when the run took place."""
     facts = describe_environment(torch.device("cpu"))
     return [
         f"- {facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads",
@@ -78,11 +78,11 @@ def setting(dtype: torch.dtype) -> list[str]:
 
 
 def dated(commit: object, dtype: torch.dtype) -> str:
-    """The line that names commit, day and output."""
+    """Writes the line that names commit, day and output."""
     return f"- commit {commit or 'unknown'}, {datetime.date.today()}, output {str(dtype).removeprefix('torch.')}"
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all, and its folder where there is none."""
+    """Writes a file whole or not at all, and its folder where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
