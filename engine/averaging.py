@@ -56,6 +56,11 @@ class Averaging:
         return torch.stack(shown)
 
 
+def averaged_name(task: str) -> str:
+    """Names what a task's averaged figures and predictions go by."""
+    return f"{task}_tta"
+
+
 def _composed(where: Float32[Tensor, "b 2 3"], x: float, move: tuple[float, float]) -> Float32[Tensor, "b 2 3"]:
     """`where` after (u, v) -> (x * u + move[0], v + move[1]); numbers alone, so nothing is copied to the device."""
     offset = where[:, :, 0] * move[0] + where[:, :, 1] * move[1] + where[:, :, 2]

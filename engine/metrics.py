@@ -1,4 +1,4 @@
-"""Figures of an evaluation, computed once over all its samples on the CPU."""
+"""Computes the figures that several tasks have, once over all samples of an evaluation, and declares them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 
 import engine.torchvision_ops  # noqa: F401 - before torchmetrics, which imports torchvision
+from engine.figures import Figure
 
 from torchmetrics.functional.classification import (  # isort: skip
     multiclass_accuracy,
@@ -17,18 +18,28 @@ from torchmetrics.functional.classification import (  # isort: skip
 )
 
 
-def class_figures(probability: Float[np.ndarray, "n k"], target: Int[np.ndarray, " n"]) -> dict[str, float]:
-    """Accuracy, macro-F1, mean recall, cross-entropy and calibration error over the labelled samples (target >= 0).
+def class_figures(classes: int) -> tuple[Figure, ...]:
+    """Declares what `measure_classes` computes; of k classes guessing meets 1 in k."""
+    return (
+        Figure("accuracy", greater_is_better=True, unit="%", chance=1 / classes),
+        Figure("macro_f1", greater_is_better=True, unit="%", label="macro-F1", leads=True),
+        Figure("mean_recall", greater_is_better=True, unit="%", chance=1 / classes),
+        Figure("cross_entropy", label="cross-entropy"),
+        Figure("calibration_error", unit="%", label="ECE (15 bins)"),
+    )
+
+
+def measure_classes(probability: Float[np.ndarray, "n k"], target: Int[np.ndarray, " n"]) -> dict[str, float]:
+    """Computes accuracy, macro-F1, mean recall, cross-entropy and calibration error over the labelled samples.
 
     Macro-F1 and mean recall are means over the classes that occur in target or prediction (torchmetrics). The expected
     calibration error (Guo et al., ICML 2017) sorts samples by the probability of the class they are given into 15 bins
-    of equal width and is the mean, over samples, of |accuracy - mean probability| of their bin. All are NaN if no
-    sample is labelled.
+    of equal width and is the mean, over samples, of |accuracy - mean probability| of their bin. A target below 0 is
+    none; all are NaN if no sample is labelled.
     """
     labelled = target >= 0
     if not labelled.any():
-        names = ("accuracy", "macro_f1", "mean_recall", "cross_entropy", "calibration_error")
-        return dict.fromkeys(names, float("nan"))
+        return {figure.name: float("nan") for figure in class_figures(probability.shape[1])}
     guess = torch.from_numpy(probability[labelled])
     truth = torch.from_numpy(target[labelled])
     classes = probability.shape[1]
@@ -42,13 +53,19 @@ def class_figures(probability: Float[np.ndarray, "n k"], target: Int[np.ndarray,
     }
 
 
+def group_figures(names: Sequence[str]) -> tuple[Figure, ...]:
+    """Declares what `group_error_rates` computes."""
+    each = tuple(Figure(f"{name} error_rate", unit="%") for name in names)
+    return (Figure("spread_of_error_rate", unit="%", leads=True), *each)
+
+
 def group_error_rates(
     probability: Float[np.ndarray, "n k"],
     target: Int[np.ndarray, " n"],
     group: Int[np.ndarray, " n"],
     names: Sequence[str],
 ) -> dict[str, float]:
-    """The error rate of each group over its labelled samples, as `<group> error_rate`, and the groups' spread.
+    """Computes the error rate of each group over its labelled samples, as `<group> error_rate`, and their spread.
 
     The spread is the greatest of these error rates less the least. A group without labelled samples has NaN and no part
     in the spread, which is NaN with fewer than two groups; a sample whose group is missing (-1) is in none.
@@ -63,18 +80,26 @@ def group_error_rates(
 
 
 def angle_errors(guess: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:
-    """How many degrees, 0..180, two angles are apart, the short way round: 179 and -179 are 2 apart. NaN stays NaN."""
+    """Computes how many degrees, 0..180, two angles are apart the short way round: 179 and -179 are 2; NaN stays."""
     error: Float64[np.ndarray, "n k"] = np.abs(np.remainder(guess.astype(np.float64) - truth + 180, 360) - 180)
     return error
 
 
-def angle_figures(
+def angle_figures(angles: Sequence[str]) -> tuple[Figure, ...]:
+    """Declares what `measure_angles` computes."""
+    return tuple(
+        Figure(f"mae_{'_'.join(over)}", unit="°", label=f"MAE of {', '.join(over)}")
+        for over in dict.fromkeys([tuple(angles), *((angle,) for angle in angles)])
+    )
+
+
+def measure_angles(
     angles: Sequence[str], guess: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]
 ) -> dict[str, float]:
-    """Mean absolute error of each angle in degrees, and their mean, whose name says over which angles it is.
+    """Computes the mean absolute error of each angle in degrees, and their mean, which is named after all of them.
 
-    Errors are those of `angle_errors`. Samples that lack an angle (NaN) do not
-    count for it; an angle that no sample has is NaN, and so is the mean.
+    Errors are those of `angle_errors`. Samples that lack an angle (NaN) do not count for it; an angle that no sample
+    has is NaN, and so is the mean.
 
     Args:
         angles: The k names: ("yaw", "pitch") gives `mae_yaw_pitch`, `mae_yaw` and `mae_pitch`.

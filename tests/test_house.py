@@ -144,9 +144,9 @@ FLOORS = {
         ("prepare", "__init__"),
     ),
     "engine": (
-        ("foreign_files", "catalogue", "torchvision_ops"),
+        ("foreign_files", "catalogue", "torchvision_ops", "figures"),
         ("__init__",),
-        ("views", "losses", "optim", "averaging", "backbone", "weights", "metrics", "quantities", "chance"),
+        ("views", "losses", "optim", "averaging", "backbone", "weights", "metrics"),
         ("tasks",),
         ("recipe",),
         ("runs",),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from engine.backbone import Backbone
 from engine.recipe import settings, written
 from engine.runs import checkpoint
-from engine.tasks.base import DeployedTask
+from engine.tasks.base import Supervised
 from engine.training.model import Encoder, InferenceModel, keyed_initialisation, measure_shape
 from engine.training.render import Renderer
 from engine.views import EVALUATION
@@ -58,17 +58,17 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
     return Deployed(network, tasks, known).to(device)
 
 
-def _task(described: Any, where: str) -> DeployedTask:
+def _task(described: Any, where: str) -> Supervised:
     if isinstance(described, str):
         return _task_of_version_0_1(described, where)
-    task: DeployedTask = written.read(described, DeployedTask, f"{where}: its task")
+    task: Supervised = written.read(described, Supervised, f"{where}: its task")
     return task
 
 
-def _task_of_version_0_1(text: str, where: str) -> DeployedTask:
+def _task_of_version_0_1(text: str, where: str) -> Supervised:
     """Reads a task of a checkpoint of version 0.1, which holds its `repr`."""
     try:
-        task: DeployedTask = settings.parse(text, DeployedTask, "its task")
+        task: Supervised = settings.parse(text, Supervised, "its task")
     except ValueError as error:
         raise ValueError(
             f"{where} has a head that `engine.tasks` does not make ({error}); build its model yourself"
@@ -76,7 +76,7 @@ def _task_of_version_0_1(text: str, where: str) -> DeployedTask:
     return task
 
 
-def _is_part(key: str, tasks: Mapping[str, DeployedTask]) -> bool:
+def _is_part(key: str, tasks: Mapping[str, Supervised]) -> bool:
     """Whether a tensor is of the encoder or of the head of one of these tasks."""
     part, name, *_ = key.split(".")
     return part == "encoder" or name in tasks
@@ -91,7 +91,7 @@ class Deployed(nn.Module):
         faces: (height, width, channels) of the faces it was trained on.
     """
 
-    def __init__(self, network: InferenceModel, tasks: Mapping[str, DeployedTask], about: Mapping[str, Any]) -> None:
+    def __init__(self, network: InferenceModel, tasks: Mapping[str, Supervised], about: Mapping[str, Any]) -> None:
         super().__init__()
         self.network = network
         self.tasks = tasks

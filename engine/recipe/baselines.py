@@ -6,7 +6,7 @@ second as many independently augmented plain views as the hybrid encodes picture
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from engine.recipe.definition import BatchStatistics, Recipe
@@ -30,15 +30,14 @@ def pictures_a_face(recipe: Recipe) -> int:
 
 
 def _on_plain_views(hybrid: Recipe, views: dict[str, Plain]) -> Recipe:
-    tasks = [task for task in hybrid.tasks if task.label is not None]
-    if not tasks:
+    if not hybrid.supervised:
         names = ", ".join(task.name for task in hybrid.tasks)
         raise ValueError(f"baselines: tasks (={names}) must hold a supervised one; only a hybrid recipe has baselines")
     statistics: BatchStatistics = "joint" if hybrid.batch_statistics == "joint" else "per_view"
     return replace(
         hybrid,
         views=views,
-        tasks=tuple(_look_at(task, tuple(views)) for task in tasks),
+        tasks=tuple(_look_at(task, tuple(views)) for task in hybrid.supervised),
         batch_statistics=statistics,
         gradient_cosine_every=None,
     )
@@ -47,7 +46,6 @@ def _on_plain_views(hybrid: Recipe, views: dict[str, Plain]) -> Recipe:
 def _look_at(task: Task, on: tuple[str, ...]) -> Task:
     """Lets a task look at other views. It joins them as before; one that looked at a single view takes their mean."""
     changes: dict[str, Any] = {"on": on}
-    if len(task.on) == 1 and len(on) > 1 and any(field.name == "join" for field in fields(task)):  # type: ignore[arg-type]
+    if len(task.on) == 1 and len(on) > 1:
         changes["join"] = "mean"
-    changed: Task = replace(task, **changes)  # type: ignore[type-var]
-    return changed
+    return replace(task, **changes)

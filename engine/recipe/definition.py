@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.averaging import Averaging
+from engine.averaging import Averaging, averaged_name
 from engine.backbone import Backbone
+from engine.figures import Figure
 from engine.losses import Geometric, Total, WeightedSum
 from engine.optim import Optim
 from engine.recipe.hints import advice, check_fields, shown
-from engine.tasks.base import LimitsAugment, Task
+from engine.tasks.base import Supervised, Task
 from engine.views import EVALUATION, Plain, View
 from kernels import Augment
 from loaders.base import Classes, Sampler, Source, Split
@@ -138,32 +139,32 @@ class Recipe:
                 f"Recipe: gradient_cosine_every (={every}) measures the encoder's gradient, and frozen_encoder leaves "
                 "it none; set one of them back"
             )
-        if len({task.label is None for task in self.tasks}) < 2:
+        if len(self.supervised) in (0, len(self.tasks)):
             raise ValueError(
                 f"Recipe: gradient_cosine_every (={every}) compares a supervised task with pretext tasks, and the "
                 "recipe lacks one kind; set it to None"
             )
 
     def _check_tasks(self) -> None:
-        if not self.tasks:
+        tasks: tuple[object, ...] = self.tasks
+        if not tasks:
             raise ValueError("Recipe: tasks (=()) must hold at least one task; e.g. (Expression(FER2013_7),)")
-        for task in self.tasks:
-            if isinstance(task, type) or not isinstance(task, Task):
+        for task in tasks:
+            if not isinstance(task, Task):
                 what = advice(task, Task, "give one such as SolvePuzzle()")
                 raise ValueError(f"Recipe: tasks holds {shown(task)}, which is no task; {what}")
             if not task.name.isidentifier():
                 raise ValueError(f"Recipe: the task name {task.name!r} must be an identifier; e.g. 'expression'")
-            check_fields(task, f"{type(task).__name__} {task.name!r}")
+            check_fields(task, str(task))
         names = [task.name for task in self.tasks]
         if len(set(names)) < len(names):
             raise ValueError(f"Recipe: tasks have the names {', '.join(names)}; give each its own, name='...'")
         for task in self.tasks:
             task.check(self.views)
-            if isinstance(task, LimitsAugment):
-                task.check_augment(self.augment)
+            task.check_augment(self.augment)
         if isinstance(self.total, Geometric):
-            for task in self.tasks:
-                if task.label is not None and (task.weight == 0 or (len(task.on) > 1 and task.join in ("sum", "mean"))):
+            for task in self.supervised:
+                if task.weight == 0 or (len(task.on) > 1 and task.join in ("sum", "mean")):
                     raise ValueError(
                         f"Recipe: total (=Geometric()) takes the geometric mean of supervised losses; {task.name!r} "
                         f"has weight {task.weight} and joins {len(task.on)} views by {task.join!r}: "
@@ -178,24 +179,46 @@ class Recipe:
 
     def check_labels(self, split: Split) -> None:
         """Refuses data that lacks a label, or has other classes, than the tasks ask for."""
-        for task in self.tasks:
-            if task.label is None:
-                continue
+        for task in self.supervised:
             if task.label not in split.labels:
                 raise ValueError(
-                    f"{type(task).__name__} {task.name!r}: label {task.label!r} is not in the data; "
-                    f"it has {', '.join(split.labels) or 'none'}"
+                    f"{task}: label {task.label!r} is not in the data; it has {', '.join(split.labels) or 'none'}"
                 )
             task.check_labels(split.labels)
-        if self.test_time is not None and not self.averaged_tasks(split):
+        if self.test_time is not None and not self.averaged_tasks:
             raise ValueError(
                 "Recipe: test_time needs a task with classes, whose probabilities it averages, and there is none; "
                 "set it to None"
             )
 
-    def averaged_tasks(self, split: Split) -> tuple[Task, ...]:
-        """Picks the tasks whose probabilities `test_time` averages: those that learn classes."""
-        return tuple(t for t in self.tasks if t.label is not None and isinstance(split.labels[t.label], Classes))
+    @property
+    def supervised(self) -> tuple[Supervised, ...]:
+        """The tasks that learn a label."""
+        return tuple(task for task in self.tasks if isinstance(task, Supervised))
+
+    @property
+    def averaged_tasks(self) -> tuple[Supervised, ...]:
+        """The tasks whose probabilities `test_time` averages: those that learn classes."""
+        if self.test_time is None:
+            return ()
+        return tuple(task for task in self.supervised if isinstance(task.wants().get(task.label), Classes))
+
+    @property
+    def reported(self) -> tuple[tuple[str, Task], ...]:
+        """What figures are reported of: each task by its name, and again by another one where `test_time` averages."""
+        averaged = ((averaged_name(task.name), task) for task in self.averaged_tasks)
+        return (*((task.name, task) for task in self.tasks), *averaged)
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """The figures of all tasks, by `<task>/<figure>`, in the order they are shown; those of `test_time` last."""
+        return {f"{name}/{figure.name}": figure for name, task in self.reported for figure in task.figures(self.views)}
+
+    @property
+    def headline(self) -> str:
+        """The figure that epochs are chosen by, `<task>/<figure>`: the first of the first supervised task, or task."""
+        task = (*self.supervised, *self.tasks)[0]
+        return f"{task.name}/{task.figures(self.views)[0].name}"
 
 
 def check_views(views: Mapping[str, object], image_size: int) -> None:

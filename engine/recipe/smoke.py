@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from engine.recipe.definition import Recipe
-from engine.tasks.base import Supervised
 from engine.weights import names_a_file
 from loaders import Shuffled, Synthetic
 from loaders.base import Classes, Faces, Label, Source
@@ -52,9 +51,7 @@ def smoke(recipe: Recipe) -> Recipe:
     """
     batch = min(recipe.batch_size, 16)
     drawn = Synthetic(train=3 * batch, val=16, test=16, size=48)
-    wanted = {
-        name: label for task in recipe.tasks if isinstance(task, Supervised) for name, label in task.wants().items()
-    }
+    wanted = {name: label for task in recipe.supervised for name, label in task.wants().items()}
     return replace(
         recipe,
         views={name: replace(view, size=_small(view.size)) for name, view in recipe.views.items()},

@@ -15,7 +15,7 @@ from engine.recipe.definition import Recipe
 from engine.recipe.hints import check_fields, fits, readable
 from engine.recipe.settings import vocabulary
 from engine.recipe.smoke import Relabelled
-from engine.tasks.base import Defaults
+from engine.tasks.base import Task
 from engine.views import View
 from loaders.importers import IMPORTERS
 
@@ -112,7 +112,7 @@ def _kinds() -> dict[str, dict[str, type]]:
     """Lists the classes a written value may be of: what recipes import, and tasks and views of files run so far."""
     found: dict[str, dict[str, type]] = {}
     listed: list[object] = [*vocabulary().values(), *IMPORTERS.values(), Recipe, Relabelled]
-    listed += [*_subclasses(Defaults), *_subclasses(View)]
+    listed += [*_subclasses(Task), *_subclasses(View)]
     for kind in listed:
         if isinstance(kind, type) and is_dataclass(kind):
             found.setdefault(kind.__name__, {})[kind.__module__] = kind  # the last one where a file ran twice

@@ -13,16 +13,13 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from engine.quantities import format_count, format_value, in_brackets, label_of
+from engine.figures import Figure, format_count
 from engine.recipe.written import differences
 from engine.reports import markdown
 from engine.reports.classwise import confusion_counts, recall
 from engine.reports.curves import Metrics, overlaid_curves
 from engine.reports.table import Table
 from engine.runs.result import ClassPredictions, Run, as_mapping, as_number, read_arrays, read_predictions, read_run
-
-# These lead; others follow in the order the runs have them.
-_LEADING = ("/accuracy", "/macro_f1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,8 @@ class Comparison:
     """Recalls of each task's classes: a row a class, a column a run; after the first with its change."""
     curves: Mapping[str, Metrics]
     """Name of each run to its metrics epoch by epoch."""
+    declared: Mapping[str, Figure]
+    """What the figures of the runs are, by `<task>/<figure>`."""
 
     def print(self, console: Console) -> None:
         """Prints all but the curves; tables fit any width."""
@@ -75,7 +74,7 @@ class Comparison:
         Raises:
             ValueError: No epoch has ended.
         """
-        return overlaid_curves(self.curves, image)
+        return overlaid_curves(self.curves, image, figures=self.declared)
 
 
 def compare(paths: Sequence[Path]) -> Comparison:
@@ -93,6 +92,12 @@ def compare(paths: Sequence[Path]) -> Comparison:
     names = _names(runs)
     labels = [name if run.finished else f"{name} *" for name, run in zip(names, runs, strict=True)]
     notes = ["Figures are last | best epoch; a best epoch is chosen on val, where it is optimistic."]
+    if guesses := [
+        f"{figure.label} of {name.rpartition('/')[0]} {figure.write(figure.chance)}"
+        for name, figure in _headlines(runs).items()
+        if figure.chance is not None
+    ]:
+        notes.append(f"Guessing reaches: {', '.join(guesses)}.")
     if unfinished := [name for name, run in zip(names, runs, strict=True) if not run.finished]:
         notes.append(f"* unfinished, figures so far: {', '.join(unfinished)}.")
     classes, left_out = _classes(runs, names)
@@ -106,6 +111,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
         },
         classes=tuple(classes),
         curves=dict(zip(labels, (run.metrics for run in runs), strict=True)),
+        declared={name: figure for run in runs for name, figure in run.declared.items()},
     )
 
 
@@ -117,38 +123,34 @@ def _figures(runs: Sequence[Run], labels: Sequence[str]) -> Table:
         ("parameters\nat inference", lambda run: format_count(_parameters(run))),
         ("minutes", _minutes),
     ]
-    tasks = {quantity.rpartition("/")[0] for run in runs for quantity in run.quantities}
+    tasks = {name.rpartition("/")[0] for run in runs for name in run.figures}
     columns += [
-        (_head(quantity, split, len(tasks) > 1), partial(_pair, split=split, quantity=quantity))
-        for quantity in _headlines(runs)
+        (_head(name, figure, split, with_task=len(tasks) > 1), partial(_pair, split=split, name=name, figure=figure))
+        for name, figure in _headlines(runs).items()
         for split in dict.fromkeys(split for run in runs for split in run.splits)
-        if any(_pair(run, split=split, quantity=quantity) != "–" for run in runs)
+        if any(_pair(run, split=split, name=name, figure=figure) != "–" for run in runs)
     ]
     rows = [(label, *(text(run) for _, text in columns)) for label, run in zip(labels, runs, strict=True)]
     return Table(("run", *(head for head, _ in columns)), rows, left=2)
 
 
-def _headlines(runs: Sequence[Run]) -> list[str]:
-    """Chooses what is compared of each task: the figure that it reports first, and macro-F1 beside accuracy."""
-    found = []
-    for run in runs:
-        first: dict[str, str] = {}
-        for quantity in run.quantities:
-            first.setdefault(quantity.rpartition("/")[0], quantity)
-        found += [q for q in run.quantities if q in first.values() or q.endswith("/macro_f1")]
-    return sorted(dict.fromkeys(found), key=lambda quantity: not quantity.endswith(_LEADING))
+def _headlines(runs: Sequence[Run]) -> dict[str, Figure]:
+    """Finds the figures a comparison shows, those of supervised tasks first."""
+    found = {name: figure for run in runs for name, figure in run.headlines.items()}
+    supervised = {task for run in runs for task in run.supervised}
+    return dict(sorted(found.items(), key=lambda item: item[0].rpartition("/")[0] not in supervised))
 
 
-def _head(quantity: str, split: str, with_task: bool) -> str:
-    task = quantity.rpartition("/")[0]
-    return "\n".join([*([task] if with_task else []), label_of(quantity), split + in_brackets(quantity)])
+def _head(name: str, figure: Figure, split: str, *, with_task: bool) -> str:
+    task = name.rpartition("/")[0]
+    return "\n".join([*([task] if with_task else []), figure.label, split + figure.in_brackets])
 
 
-def _pair(run: Run, *, split: str, quantity: str) -> str:
-    values = [scores.value(split, quantity) if scores else None for scores in (run.last, run.best)]
+def _pair(run: Run, *, split: str, name: str, figure: Figure) -> str:
+    values = [scores.value(split, name) if scores else None for scores in (run.last, run.best)]
     if values == [None, None]:
         return "–"
-    return " | ".join(format_value(quantity, value, decimals=1, unit=False) for value in values)
+    return " | ".join(figure.write(value, decimals=1, unit=False) for value in values)
 
 
 def _epochs(run: Run) -> str:

@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Float64
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnchoredOffsetbox, DrawingArea, HPacker, TextArea, VPacker
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from engine.quantities import format_value, in_brackets, is_percent, label_of, scale_of
+from engine.figures import Figure, figure_of
 from engine.reports.plotting import BLUE, GREEN, INK, MUTED, PURPLE, VERMILION, new_figure, quiet_axes, save_figure
 
 Metrics = Mapping[str, Float64[np.ndarray, " e"]]
@@ -66,7 +66,7 @@ def _in_rows(panels: Sequence[Panel]) -> list[Sequence[Panel]]:
     return [panels[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _add_axes(figure: Figure, rows: Sequence[Collection[object]]) -> list[Axes]:
+def _add_axes(figure: Canvas, rows: Sequence[Collection[object]]) -> list[Axes]:
     """Adds one axes a panel, row by row; a row of fewer panels has wider ones."""
     parts = math.lcm(*map(len, rows))
     grid = figure.add_gridspec(len(rows), parts)
@@ -81,6 +81,7 @@ def learning_curves(
     metrics: Metrics,
     path: Path,
     *,
+    figures: Mapping[str, Figure] | None = None,
     levels: Mapping[str, Mapping[str, float]] | None = None,
     best: int | None = None,
 ) -> Path:
@@ -89,6 +90,7 @@ def learning_curves(
     Args:
         metrics: The columns; needs "epoch".
         path: The PNG to write.
+        figures: What the figures among the columns are, by `<task>/<figure>`; other columns are plain numbers.
         levels: Name of a level ("chance") to quantity ("expression/accuracy") to its height.
         best: Epoch to mark.
 
@@ -105,17 +107,19 @@ def learning_curves(
     panels = [panel for row in rows for panel in row.items()]
     keys: dict[str, Line2D] = {}
     for axes, (quantity, columns) in zip(_add_axes(figure, rows), panels, strict=True):
+        shown = figure_of(quantity, figures or {})
         for split, column in columns.items():
             colour = _SPLIT_COLOUR.get(split, PURPLE if split else MUTED)
             # A curve of one point is a marker; markers on a long curve would hide it.
-            line = _draw_curve(axes, metrics, column, quantity, marked=25, color=colour)
+            line = _draw_curve(axes, metrics, column, shown, marked=25, color=colour)
             if split:
                 keys.setdefault(split, line)
-        _name_panel(axes, quantity)
+        _name_panel(axes, quantity, shown)
         _set_epoch_axis(axes, metrics["epoch"])
-        least = _least_reach(axes, percent=is_percent(quantity))
-        draw_levels(axes, quantity, levels or {}, keys, least=least)
-        _widen_flat_axis(axes, least, percent=is_percent(quantity))
+        least = _least_reach(axes, percent=shown.unit == "%")
+        heights = {name: at[quantity] for name, at in (levels or {}).items() if quantity in at}
+        draw_levels(axes, shown, heights, keys, styles=list(levels or {}), least=least)
+        _widen_flat_axis(axes, least, percent=shown.unit == "%")
         if best is not None and len(metrics["epoch"]) > 1:
             keys["best epoch"] = axes.axvline(best, color="#b8b8b8", linewidth=1.1, zorder=0.5)
     splits = {split: keys[split] for split in _SPLIT_COLOUR if split in keys}
@@ -123,7 +127,9 @@ def learning_curves(
     return save_figure(figure, path)
 
 
-def overlaid_curves(runs: Mapping[str, Metrics], path: Path, *, select: str = "val") -> Path:
+def overlaid_curves(
+    runs: Mapping[str, Metrics], path: Path, *, figures: Mapping[str, Figure] | None = None, select: str = "val"
+) -> Path:
     """Draws the losses in training and every figure on `select`: a panel each, a line a run that has it.
 
     Raises:
@@ -144,10 +150,11 @@ def overlaid_curves(runs: Mapping[str, Metrics], path: Path, *, select: str = "v
     epochs = np.concatenate([metrics["epoch"] for metrics in runs.values() if "epoch" in metrics])
     for axes, column in zip(_add_axes(figure, rows), columns, strict=True):
         split, _, quantity = column.partition("/")
+        shown = figure_of(quantity, figures or {})
         for metrics, look in zip(runs.values(), looks, strict=True):
             if column in metrics:
-                _draw_curve(axes, metrics, column, quantity, marked=1, **look)
-        _name_panel(axes, quantity, split)
+                _draw_curve(axes, metrics, column, shown, marked=1, **look)
+        _name_panel(axes, quantity, shown, split)
         _set_epoch_axis(axes, epochs)
     keys = (Line2D([], [], linewidth=1.5, **look) for look in looks)
     _add_legend(figure, dict(zip(runs, keys, strict=True)))
@@ -163,16 +170,16 @@ def _compared(metrics: Metrics, select: str) -> list[str]:
     return losses + [column for column in known if column.startswith(f"{select}/")]
 
 
-def _draw_curve(axes: Axes, metrics: Metrics, column: str, quantity: str, *, marked: int, **look: Any) -> Line2D:
+def _draw_curve(axes: Axes, metrics: Metrics, column: str, shown: Figure, *, marked: int, **look: Any) -> Line2D:
     """Draws a column over the epochs, with a marker at each point where there are at most `marked`."""
     drawn = np.isfinite(metrics[column]) & np.isfinite(metrics["epoch"])
     marker = "o" if drawn.sum() <= marked else ""
-    values = scale_of(quantity) * metrics[column][drawn]
+    values = shown.scale * metrics[column][drawn]
     (line,) = axes.plot(metrics["epoch"][drawn], values, linewidth=1.5, marker=marker, markersize=2.8, **look)
     return line
 
 
-def _add_legend(figure: Figure, keys: Mapping[str, Line2D], **options: Any) -> None:
+def _add_legend(figure: Canvas, keys: Mapping[str, Line2D], **options: Any) -> None:
     legend = figure.legend(
         list(keys.values()),
         list(keys),
@@ -203,12 +210,11 @@ def _widen_flat_axis(axes: Axes, least: float, *, percent: bool) -> None:
     axes.set_ylim(low, high)
 
 
-def _name_panel(axes: Axes, quantity: str, split: str = "") -> None:
-    task, _, metric = quantity.rpartition("/")
-    name = "learning rate" if quantity == "lr" else label_of(metric)
-    title = f"{task} · {name}" if task else ("total loss" if quantity == "loss" else name)
+def _name_panel(axes: Axes, quantity: str, shown: Figure, split: str = "") -> None:
+    task = quantity.rpartition("/")[0]
+    title = f"{task} · {shown.label}" if task else ("total loss" if quantity == "loss" else shown.label)
     title += f", {split}" if split else ""
-    axes.set_title(title + in_brackets(metric), fontsize=9, color=INK, loc="left", parse_math=False)
+    axes.set_title(title + shown.in_brackets, fontsize=9, color=INK, loc="left", parse_math=False)
     quiet_axes(axes)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     if quantity == "lr":
@@ -225,10 +231,11 @@ def _set_epoch_axis(axes: Axes, epochs: Float64[np.ndarray, " e"]) -> None:
 
 def draw_levels(
     axes: Axes,
-    quantity: str,
-    levels: Mapping[str, Mapping[str, float]],
+    shown: Figure,
+    levels: Mapping[str, float],
     keys: dict[str, Line2D],
     *,
+    styles: Sequence[str],
     least: float,
 ) -> None:
     """Draws levels into a panel of curves; curves keep half of the panel's height at least.
@@ -238,24 +245,24 @@ def draw_levels(
 
     Args:
         axes: With the curves.
-        quantity: What they show.
-        levels: Name of a level to quantity to its height.
+        shown: What they show.
+        levels: Name of a level to its height.
         keys: Lines of the legend by name; what is drawn or noted is added.
+        styles: Names of all levels of the chart: a level has one style in all panels.
         least: Smallest reach that counts, in the unit of the axis: curves that do not move are given no finer scale.
     """
     low, high = axes.dataLim.intervaly
     reach = max(high - low, least)
     moves = len({float(x) for line in axes.get_lines() for x in np.asarray(line.get_xdata())}) > 1
     notes: dict[bool, list[tuple[float, HPacker]]] = {True: [], False: []}
-    for index, (name, heights) in enumerate(levels.items()):
-        if quantity not in heights:
-            continue
-        height = scale_of(quantity) * heights[quantity]
-        line = Line2D([], [], color=MUTED, linewidth=1.0, linestyle=_LEVEL_STYLES[index % len(_LEVEL_STYLES)])
+    for name, value in levels.items():
+        height = shown.scale * value
+        style = _LEVEL_STYLES[styles.index(name) % len(_LEVEL_STYLES)]
+        line = Line2D([], [], color=MUTED, linewidth=1.0, linestyle=style)
         keys.setdefault(name, line)
         if moves and not low - reach <= height <= high + reach:
             above = bool(height > high)
-            text = f"{format_value(quantity, heights[quantity], decimals=1)} {'↑' if above else '↓'}"
+            text = f"{shown.write(value, decimals=1)} {'↑' if above else '↓'}"
             notes[above].append((height, _note(text, line)))
         else:
             axes.axhline(height, color=MUTED, linewidth=1.0, linestyle=line.get_linestyle(), zorder=1)

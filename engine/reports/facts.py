@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.quantities import label_of
 from engine.reports import markdown
 from engine.reports.table import Table
 from engine.runs.result import Run, as_mapping, as_number
@@ -103,7 +102,7 @@ def describe_speed(run: Run) -> str:
         if key == "wait_share" and wait:
             label = f"{label} ({wait})"
         rows.append((label, "–" if number is None else form.format(number).replace("%", " %")))
-    rows += [(label_of(key), str(value)) for key, value in speed.items()]
+    rows += [(key.replace("_", " "), str(value)) for key, value in speed.items()]
     return Table(("", "value"), rows).markdown()
 
 

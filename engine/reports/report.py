@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from engine.quantities import format_value, in_brackets, is_degrees, label_of
+from engine.figures import Figure
 from engine.reports import markdown
 from engine.reports.classwise import confusion, confusion_counts, recall, recall_bars
 from engine.reports.curves import learning_curves
@@ -35,6 +36,7 @@ _FILES = {
     "tensorboard": "the same curves for TensorBoard",
     "trace.json": "some steps under torch's profiler, which slows them; open it in Perfetto or chrome://tracing",
 }
+_RECALL = Figure("recall", greater_is_better=True, unit="%")
 _COST: tuple[tuple[tuple[str, ...], Callable[[float], str]], ...] = (
     (("epochs",), lambda x: f"{x:g} epochs"),
     (("steps",), lambda x: f"{x:,.0f} steps"),
@@ -111,50 +113,45 @@ def _summary(run: Run) -> str:
     """Writes the figures of the supervised tasks in one paragraph, beside what guessing reaches; else all figures."""
     parts = []
     for split in run.splits:
-        for task, metrics in _headlines(run).items():
-            figures = [_last_and_best(run, split, f"{task}/{metric}") for metric in metrics]
+        for task, names in _headlines(run).items():
+            figures = [_last_and_best(run, split, name) for name in names]
             if not any(figures):
                 continue
-            quantity = f"{task}/{metrics[0]}"
-            constant = "median of the training data" if is_degrees(quantity) else "majority class"
+            first, constant = run.figures[names[0]], run.constant_guess_name(task)
             guesses = [
-                f"{name} {format_value(quantity, value)}"
-                for name, value in (("chance", run.chance(quantity)), (constant, run.constant_guess(split, quantity)))
+                f"{name} {first.write(value)}"
+                for name, value in (("chance", first.chance), (constant, run.constant_guess(split, names[0])))
                 if value is not None
             ]
             text = f"**{markdown.plain(task)} on {split}: {', '.join(filter(None, figures))}**"
             parts.append(text + (f" ({', '.join(guesses)})" if guesses else ""))
     if not parts:
         others = [
-            f"{markdown.plain(q)} on {split}: {text}"
+            f"{markdown.plain(name)} on {split}: {text}"
             for split in run.splits
-            for q in run.quantities
-            if (text := _last_and_best(run, split, q))
+            for name in run.figures
+            if (text := _last_and_best(run, split, name))
         ]
-        return "No task with classes in this run" + (f"; {'; '.join(others)}." if others else ".")
+        return "No supervised task in this run" + (f"; {'; '.join(others)}." if others else ".")
     return "; ".join(parts) + "."
 
 
-def _headlines(run: Run) -> dict[str, tuple[str, ...]]:
-    """Maps each supervised task to the metrics that stand for it; a pose's first is the mean over its angles."""
-    known = {"accuracy": ("accuracy", "macro_f1"), "error_rate": ("error_rate", "spread_of_error_rate")}
-    found: dict[str, tuple[str, ...]] = {}
-    for quantity in run.quantities:
-        task, _, metric = quantity.rpartition("/")
-        if metric in known or is_degrees(metric):
-            found.setdefault(task, known.get(metric, (metric,)))
+def _headlines(run: Run) -> dict[str, list[str]]:
+    """Lists for each supervised task the names of the figures that stand for it."""
+    found: dict[str, list[str]] = {}
+    for name in run.headlines:
+        task = name.rpartition("/")[0]
+        if task in run.supervised:
+            found.setdefault(task, []).append(name)
     return found
 
 
-def _last_and_best(run: Run, split: str, quantity: str) -> str:
+def _last_and_best(run: Run, split: str, name: str) -> str:
     """Writes "accuracy 55.20 % last / 56.10 % best", or what there is of it."""
-    last, best = (scores.value(split, quantity) if scores else None for scores in (run.last, run.best))
-    parts = [
-        f"{format_value(quantity, value)} {which}"
-        for value, which in ((last, "last"), (best, "best"))
-        if value is not None
-    ]
-    return f"{label_of(quantity)} {' / '.join(parts)}" if parts else ""
+    figure = run.figures[name]
+    last, best = (scores.value(split, name) if scores else None for scores in (run.last, run.best))
+    parts = [f"{figure.write(value)} {which}" for value, which in ((last, "last"), (best, "best")) if value is not None]
+    return f"{figure.label} {' / '.join(parts)}" if parts else ""
 
 
 def recipe_docstring(source: str | None) -> str:
@@ -166,12 +163,12 @@ def recipe_docstring(source: str | None) -> str:
 
 
 def _results(run: Run, predictions: Mapping[str, Sequence[ClassPredictions]]) -> Iterator[str]:
-    if not run.quantities:
+    if not run.figures:
         yield "No figures yet."
         return
     yield results_table(run).markdown()
     yield _note_on_best(run)
-    if any(map(is_degrees, run.quantities)):
+    if run.constant_guess_name(*_headlines(run)) == "constant guess":
         yield "*Constant guess* is the median of each angle, or the largest class, of the training data."
     errors = [
         f"{markdown.plain(task)} on {item.split} {_sampling_error(run.classes[task], item)}"
@@ -224,13 +221,14 @@ def _judge(run: Run) -> str:
 def _curves(run: Run) -> str:
     if not any(len(values) for values in run.metrics.values()):
         return ""
-    chance = {q: value for q in run.quantities if (value := run.chance(q)) is not None}
-    constant = {q: value for q in run.quantities if (value := run.constant_guess(_judge(run), q)) is not None}
-    levels = {"chance": chance, f"{run.constant_guess_name} on {_judge(run)}": constant}
+    chance = {name: figure.chance for name, figure in run.figures.items() if figure.chance is not None}
+    constant = {name: value for name in run.figures if (value := run.constant_guess(_judge(run), name)) is not None}
+    levels = {"chance": chance, f"{run.constant_guess_name(*_headlines(run))} on {_judge(run)}": constant}
     try:
         path = learning_curves(
             run.metrics,
             run.path / CHARTS / "learning-curves.png",
+            figures=run.declared,
             levels={name: heights for name, heights in levels.items() if heights},
             best=run.best.epoch if run.best else None,
         )
@@ -262,10 +260,10 @@ def _classes(run: Run, task: str, items: Sequence[ClassPredictions]) -> list[str
     support = {item.split: table.sum(axis=1) for item, table in zip(items, counts, strict=True)}
     shares = [recall(table) for table in counts]
     rows = [
-        (name, *(f"{n[i]:,}" for n in support.values()), *(format_value("recall", float(s[i])) for s in shares))
+        (name, *(f"{n[i]:,}" for n in support.values()), *(_RECALL.write(float(s[i])) for s in shares))
         for i, name in enumerate(names)
     ]
-    means = (format_value("recall", float(np.nanmean(share))) for share in shares)
+    means = (_RECALL.write(float(np.nanmean(share))) for share in shares)
     rows.append(("mean", *(f"{n.sum():,}" for n in support.values()), *means))
     heads = ("class", *(f"n, {split}" for split in support), *(f"{item.split}, {item.checkpoint}" for item in items))
     return [
@@ -327,27 +325,25 @@ def results_table(run: Run, *, decimals: int = 2, unit: bool = True) -> Table:
         unit: Whether each cell has its unit; otherwise the metric's name says it.
     """
 
-    def cell(quantity: str, value: float | None) -> str:
-        return format_value(quantity, value, decimals=decimals, unit=unit)
-
     rows = []
-    for quantity in run.quantities:
-        guesses = [cell(quantity, run.constant_guess(split, quantity)) for split in run.splits]
+    for name, figure in run.figures.items():
+        write = partial(figure.write, decimals=decimals, unit=unit)
+        guesses = [write(run.constant_guess(split, name)) for split in run.splits]
         rows.append(
             (
-                quantity.rpartition("/")[0],
-                label_of(quantity) + ("" if unit else in_brackets(quantity)),
+                name.rpartition("/")[0],
+                figure.label + ("" if unit else figure.in_brackets),
                 *(
-                    cell(quantity, scores.value(split, quantity) if scores else None)
+                    write(scores.value(split, name) if scores else None)
                     for split in run.splits
                     for scores in (run.last, run.best)
                 ),
-                cell(quantity, run.chance(quantity)),
+                write(figure.chance),
                 guesses[0] if len(set(guesses)) == 1 else " / ".join(guesses),
             )
         )
     heads = [f"{split},\n{which}" for split in run.splits for which in ("last", "best")]
-    guess = "\n".join([*run.constant_guess_name.split(), f"({' / '.join(run.splits)})"])
+    guess = "\n".join([*run.constant_guess_name(*_headlines(run)).split(), f"({' / '.join(run.splits)})"])
     last, best = f"last = epoch {_epoch(run.last.epoch)}", ""
     if run.best:
         best = f", best = epoch {_epoch(run.best.epoch)} by {run.select_on or 'val'}"
@@ -367,7 +363,7 @@ def print_summary(run: Path, *, console: Console | None = None) -> None:
     """
     found = read_run(run, where="print_summary")
     console = console or Console()
-    if found.quantities:
+    if found.figures:
         results_table(found, decimals=1, unit=False).print(console)
     else:
         console.print(f"{escape(found.name)}: no figures yet", highlight=False)

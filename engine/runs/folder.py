@@ -1,6 +1,7 @@
 """The folder of a run: the one place that writes it.
 
     recipe.json, recipe.py      the recipe as resolved, and its source text
+    figures.json                what its figures are: unit, better side, value at chance, label
     environment.json            machine, versions, commit; one entry for every start of the run
     log.jsonl, metrics.csv      a line every few steps, a row an epoch; tensorboard/ has the same
     checkpoints/                last, the one before, best
@@ -19,6 +20,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from engine.figures import Figure
 from engine.runs.result import CHARTS
 from loaders.files import replacing, replacing_folder, write_json, write_text
 
@@ -97,6 +100,10 @@ class RunDir:
         """Adds one start of the run to environment.json."""
         starts = json.loads((self.path / "environment.json").read_text())
         write_json(self.path / "environment.json", [*starts, dict(environment)])
+
+    def declare(self, figures: Mapping[str, Figure]) -> None:
+        """Writes figures.json: what the figures of the run are, by `<task>/<figure>`."""
+        write_json(self.path / "figures.json", {name: asdict(figure) for name, figure in figures.items()})
 
     def log(self, event: str, **values: Any) -> None:
         """One line of log.jsonl."""

@@ -9,18 +9,18 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float64
 
-from engine.chance import chance_of
-from engine.quantities import is_degrees
+from engine.figures import Figure
 
 Json = TypeVar("Json", dict[str, Any], list[Any])
 
@@ -58,6 +58,8 @@ class Run:
     result: Mapping[str, Any]
     last: Scores
     best: Scores | None
+    declared: Mapping[str, Figure]
+    """What each figure is, by `<task>/<figure>`, in the order it is shown."""
     missing: tuple[str, ...]
     """What could not be read, one sentence each."""
 
@@ -73,13 +75,24 @@ class Run:
         return (*(s for s in _SPLIT_ORDER if s in found), *sorted(found.difference(_SPLIT_ORDER)))
 
     @property
-    def quantities(self) -> tuple[str, ...]:
-        """ "task/metric" of every figure but the losses, task by task in the order they were written."""
+    def figures(self) -> Mapping[str, Figure]:
+        """The declared figures that have a value, by `<task>/<figure>`, in the order they are shown."""
         rows = [row for scores in (self.last, self.best) if scores for row in scores.figures.values()]
-        tasks: dict[str, dict[str, None]] = {}
-        for name in (name for row in rows for name in row if not name.endswith("loss")):
-            tasks.setdefault(name.rpartition("/")[0], {})[name] = None
-        return tuple(name for names in tasks.values() for name in names)
+        return {name: figure for name, figure in self.declared.items() if any(name in row for row in rows)}
+
+    @property
+    def headlines(self) -> Mapping[str, Figure]:
+        """Those of `figures` that summaries and comparisons show: of each task the first, and what leads beside it."""
+        first: dict[str, str] = {}
+        for name in self.figures:
+            first.setdefault(name.rpartition("/")[0], name)
+        return {name: figure for name, figure in self.figures.items() if figure.leads or name in first.values()}
+
+    @property
+    def supervised(self) -> frozenset[str]:
+        """The tasks that learn a label."""
+        tasks = [as_mapping(task) for task in self.recipe.get("tasks") or ()]
+        return frozenset(self.classes) | {str(task["name"]) for task in tasks if task.get("label") is not None}
 
     @property
     def classes(self) -> Mapping[str, Sequence[str]]:
@@ -91,19 +104,13 @@ class Run:
             found = {str(task.get("name")): task.get("names") for task in tasks}
         return {task: [str(name) for name in names] for task, names in found.items() if isinstance(names, list)}
 
-    def chance(self, quantity: str) -> float | None:
-        """The figure that guessing at random reaches: what the run says, else what classes and recipe tell."""
-        said = as_number(as_mapping(self.result.get("chance")).get(quantity))
-        return chance_of(quantity, self.classes, self.recipe) if said is None else said
+    def constant_guess(self, split: str, name: str) -> float | None:
+        """The figure on `split` of the best constant answer: the training data's largest class, or its median."""
+        return as_number(as_mapping(as_mapping(self.result.get("majority")).get(split)).get(name))
 
-    def constant_guess(self, split: str, quantity: str) -> float | None:
-        """The figure on `split` of always answering the training data's largest class, or its median of each angle."""
-        return as_number(as_mapping(as_mapping(self.result.get("majority")).get(split)).get(quantity))
-
-    @property
-    def constant_guess_name(self) -> str:
-        """What `constant_guess` is called where a run has only classes, or angles too."""
-        return "constant guess" if any(map(is_degrees, self.quantities)) else "majority class"
+    def constant_guess_name(self, *tasks: str) -> str:
+        """What a constant guess at these tasks is called: "majority class" where all of them have classes."""
+        return "majority class" if all(task in self.classes for task in tasks) else "constant guess"
 
 
 def as_mapping(value: object) -> Mapping[str, Any]:
@@ -149,6 +156,7 @@ def read_run(path: Path, *, where: str = "read_run", result: Mapping[str, Any] |
         result = {}
         missing.append("result.json is not there: the run has not ended, or was interrupted")
     best = _scores(as_mapping(result.get("best")))
+    last = _scores(result["last"]) if isinstance(result.get("last"), Mapping) else _last_of(metrics)
     return Run(
         path=path,
         name=str(result.get("name") or path.resolve().name),
@@ -158,10 +166,54 @@ def read_run(path: Path, *, where: str = "read_run", result: Mapping[str, Any] |
         starts=tuple(start for start in starts if isinstance(start, Mapping)),
         metrics=metrics,
         result=result,
-        last=_scores(result["last"]) if isinstance(result.get("last"), Mapping) else _last_of(metrics),
+        last=last,
         best=best if any(best.figures.values()) else None,
+        declared=_read_figures(path / "figures.json", missing) or _figures_of_0_1(result, last, best),
         missing=tuple(missing),
     )
+
+
+def _read_figures(path: Path, missing: list[str]) -> dict[str, Figure]:
+    """What a run says of its figures; nothing where it does not, as those of version 0.1 do not."""
+    if not path.exists():
+        return {}
+    said = _read_json(path, missing, kind=dict, empty={})
+    try:
+        return {name: Figure(**entry) for name, entry in said.items()}
+    except TypeError as error:
+        missing.append(f"{path.name} is damaged ({error})")
+        return {}
+
+
+_OF_0_1: tuple[tuple[str, Figure], ...] = (
+    ("mae_(?P<angles>.*)", Figure("", unit="°")),
+    ("macro_f1", Figure("", greater_is_better=True, unit="%", label="macro-F1", leads=True)),
+    (".*(accuracy|recall)", Figure("", greater_is_better=True, unit="%")),
+    ("calibration_error", Figure("", unit="%", label="ECE (15 bins)")),
+    ("spread_of_error_rate", Figure("", unit="%", leads=True)),
+    (".*error_rate", Figure("", unit="%")),
+    ("cross_entropy", Figure("", label="cross-entropy")),
+    ("l1", Figure("", label="L1")),
+    (".*(?<!loss)", Figure("")),
+)
+"""What the figures of version 0.1 are, whose runs do not say it: a pattern of names, and the figure."""
+
+
+def _figures_of_0_1(result: Mapping[str, Any], *all_scores: Scores) -> dict[str, Figure]:
+    """Tells what the figures of a run of version 0.1 are, task by task, by their names and by the chance it says."""
+    tasks: dict[str, dict[str, None]] = {}
+    for name in (name for scores in all_scores for row in scores.figures.values() for name in row):
+        tasks.setdefault(name.rpartition("/")[0], {})[name] = None
+    chance = as_mapping(result.get("chance"))
+    found: dict[str, Figure] = {}
+    for name in (name for names in tasks.values() for name in names):
+        word = name.rpartition("/")[2]
+        matches = ((re.fullmatch(pattern, word), figure) for pattern, figure in _OF_0_1)
+        if known := next(((match, figure) for match, figure in matches if match), None):
+            angles = known[0].groupdict().get("angles", "").replace("_", ", ")
+            label = f"MAE of {angles}" if angles else known[1].label
+            found[name] = replace(known[1], name=word, label=label, chance=as_number(chance.get(name)))
+    return found
 
 
 def _read_text(path: Path, missing: list[str]) -> str | None:

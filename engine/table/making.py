@@ -8,7 +8,6 @@ from pathlib import Path
 
 import typer
 
-from engine.quantities import label_of
 from engine.runs.environment import as_shell, command
 from engine.table.plan import Job, Plan, collect
 from engine.table.report import draw_chart, number, to_csv, to_markdown
@@ -93,9 +92,8 @@ class _Progress:
             typer.echo(f"failed: {job.name} ({ended.how}): {ended.tail.rpartition(chr(10))[2]}", err=True)
             return
         self.plan = self.plan.with_done(job.key, done)
-        value = number(experiment.metric, done.figure("last", experiment.split, experiment.metric))
+        value = number(self.plan.figure, done.figure("last", experiment.split, experiment.metric))
         typer.echo(
-            f"done: {job.name} in {ended.seconds / 60:.1f} min, {label_of(experiment.metric)} {value} on "
-            f"{experiment.split}",
+            f"done: {job.name} in {ended.seconds / 60:.1f} min, {self.plan.figure.label} {value} on {experiment.split}",
             err=True,
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from engine.figures import Figure
 from engine.recipe import Recipe, settings
 from engine.recipe import file as recipe_file
 from engine.recipe.written import describe
@@ -45,6 +46,8 @@ class Plan:
     file: ExperimentFile
     results: Path
     """Folder of the small files."""
+    figure: Figure
+    """What the experiment's metric is."""
     rows: tuple[tuple[tuple[Job, ...], ...], ...]
     """The runs of each row of each group, one a seed; a run may belong to several rows."""
     notes: tuple[str, ...]
@@ -80,13 +83,19 @@ def make_plan(
     """Resolves every row for every seed, and finds what is done: in `results`, or as a finished folder in `out`.
 
     Raises:
-        ValueError: A recipe is not there, or a field that is set is not one of its.
+        ValueError: A recipe is not there, a field that is set is not one of its, or no recipe has the metric.
     """
     there, notes = finished.read_all(results)
     maker = _Maker(file, out, results, tuple(set_), device, there)
     count = file.experiment.seeds if seeds is None else seeds
     rows = tuple(maker.group(group, range(count)) for group in file.experiment.groups)
-    return Plan(file, results, rows, tuple(notes))
+    metric = file.experiment.metric
+    if metric not in maker.figures:
+        raise ValueError(
+            f"Experiment: metric (={metric!r}) must be a figure of its recipes (={', '.join(maker.figures)}); "
+            "name one of these"
+        )
+    return Plan(file, results, maker.figures[metric], rows, tuple(notes))
 
 
 @dataclass(slots=True)
@@ -97,6 +106,8 @@ class _Maker:
     set_: tuple[str, ...]
     device: str | None
     there: list[Finished]
+    figures: dict[str, Figure] = field(default_factory=dict)
+    """Of all recipes, by `<task>/<figure>`."""
     made: dict[str, Job] = field(default_factory=dict)
     """By key: one run may belong to several rows."""
 
@@ -123,6 +134,7 @@ class _Maker:
             recipe = settings.apply(recipe, given)
         except ValueError as error:
             raise ValueError(f"table: row {row.name!r}: {error}") from error
+        self.figures |= recipe.figures
         absent = missing_file(recipe, frozenset(names))
         identity: dict[str, Any] = {
             "recipe": described_without_data(recipe, names),

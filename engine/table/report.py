@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from engine.quantities import format_count, in_brackets, is_percent, label_of, scale_of
+from engine.figures import Figure, format_count
 from engine.reports import markdown
 from engine.reports.plotting import BLUE, INK, MUTED, RULE, VERMILION, new_figure, quiet_axes, save_figure
 from engine.reports.table import Table
@@ -52,33 +52,35 @@ def to_markdown(results: Results, *, command: str, failures: Mapping[str, str], 
 def _subtitle(results: Results) -> str:
     experiment = results.experiment
     published = f" Published figures are of {experiment.published_on}." if experiment.published_on else ""
+    reached = results.figure.chance
+    chance = "" if reached is None else f"; guessing reaches {results.figure.write(reached)}"
     text = (
-        f"{experiment.table}. Ours: {experiment.data}; {metric_in_words(experiment.metric)} on "
-        f"{experiment.split}.{published}"
+        f"{experiment.table}. Ours: {experiment.data}; {metric_in_words(results)} on "
+        f"{experiment.split}{chance}.{published}"
     )
     return markdown.plain(text)
 
 
-def metric_in_words(metric: str) -> str:
-    """Names a "task/metric" with its unit, such as "accuracy of expression (%)"."""
-    task, _, _ = metric.rpartition("/")
-    return f"{label_of(metric)} of {task}{in_brackets(metric)}"
+def metric_in_words(results: Results) -> str:
+    """Names what is measured with its unit, such as "accuracy of expression (%)"."""
+    task = results.experiment.metric.rpartition("/")[0]
+    return f"{results.figure.label} of {task}{results.figure.in_brackets}"
 
 
-def number(metric: str, value: float | None, *, sign: bool = False) -> str:
+def number(figure: Figure, value: float | None, *, sign: bool = False) -> str:
     """Writes a figure in its unit, which stands elsewhere: percent with two digits, others with three; "–" for none."""
     if value is None or not math.isfinite(value):
         return "–"
     plus = "+" if sign else ""
-    return f"{scale_of(metric) * value:{plus}.{2 if is_percent(metric) else 3}f}"
+    return f"{figure.scale * value:{plus}.{2 if figure.unit == '%' else 3}f}"
 
 
-def _sample(metric: str, sample: Sample) -> str:
+def _sample(figure: Figure, sample: Sample) -> str:
     if not sample.values:
         return "–"
     if len(sample.values) == 1:
-        return number(metric, sample.mean)
-    return f"{number(metric, sample.mean)} ± {number(metric, sample.deviation)}"
+        return number(figure, sample.mean)
+    return f"{number(figure, sample.mean)} ± {number(figure, sample.deviation)}"
 
 
 def _published(row: RowFigures) -> str:
@@ -92,14 +94,14 @@ def _minutes(row: RowFigures) -> str:
 
 
 def _rows(results: Results) -> str:
-    rows, metric = results.rows, results.experiment.metric
+    rows, figure = results.rows, results.figure
     return _table(
         {
             "group": _once([row.group for row in rows]),
             "row": [row.name for row in rows],
             "published": [_published(row) for row in rows],
-            "ours, last epoch": [_sample(metric, row.last) for row in rows],
-            "ours, best epoch": [_sample(metric, row.best) for row in rows],
+            "ours, last epoch": [_sample(figure, row.last) for row in rows],
+            "ours, best epoch": [_sample(figure, row.best) for row in rows],
             "n": [str(len(row.last.values)) for row in rows],
             "pictures through the encoder": [format_count(row.pictures) for row in rows],
             f"{_unit_of_time(results)} a run": [_minutes(row) for row in rows],
@@ -110,17 +112,17 @@ def _rows(results: Results) -> str:
 
 
 def _differences(results: Results) -> str:
-    differences, metric = results.differences, results.experiment.metric
+    differences, figure = results.differences, results.figure
     return _table(
         {
             "group": _once([each.group for each in differences]),
             "row": [each.row for each in differences],
             "minus": [each.against for each in differences],
             "reading": [_verdict(each) for each in differences],
-            "points" if is_percent(metric) else f"difference{in_brackets(metric)}": [
-                number(metric, each.mean, sign=True) for each in differences
+            "points" if figure.unit == "%" else f"difference{figure.in_brackets}": [
+                number(figure, each.mean, sign=True) for each in differences
             ],
-            "95 % interval": [_interval(metric, each) for each in differences],
+            "95 % interval": [_interval(figure, each) for each in differences],
             "relative": [_relative(each) for each in differences],
             "n seeds": [str(each.seeds) for each in differences],
             "n pictures": [f"{each.pictures:,}" if each.pictures else "–" for each in differences],
@@ -145,10 +147,10 @@ def _verdict(difference: Difference) -> str:
     return f"no interval: {difference.reason}" if difference.verdict is None else _READING[difference.verdict]
 
 
-def _interval(metric: str, difference: Difference) -> str:
+def _interval(figure: Figure, difference: Difference) -> str:
     if difference.interval is None:
         return "–"
-    return " to ".join(number(metric, end, sign=True) for end in (difference.interval.low, difference.interval.high))
+    return " to ".join(number(figure, end, sign=True) for end in (difference.interval.low, difference.interval.high))
 
 
 def _unit_of_time(results: Results) -> str:
@@ -253,7 +255,7 @@ def draw_chart(results: Results, path: Path) -> Path:
 
 def _draw_rows(axes: Axes, results: Results) -> None:
     experiment = results.experiment
-    scale = scale_of(experiment.metric)
+    scale = results.figure.scale
     names = []
     for line, row in enumerate(results.rows):
         sample = row.last if experiment.at == "last" else row.best
@@ -264,7 +266,7 @@ def _draw_rows(axes: Axes, results: Results) -> None:
         names.append(row.name if len(values) else f"{row.name} (–)")
     _name_lines(axes, names, [row.group for row in results.rows])
     axes.set_title(
-        f"{metric_in_words(experiment.metric)} on {experiment.split}, {experiment.at} epoch",
+        f"{metric_in_words(results)} on {experiment.split}, {experiment.at} epoch",
         fontsize=9,
         color=INK,
         loc="left",
@@ -273,7 +275,7 @@ def _draw_rows(axes: Axes, results: Results) -> None:
 
 
 def _draw_differences(axes: Axes, results: Results) -> None:
-    scale = scale_of(results.experiment.metric)
+    scale = results.figure.scale
     axes.axvline(0, color=MUTED, linewidth=1)
     for line, difference in enumerate(results.differences):
         colour = MUTED if difference.verdict == "undecided" else VERMILION if difference.verdict == "worse" else BLUE

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
-from engine.quantities import greater_is_better
+from engine.figures import Figure
 from engine.table.answers import Pictures
 from engine.table.bootstrap import RESAMPLES, Interval, paired_difference, resampled
 from engine.table.experiment import Experiment, Group, Row, compared_with
@@ -80,6 +80,8 @@ class Results:
     """Holds all lines of the table and all differences."""
 
     experiment: Experiment
+    figure: Figure
+    """What the experiment's metric is."""
     rows: tuple[RowFigures, ...]
     differences: tuple[Difference, ...]
 
@@ -108,7 +110,7 @@ def make_results(plan: Plan, failed: Collection[str], *, resamples: int = RESAMP
     experiment = plan.file.experiment
     rows: list[RowFigures] = []
     differences: list[Difference] = []
-    comparing = _Comparing(experiment, resamples)
+    comparing = _Comparing(experiment, plan.figure, resamples)
     for group, jobs in zip(experiment.groups, plan.rows, strict=True):
         of = dict(zip((row.name for row in group.rows), jobs, strict=True))
         rows += [_row(experiment, group, row, of, failed) for row in group.rows if row.shown]
@@ -118,7 +120,7 @@ def make_results(plan: Plan, failed: Collection[str], *, resamples: int = RESAMP
             for other in compared_with(row, group)
             if any(job.done for job in of[row.name]) and any(job.done for job in of[other])
         ]
-    return Results(experiment, tuple(rows), tuple(differences))
+    return Results(experiment, plan.figure, tuple(rows), tuple(differences))
 
 
 def _row(
@@ -181,6 +183,7 @@ class _Comparing:
     """Compares rows; draws are made once for each set of runs."""
 
     experiment: Experiment
+    figure: Figure
     resamples: int
     resampled: dict[tuple[str, ...], _Resampled | str] = field(default_factory=dict)
 
@@ -201,7 +204,7 @@ class _Comparing:
             float(values[known].mean()) if known.any() else math.nan for values in (first - second, second)
         )
         interval, pictures, reason = self._interval(pairs, complete=bool(known.all()))
-        verdict = None if interval is None else _verdict(interval, greater_is_better(experiment.metric))
+        verdict = None if interval is None else _verdict(interval, self.figure.greater_is_better)
         return Difference(group, row, against, interval, mean, reference, int(known.sum()), pictures, reason, verdict)
 
     def _interval(

@@ -1,23 +1,25 @@
-"""What a task is: a head on the encoder, a loss, and the figures that tell how well it is solved.
+"""Says what a task is: a head on the encoder, a loss, and the figures that tell how well it is solved.
 
-The supervised task is a task like the others; the loop never asks which is which. What sets it apart is its `label`:
-a task without one makes its own target (a pretext task), and its head is dropped for inference.
+A task of one's own derives from `Supervised`, which learns a label, or from `Pretext`, which makes its own target and
+whose head is dropped for inference. The loop never asks which is which.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from engine.figures import Figure
 from engine.losses import Join
 from engine.views import Cells, View
 from kernels import Augment
-from loaders.base import Label, Split
+from loaders.base import Classes, Label, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,100 +87,144 @@ class Criterion(nn.Module):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True)
-class Headline:
-    """The one figure that tells how well a task is solved."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(ABC):
+    """One head and its loss; a subclass is a frozen dataclass, so that a recipe can hold it.
 
-    metric: str
-    greater_is_better: bool
+    Args:
+        name: The word for it in logs, checkpoints and `--set`.
+        on: Names of the views it looks at in training; one may be given without a tuple around it.
+        weight: Weight of its loss.
+        join: How its losses over several views are joined.
+    """
 
+    name: str
+    on: tuple[str, ...]
+    weight: float = 1.0
+    join: Join = "sum"
 
-@runtime_checkable
-class Task(Protocol):
-    """One head and its loss; a frozen dataclass, so that a recipe can hold it."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "on", _as_names(self.on))
 
-    @property
-    def name(self) -> str:
-        """The word for it in logs, checkpoints and `--set`."""
-        ...
-
-    @property
-    def weight(self) -> float: ...
-
-    @property
-    def on(self) -> tuple[str, ...]:
-        """Names of the views it looks at in training."""
-        ...
+    def __str__(self) -> str:
+        """How messages name it: Expression 'expression'."""
+        return f"{type(self).__name__} {self.name!r}"
 
     @property
+    @abstractmethod
     def label(self) -> str | None:
         """The label it learns; None for a pretext task."""
         ...
 
     @property
-    def join(self) -> Join: ...
-
-    @property
     def needs_whole(self) -> bool:
         """Whether its loss needs the view with nothing hidden."""
-        ...
-
-    @property
-    def teacher_passes(self) -> int:
-        """Pictures a face and step that its loss sends through a network of its own, part of a recipe's cost."""
-        ...
-
-    @property
-    def headline(self) -> Headline: ...
-
-    def check(self, views: Mapping[str, View]) -> None:
-        """Refuses views it cannot look at, with a ValueError."""
-        ...
-
-    def check_labels(self, labels: Mapping[str, Label]) -> None:
-        """Refuses a data set whose labels are not the ones it learns, with a ValueError; `label` is among them."""
-        ...
-
-    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
-        """A module from `Features` to the output."""
-        ...
-
-    def criterion(self, split: Split) -> Criterion: ...
-
-    def measure(self, rows: Rows) -> dict[str, float]:
-        """The figures of an evaluation, from the rows of all samples that are not padding."""
-        ...
-
-
-class Defaults:
-    """What holds for a task that says nothing else: its loss sees the views alone, through no network of its own."""
-
-    __slots__ = ()
-    on: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "on", _as_names(self.on))
-
-    @property
-    def needs_whole(self) -> bool:
         return False
 
     @property
     def teacher_passes(self) -> int:
+        """Pictures a face and step that its loss sends through a network of its own, part of a recipe's cost."""
         return 0
 
+    def check(self, views: Mapping[str, View]) -> None:
+        """Refuses views it cannot look at, and fields that cannot be; a subclass that checks more calls this too.
 
-class Pretext(Defaults):
-    """What pretext tasks have in common: they make their own target, so they have no label."""
+        Raises:
+            ValueError: Names the field, its value and the rule.
+        """
+        if not self.on:
+            raise ValueError(f"{self}: on (=()) must name at least one view; the recipe has {', '.join(views)}")
+        for view in self.on:
+            if view not in views:
+                raise ValueError(
+                    f"{self}: on names the view {view!r}, the recipe has {', '.join(views)}; name one of these"
+                )
+        if len(set(self.on)) < len(self.on):
+            raise ValueError(f"{self}: on (={self.on}) names a view twice; name each view once")
+        if self.weight < 0:
+            raise ValueError(f"{self}: weight (={self.weight}) must be 0 or more")
 
-    __slots__ = ()
+    def check_augment(self, augment: Augment) -> None:  # noqa: B027 - a task may leave it as it is
+        """Refuses, with a ValueError, ranges of augmentation under which its target would not hold; by default none."""
+
+    @abstractmethod
+    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+        """Builds the module from `Features` to the output."""
+        ...
+
+    @abstractmethod
+    def criterion(self, split: Split) -> Criterion:
+        """Builds the loss, of a training split that has passed the checks."""
+        ...
+
+    @abstractmethod
+    def figures(self, views: Mapping[str, View]) -> tuple[Figure, ...]:
+        """Declares what `measure` computes, in the order it is shown; the first tells how well the task is solved."""
+        ...
+
+    @abstractmethod
+    def measure(self, rows: Rows) -> dict[str, float]:
+        """Computes each of `figures`, by its name, from the rows of all samples that are not padding."""
+        ...
+
+    def painted(self, output: Tensor, look: Look) -> Float[Tensor, "b 3 size size"] | None:
+        """The view as an output completes it, to be shown in the report; None for a task that paints nothing."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pretext(Task):
+    """A task that makes its own target of what was drawn for the views."""
+
+    join: Literal["sum", "mean"] = "sum"
 
     @property
     def label(self) -> None:
         return None
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervised(Task):
+    """A task that learns a label; it is evaluated on the un-puzzled, un-masked face, and its head is kept.
+
+    Args:
+        label: The label it learns, by its name in the data.
+        dropout: Share of the representation that its head drops in training.
+    """
+
+    on: tuple[str, ...] = ("plain",)
+    label: str = field()
+    dropout: float = 0.0
+
+    def check(self, views: Mapping[str, View]) -> None:
+        Task.check(self, views)
+        check_dropout(self, self.dropout)
+
+    @abstractmethod
+    def wants(self) -> Mapping[str, Label]:
+        """The labels it reads, by name, as the data must have them: `--smoke` makes faces up that do."""
+        ...
+
     def check_labels(self, labels: Mapping[str, Label]) -> None:
-        raise AssertionError("a pretext task has no label")
+        """Refuses, with a ValueError, a data set whose labels are not as it wants them; `label` is among them."""
+        for name, wanted in self.wants().items():
+            if isinstance(wanted, Classes):
+                check_classes(self, labels[name], name, wanted.names)
+
+    def constant_guess(self, train: Split, split: Split) -> dict[str, float]:
+        """Computes its figures on `split` of the best constant answer that `train` tells; by default none."""
+        return {}
+
+    @property
+    @abstractmethod
+    def answers(self) -> tuple[str, ...]:
+        """What the numbers of `answer` are: names of classes, or angles."""
+        ...
+
+    @abstractmethod
+    def answer(self, output: Tensor) -> Float32[Tensor, "b k"]:
+        """What an output of the head says: the probability of each class, or degrees."""
+        ...
 
 
 def _as_names(on: object) -> object:
@@ -186,59 +232,18 @@ def _as_names(on: object) -> object:
     return (on,) if isinstance(on, str) else on
 
 
-@runtime_checkable
-class Supervised(Protocol):
-    """What a task with a label can say beside; without it a recipe neither smokes nor stands beside a guess."""
-
-    def wants(self) -> Mapping[str, Label]:
-        """The labels it reads, by name, as the data must have them: `--smoke` makes faces up that do."""
-        ...
-
-    def constant_guess(self, train: Split, split: Split) -> dict[str, float]:
-        """The figures on `split` of the best constant answer: the largest class or the median of `train`."""
-        ...
-
-
-@runtime_checkable
-class DeployedTask(Task, Protocol):
-    """A task with a label whose head can be used by itself; without `answer` a recipe trains and its model cannot."""
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        """What the numbers of `answer` are: names of classes, or angles."""
-        ...
-
-    def answer(self, output: Tensor) -> Float32[Tensor, "b k"]:
-        """What an output of the head says: the probability of each class, or degrees."""
-        ...
-
-
-@runtime_checkable
-class LimitsAugment(Protocol):
-    """What a task adds whose target does not survive every change of the picture."""
-
-    def check_augment(self, augment: Augment) -> None:
-        """Refuses ranges it cannot learn under, with a ValueError."""
-        ...
-
-
-def check_on(task: Task, views: Mapping[str, View]) -> None:
-    """Refuses a task that looks at nothing or at a view the recipe does not have, and a negative weight."""
-    where = f"{type(task).__name__} {task.name!r}"
-    if not task.on:
-        raise ValueError(f"{where}: on (=()) must name at least one view; the recipe has {', '.join(views)}")
-    for view in task.on:
-        if view not in views:
-            raise ValueError(
-                f"{where}: on names the view {view!r}, the recipe has {', '.join(views)}; name one of these"
-            )
-    if len(set(task.on)) < len(task.on):
-        raise ValueError(f"{where}: on (={task.on}) names a view twice; name each view once")
-    if task.weight < 0:
-        raise ValueError(f"{where}: weight (={task.weight}) must be 0 or more")
-
-
 def check_dropout(task: Task, dropout: float) -> None:
     """Refuses a share of dropped units outside 0 to 1."""
     if not 0 <= dropout < 1:
-        raise ValueError(f"{type(task).__name__} {task.name!r}: dropout (={dropout}) must be 0 or more and below 1")
+        raise ValueError(f"{task}: dropout (={dropout}) must be 0 or more and below 1")
+
+
+def check_classes(task: Task, label: Label, name: str, names: tuple[str, ...], field: str = "names") -> None:
+    """Refuses a label of the data that does not have these class names in this order."""
+    if not isinstance(label, Classes):
+        raise ValueError(f"{task}: label {name!r} holds numbers, not classes; name another")
+    if label.names != names:
+        raise ValueError(
+            f"{task}: {field} (={', '.join(names)}) must be the classes of the data in its "
+            f"order (={', '.join(label.names)}); take these names, or prepare the data with those"
+        )

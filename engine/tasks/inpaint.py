@@ -1,4 +1,4 @@
-"""The pretext task of in-painting: reconstruct what a view hides."""
+"""Holds the pretext task of in-painting: reconstruct what a view hides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,14 +13,15 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 import kernels
-from engine.tasks.base import Criterion, Features, Headline, Look, Pretext, Rows, Shape, check_on
+from engine.figures import Figure
+from engine.tasks.base import Criterion, Features, Look, Pretext, Rows, Shape, Task
 from engine.tasks.perceptual import Colours, Perceptual, Teacher, distance
 from engine.views import HiddenParts, Holes, View
 from kernels.grid import over_pixels
 from loaders.base import Split
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inpaint(Pretext):
     """A light decoder on the last feature map; one mean absolute error over all hidden pixels (ours).
 
@@ -33,10 +33,8 @@ class Inpaint(Pretext):
     """
 
     on: tuple[str, ...] = ("holes",)
-    weight: float = 1.0
     width: int = 128
     perceptual: Perceptual | None = None
-    join: Literal["sum", "mean"] = "sum"
     name: str = "inpaint"
 
     @property
@@ -47,22 +45,18 @@ class Inpaint(Pretext):
     def teacher_passes(self) -> int:
         return 0 if self.perceptual is None else 2  # the completed picture and the original
 
-    @property
-    def headline(self) -> Headline:
-        return Headline("l1", greater_is_better=False)
-
     def check(self, views: Mapping[str, View]) -> None:
-        check_on(self, views)
+        Task.check(self, views)
         for name in self.on:
             if not isinstance(views[name], Holes | HiddenParts):
                 raise ValueError(
-                    f"Inpaint {self.name!r}: on names {name!r} (={views[name]}), which hides nothing; "
+                    f"{self}: on names {name!r} (={views[name]}), which hides nothing; "
                     "give the recipe a view Holes() or HiddenParts() and name that"
                 )
         if self.width < 16:
-            raise ValueError(f"Inpaint {self.name!r}: width (={self.width}) must be 16 or more")
+            raise ValueError(f"{self}: width (={self.width}) must be 16 or more")
         if self.perceptual is not None:
-            self.perceptual.check(f"Inpaint {self.name!r}")
+            self.perceptual.check(str(self))
 
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return Decoder(shape, self.width)
@@ -70,9 +64,16 @@ class Inpaint(Pretext):
     def criterion(self, split: Split) -> Criterion:
         return HiddenL1() if self.perceptual is None else HiddenL1AndPerceptual(self.perceptual)
 
+    def figures(self, views: Mapping[str, View]) -> tuple[Figure, ...]:
+        pixels = Figure("l1", label="L1")
+        return (pixels,) if self.perceptual is None else (pixels, Figure("perceptual"))
+
     def measure(self, rows: Rows) -> dict[str, float]:
         found = {"l1": float(rows["error"].sum() / max(rows["hidden"].sum(), 1))}
         return found if self.perceptual is None else found | {"perceptual": float(rows["perceptual"].mean())}
+
+    def painted(self, output: Tensor, look: Look) -> Float[Tensor, "b 3 size size"]:
+        return completed(output, look)
 
 
 class Decoder(nn.Module):

@@ -1,8 +1,8 @@
-"""The supervised task of head pose, with three kinds of head: angles, bins of angles, a continuous rotation."""
+"""Holds the supervised task of head pose, with three kinds of head: angles, bins of angles, a continuous rotation."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from engine.losses import Join
-from engine.metrics import angle_figures
-from engine.tasks.base import Criterion, Defaults, Features, Headline, Rows, Shape, check_dropout, check_on
+from engine.figures import Figure
+from engine.metrics import angle_figures, measure_angles
+from engine.tasks.base import Criterion, Features, Rows, Shape, Supervised
 from engine.tasks.pose_criteria import AngleL1, BinCrossEntropy, Geodesic, PoseCriterion
-from engine.tasks.pose_geometry import ANGLES
+from engine.tasks.pose_geometry import ANGLES, angles_of, chosen, rotation_of_6d
 from engine.views import View
 from kernels import Augment
 from loaders.base import Label, Numbers, Split
@@ -25,53 +25,39 @@ UNIT = 45.0
 """Degrees that an output of 1 stands for in `PoseRegression` (ours): weights of usual size then reach usual poses."""
 
 
-@dataclass(frozen=True, slots=True)
-class PoseTask(Defaults, ABC):
-    """Fields and figures of a head pose task; a subclass gives head and loss.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoseTask(Supervised):
+    """A head pose task, whose fields and figures these are; a subclass gives head, answer and loss.
 
     The target is the pose as the view shows it: a mirror negates yaw and roll, a turn of the picture
     composes rotations. The figures are the mean absolute error of each angle in degrees, and their mean.
 
     Args:
-        on: Views it is trained on; it is always evaluated on the un-puzzled, un-masked face.
-        weight: Weight of its loss, whose unit the subclass says.
         angles: What it learns and is judged by, in this order; the label may have more, and those are left alone.
-        dropout: Share of the representation that is dropped.
-        join: How the losses over several views are joined.
     """
 
-    on: tuple[str, ...] = ("plain",)
-    weight: float = 1.0
     angles: tuple[str, ...] = ANGLES
-    dropout: float = 0.0
-    join: Join = "sum"
     name: str = "pose"
     label: str = "pose"
 
-    @property
-    def headline(self) -> Headline:
-        return Headline(f"mae_{'_'.join(self.angles)}", greater_is_better=False)
-
     def check(self, views: Mapping[str, View]) -> None:
-        check_on(self, views)
-        check_dropout(self, self.dropout)
+        Supervised.check(self, views)
         if not self.angles or self.angles != tuple(angle for angle in ANGLES if angle in self.angles):
             raise ValueError(
-                f"{type(self).__name__} {self.name!r}: angles (={self.angles}) must be one or more of "
-                f"{', '.join(ANGLES)} in this order"
+                f"{self}: angles (={self.angles}) must be one or more of {', '.join(ANGLES)} in this order"
             )
 
     def wants(self) -> Mapping[str, Label]:
         return {self.label: Numbers(ANGLES)}
 
     def check_labels(self, labels: Mapping[str, Label]) -> None:
-        where, label = f"{type(self).__name__} {self.name!r}", labels[self.label]
+        label = labels[self.label]
         if not isinstance(label, Numbers):
-            raise ValueError(f"{where}: label {self.label!r} holds classes, not numbers; name another")
+            raise ValueError(f"{self}: label {self.label!r} holds classes, not numbers; name another")
         for angle in self.angles:
             if angle not in label.columns:
                 raise ValueError(
-                    f"{where}: angles (={self.angles}) must be numbers of the label {self.label!r} "
+                    f"{self}: angles (={self.angles}) must be numbers of the label {self.label!r} "
                     f"(={', '.join(label.columns)}); choose among these"
                 )
 
@@ -79,19 +65,12 @@ class PoseTask(Defaults, ABC):
     def answers(self) -> tuple[str, ...]:
         return self.angles
 
-    def answer(self, output: Tensor) -> Float32[Tensor, "b k"]:
-        return self.build(self.angles).to(output.device).angles(output)
-
-    @abstractmethod
-    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module: ...
-
     def criterion(self, split: Split) -> Criterion:
         for angle, values in zip(self.angles, self._values(split).T, strict=True):
             if np.isnan(values).all():
                 left = tuple(name for name in self.angles if name != angle)
                 raise ValueError(
-                    f"{type(self).__name__} {self.name!r}: {angle} is missing in every sample of the split "
-                    f"{split.name!r}; learn angles={left}"
+                    f"{self}: {angle} is missing in every sample of the split {split.name!r}; learn angles={left}"
                 )
         label = split.labels[self.label]
         assert isinstance(label, Numbers)  # check_labels
@@ -99,17 +78,20 @@ class PoseTask(Defaults, ABC):
 
     @abstractmethod
     def build(self, columns: tuple[str, ...]) -> PoseCriterion:
-        """Its loss on a label with these columns."""
+        """Builds its loss on a label with these columns."""
         ...
 
     def constant_guess(self, train: Split, split: Split) -> dict[str, float]:
-        """The figures of always answering the median of each angle, which has the least mean absolute error."""
+        """Computes the figures of the median of each angle, which has the least mean absolute error."""
         truth = self._values(split)
         median = np.nanmedian(self._values(train), axis=0)
-        return angle_figures(self.angles, np.broadcast_to(median, truth.shape), truth)
+        return measure_angles(self.angles, np.broadcast_to(median, truth.shape), truth)
+
+    def figures(self, views: Mapping[str, View]) -> tuple[Figure, ...]:
+        return angle_figures(self.angles)
 
     def measure(self, rows: Rows) -> dict[str, float]:
-        return angle_figures(self.angles, rows["angles"], rows["target"])
+        return measure_angles(self.angles, rows["angles"], rows["target"])
 
     def _values(self, split: Split) -> Float[np.ndarray, "n k"]:
         label = split.labels[self.label]
@@ -118,7 +100,7 @@ class PoseTask(Defaults, ABC):
         return np.asarray(split.target[self.label].numpy()[:, chosen])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoseRegression(PoseTask):
     """One linear output an angle, trained by the L1 error in degrees.
 
@@ -131,7 +113,7 @@ class PoseRegression(PoseTask):
     def check(self, views: Mapping[str, View]) -> None:
         PoseTask.check(self, views)
         if self.beta < 0:
-            raise ValueError(f"PoseRegression {self.name!r}: beta (={self.beta}) must be 0 or more degrees")
+            raise ValueError(f"{self}: beta (={self.beta}) must be 0 or more degrees")
 
     def check_augment(self, augment: Augment) -> None:
         _refuse_turns(self, augment)
@@ -139,11 +121,14 @@ class PoseRegression(PoseTask):
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return PoseHead(shape.width, (len(self.angles),), self.dropout)
 
+    def answer(self, output: Tensor) -> Float32[Tensor, "b k"]:
+        return output.float() * UNIT
+
     def build(self, columns: tuple[str, ...]) -> PoseCriterion:
-        return AngleL1(self.label, columns, self.angles, self.beta, UNIT)
+        return AngleL1(self.label, columns, self.angles, self.answer, beta=self.beta)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoseBins(PoseTask):
     """A softmax over bins of each angle; the answer is the expectation over their centres.
 
@@ -170,12 +155,11 @@ class PoseBins(PoseTask):
 
     def check(self, views: Mapping[str, View]) -> None:
         PoseTask.check(self, views)
-        where = f"PoseBins {self.name!r}"
         if self.alpha < 0:
-            raise ValueError(f"{where}: alpha (={self.alpha}) must be 0 or more")
+            raise ValueError(f"{self}: alpha (={self.alpha}) must be 0 or more")
         if not 0 < self.width <= self.limit <= 180 or abs(self.bins * self.width - 2 * self.limit) > 1e-6:
             raise ValueError(
-                f"{where}: width (={self.width}) must part -limit to limit (={self.limit}, at most 180 degrees) into "
+                f"{self}: width (={self.width}) must part -limit to limit (={self.limit}, at most 180 degrees) into "
                 "two or more whole bins; e.g. width=3, limit=99"
             )
 
@@ -185,12 +169,24 @@ class PoseBins(PoseTask):
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return PoseHead(shape.width, (len(self.angles), self.bins), self.dropout)
 
+    def answer(self, output: Tensor) -> Float32[Tensor, "b k"]:
+        centre = (torch.arange(self.bins, device=output.device) + 0.5) * self.width - self.limit
+        return (output.float().softmax(dim=-1) * centre).sum(-1)
+
     def build(self, columns: tuple[str, ...]) -> PoseCriterion:
-        centre = (torch.arange(self.bins) + 0.5) * self.width - self.limit
-        return BinCrossEntropy(self.label, columns, self.angles, centre, self.alpha, self.distance)
+        return BinCrossEntropy(
+            self.label,
+            columns,
+            self.angles,
+            self.answer,
+            width=self.width,
+            limit=self.limit,
+            alpha=self.alpha,
+            distance=self.distance,
+        )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoseRotation(PoseTask):
     """Six numbers made a rotation matrix by Gram-Schmidt, trained by the geodesic distance in radians.
 
@@ -205,15 +201,22 @@ class PoseRotation(PoseTask):
         PoseTask.check(self, views)
         if self.angles not in (ANGLES, ANGLES[:2]):
             raise ValueError(
-                f"PoseRotation {self.name!r}: angles (={self.angles}) must be {ANGLES} or {ANGLES[:2]}: "
+                f"{self}: angles (={self.angles}) must be {ANGLES} or {ANGLES[:2]}: "
                 "a rotation needs yaw and pitch; for one angle take PoseRegression"
             )
 
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return PoseHead(shape.width, (6,), self.dropout)
 
+    def rotation(self, output: Tensor) -> Float32[Tensor, "b 3 3"]:
+        """The rotation an output stands for; 0 is a frontal face."""
+        return rotation_of_6d(output.float() + torch.eye(2, 3, device=output.device).flatten())
+
+    def answer(self, output: Tensor) -> Float32[Tensor, "b k"]:
+        return chosen(angles_of(self.rotation(output)), self.angles)
+
     def build(self, columns: tuple[str, ...]) -> PoseCriterion:
-        return Geodesic(self.label, columns, self.angles)
+        return Geodesic(self.label, columns, self.angles, self.answer, rotation=self.rotation)
 
 
 class PoseHead(nn.Module):
@@ -234,6 +237,6 @@ def _refuse_turns(task: PoseTask, augment: Augment) -> None:
     """Angles jump where a turned face passes a yaw of 90 degrees, so heads that give angles see none (ours)."""
     if augment.rotation != (0.0, 0.0):
         raise ValueError(
-            f"{type(task).__name__} {task.name!r}: augment.rotation (={augment.rotation}) must be (0, 0): angles jump "
+            f"{task}: augment.rotation (={augment.rotation}) must be (0, 0): angles jump "
             "where a turned face passes a yaw of 90 degrees; set augment.rotation=(0, 0), or take PoseRotation"
         )

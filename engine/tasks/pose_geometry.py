@@ -8,6 +8,8 @@ the third is the nose. Everything is written out elementwise: a matrix product w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
@@ -15,6 +17,11 @@ from torch import Tensor
 ANGLES = ("yaw", "pitch", "roll")
 NOSE = 2
 """The column of a rotation matrix that is the direction of the nose; it does not depend on roll."""
+
+
+def chosen(pose: Float32[Tensor, "b 3"], angles: Sequence[str]) -> Float32[Tensor, "b k"]:
+    """Takes some angles of a pose, by their names; an index by a list would be sent to the device at every step."""
+    return torch.stack([pose[:, ANGLES.index(angle)] for angle in angles], dim=-1)
 
 
 def matrix_of(angles: Float32[Tensor, "b 3"]) -> Float32[Tensor, "b 3 3"]:

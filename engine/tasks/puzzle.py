@@ -1,7 +1,9 @@
-"""The pretext task of puzzling: say which tile stands where."""
+"""Holds the pretext task of puzzling: say which tile stands where."""
 
 from __future__ import annotations
 
+import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -10,57 +12,75 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from engine.tasks.base import (
-    Criterion,
-    Features,
-    Headline,
-    Look,
-    Pretext,
-    Rows,
-    Shape,
-    Task,
-    check_dropout,
-    check_on,
-)
+from engine.figures import Figure
+from engine.tasks.base import Criterion, Features, Look, Pretext, Rows, Shape, Task, check_dropout
 from engine.views import Puzzle, View
 from loaders.base import Split
 
 
-@dataclass(frozen=True, slots=True)
-class SolvePuzzle(Pretext):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileTask(Pretext):
+    """A task that asks one question of each tile; a subclass says which, and on which views.
+
+    Args:
+        dropout: Share of the representation that is dropped.
+    """
+
+    dropout: float = 0.2
+
+    def check(self, views: Mapping[str, View]) -> None:
+        Task.check(self, views)
+        check_dropout(self, self.dropout)
+        for name in self.on:
+            self.check_view(name, views[name])
+        if len({views[name].grid for name in self.on}) > 1:  # it has one head, which has one answer a tile
+            kind = type(self).__name__
+            raise ValueError(
+                f"{self}: on (={self.on}) names views of different grids; "
+                f"use one {kind}, with a name of its own, for each grid"
+            )
+
+    @abstractmethod
+    def check_view(self, name: str, view: View) -> None:
+        """Refuses, with a ValueError, a view whose tiles it cannot be asked of."""
+        ...
+
+    def tiles(self, views: Mapping[str, View]) -> int:
+        """Tiles of its views."""
+        return views[self.on[0]].grid ** 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolvePuzzle(TileTask):
     """One softmax a position over the source tiles, all on the pooled representation (authors' code).
 
     The loss of a view is the *sum* over its grid * grid positions of the cross-entropies, so `weight` is the authors'
-    weight per tile: 1.0 with a single view, 0.3 with several. Flat logits cost ln(grid * grid) a tile.
+    weight per tile: 1.0 with a single view, 0.3 with several. Flat logits cost ln(grid * grid) a tile. Guessing any one
+    order of n tiles is right for 1 in n of them on average, and for all of them in 1 of n! puzzles.
     """
 
     on: tuple[str, ...] = ("puzzle",)
-    weight: float = 1.0
-    dropout: float = 0.2
-    join: Literal["sum", "mean"] = "sum"
     name: str = "puzzle"
 
-    @property
-    def headline(self) -> Headline:
-        return Headline("tile_accuracy", greater_is_better=True)
-
-    def check(self, views: Mapping[str, View]) -> None:
-        check_on(self, views)
-        check_dropout(self, self.dropout)
-        for name in self.on:
-            if not isinstance(views[name], Puzzle):
-                raise ValueError(
-                    f"SolvePuzzle {self.name!r}: on names {name!r} (={views[name]}), which is no puzzle; "
-                    f"give the recipe a view Puzzle(grid=3) and name that"
-                )
-        check_one_grid(self, views)
+    def check_view(self, name: str, view: View) -> None:
+        if not isinstance(view, Puzzle):
+            raise ValueError(
+                f"{self}: on names {name!r} (={view}), which is no puzzle; "
+                f"give the recipe a view Puzzle(grid=3) and name that"
+            )
 
     def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
-        cells = views[self.on[0]].grid ** 2
-        return TileHead(shape.width, cells, cells, self.dropout)
+        return TileHead(shape.width, self.tiles(views), self.tiles(views), self.dropout)
 
     def criterion(self, split: Split) -> Criterion:
         return TileCrossEntropy("shows")
+
+    def figures(self, views: Mapping[str, View]) -> tuple[Figure, ...]:
+        tiles = self.tiles(views)
+        return (
+            Figure("tile_accuracy", greater_is_better=True, unit="%", chance=1 / tiles),
+            Figure("puzzle_accuracy", greater_is_better=True, unit="%", chance=1 / math.factorial(tiles)),
+        )
 
     def measure(self, rows: Rows) -> dict[str, float]:
         right = rows["guess"] == rows["shows"]
@@ -68,16 +88,6 @@ class SolvePuzzle(Pretext):
             "tile_accuracy": float(right.mean()),
             "puzzle_accuracy": float(right.all(axis=1).mean()),
         }
-
-
-def check_one_grid(task: Task, views: Mapping[str, View]) -> None:
-    """Refuses views of different grids: a task has one head, which has one answer a tile."""
-    if len({views[name].grid for name in task.on}) > 1:
-        kind = type(task).__name__
-        raise ValueError(
-            f"{kind} {task.name!r}: on (={task.on}) names views of different grids; "
-            f"use one {kind}, with a name of its own, for each grid"
-        )
 
 
 class TileHead(nn.Module):

@@ -35,11 +35,6 @@ def render(
     return renderer.show(batch, where, colour, shows, size=size), where
 
 
-def averaged_name(task: str) -> str:
-    """Names the averaged figures of a task."""
-    return f"{task}_tta"
-
-
 def predict(
     averaging: Averaging,
     model: Model,

@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.tasks.base import Criterion, Look, Rows, Task
 from engine.training.model import Model, evaluating
 from engine.training.render import Rendered, Renderer
-from engine.views import EVALUATION
+from engine.views import EVALUATION, View
 from loaders import Batch, Loader
 
 RowParts = dict[str, list[Tensor]]
@@ -77,9 +77,23 @@ def prediction_arrays(samples: Int64[np.ndarray, " n"], rows: Mapping[str, Rows]
     return {"sample": samples} | {f"{task}.{key}": value for task, r in rows.items() for key, value in r.items()}
 
 
-def figures(tasks: Sequence[Task], rows: Mapping[str, Rows]) -> dict[str, float]:
-    """All figures of an evaluation as `<task>/<metric>`."""
-    return {f"{task.name}/{metric}": value for task in tasks for metric, value in task.measure(rows[task.name]).items()}
+def figures(tasks: Sequence[Task], views: Mapping[str, View], rows: Mapping[str, Rows]) -> dict[str, float]:
+    """Computes all figures of an evaluation, by `<task>/<figure>`.
+
+    Raises:
+        ValueError: A task measures other figures than it declares.
+    """
+    found: dict[str, float] = {}
+    for task in tasks:
+        declared = [figure.name for figure in task.figures(views)]
+        measured = task.measure(rows[task.name])
+        if measured.keys() != set(declared):
+            raise ValueError(
+                f"{task}: measure (={', '.join(measured)}) must give the figures that it declares "
+                f"(={', '.join(declared)}); make measure and figures agree"
+            )
+        found |= {f"{task.name}/{name}": measured[name] for name in declared}
+    return found
 
 
 def preview(model: Model, renderer: Renderer, batch: Batch, view: str, task: str) -> tuple[Look, Tensor]:

@@ -32,7 +32,7 @@ from engine.training.evaluate import figures, predict, prediction_arrays
 from engine.training.meters import NonFiniteLossError, Watch
 from engine.training.model import Model
 from engine.training.objective import Objective, compile_objective
-from engine.training.parts import build_model, classes, describe_weights, headline, renderer
+from engine.training.parts import build_model, classes, describe_weights, renderer
 from engine.training.precision import autocast, resolve
 from engine.training.progress import Bars
 from engine.weights import load_weights
@@ -96,7 +96,7 @@ class Trainer:
             criterion.attach(self.model.encoder.network, recipe.mean, recipe.std)
         self.total_loss = recipe.total.build(
             {task.name: task.weight for task in recipe.tasks},
-            frozenset(task.name for task in recipe.tasks if task.label is not None),
+            frozenset(task.name for task in recipe.supervised),
         ).to(device)
         self.compiled = recipe.compile if recipe.compile is not None else device.type == "cuda"
         objective = Objective(self.model, recipe.tasks, self.criteria)
@@ -231,7 +231,7 @@ class Trainer:
         self.at = Position(self.at.epoch + 1, 0, self.at.total)
         if self.at.epoch % recipe.evaluate_every == 0 or self.at.epoch == recipe.epochs:
             samples, rows = self.predict(self.evaluated, self.select)
-            self.last_figures = figures(recipe.tasks, rows)
+            self.last_figures = figures(recipe.tasks, recipe.views, rows)
             row |= {f"{recipe.select}/{name}": value for name, value in self.last_figures.items()}
             arrays = prediction_arrays(samples, rows)
             run.predictions(f"{recipe.select}-{checkpoint.LAST}", arrays)
@@ -248,8 +248,8 @@ class Trainer:
 
     def _is_best(self, run: RunDir) -> bool:
         """Keeps the weights if no evaluation was better than the last one."""
-        name, greater = headline(self.recipe)
-        value = self.last_figures[name]
+        value = self.last_figures[self.recipe.headline]
+        greater = self.recipe.figures[self.recipe.headline].greater_is_better
         was = math.nan if self.best is None else self.best.value
         if not math.isnan(was) and not (value > was if greater else value < was):
             return False
@@ -335,9 +335,10 @@ def _line(row: Mapping[str, float | int | None], recipe: Recipe, speed: Mapping[
     """Writes one epoch in one line."""
     parts = [f"epoch {row['epoch']}/{recipe.epochs}", f"loss {row['train/loss']:.3f}"]
     for task in recipe.tasks:
-        value = row.get(f"{recipe.select}/{task.name}/{task.headline.metric}")
+        figure = task.figures(recipe.views)[0].name
+        value = row.get(f"{recipe.select}/{task.name}/{figure}")
         if value is not None:
-            parts.append(f"{recipe.select} {task.name} {task.headline.metric} {value:.3f}")
+            parts.append(f"{recipe.select} {task.name} {figure} {value:.3f}")
     if speed:
         parts.append(f"{speed['images_per_second']:.0f} faces/s")
     return "  ".join(parts)

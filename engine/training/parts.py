@@ -41,15 +41,9 @@ def renderer(recipe: Recipe, dtype: torch.dtype) -> Renderer:
     )
 
 
-def headline(recipe: Recipe) -> tuple[str, bool]:
-    """The figure epochs are chosen by, of the first supervised task (else the first), and whether more is better."""
-    task = next((task for task in recipe.tasks if task.label is not None), recipe.tasks[0])
-    return f"{task.name}/{task.headline.metric}", task.headline.greater_is_better
-
-
 def classes(recipe: Recipe, loader: Loader) -> dict[str, list[str]]:
-    """Gives task name to class names, for the tasks that learn classes."""
-    labels = {task.name: loader.split.labels[task.label] for task in recipe.tasks if task.label is not None}
+    """Lists the class names of each task that learns classes."""
+    labels = {task.name: loader.split.labels[task.label] for task in recipe.supervised}
     return {name: list(label.names) for name, label in labels.items() if isinstance(label, Classes)}
 
 
@@ -69,5 +63,5 @@ def describe_weights(recipe: Recipe, loader: Loader) -> dict[str, Any]:
             "std": recipe.std,
             "faces": loader.split.shape,
         },
-        "tasks": {task.name: describe(task) for task in recipe.tasks if task.label is not None},
+        "tasks": {task.name: describe(task) for task in recipe.supervised},
     }

@@ -14,7 +14,6 @@ from torch import Tensor
 import kernels
 from engine.reports.sheets import Column, inpaint_sheet, views_sheet
 from engine.tasks.base import Task
-from engine.tasks.inpaint import completed
 from engine.training.evaluate import preview
 from engine.training.model import Model
 from engine.training.render import Renderer
@@ -60,13 +59,13 @@ def _shows(cells: Cells) -> np.ndarray | None:
 
 
 def show_inpainting(model: Model, renderer: Renderer, batch: Batch, task: Task, path: Path) -> None:
-    """A sheet of faces before, with their holes, and painted in."""
+    """Writes a sheet of faces before, with their holes, and painted in; none of a task that paints nothing."""
     renderer = replace(renderer, dtype=torch.float32)
     look, guess = preview(model, renderer, first_faces(batch), task.on[0], task.name)
-    assert look.whole is not None
-    pictures = (look.whole, look.picture, completed(guess, look))
-    whole, hidden, filled = (to_bytes(picture, renderer) for picture in pictures)
-    inpaint_sheet(whole, hidden, filled, path)
+    painted = task.painted(guess, look)
+    if look.whole is not None and painted is not None:
+        whole, hidden, filled = (to_bytes(picture, renderer) for picture in (look.whole, look.picture, painted))
+        inpaint_sheet(whole, hidden, filled, path)
 
 
 def to_bytes(picture: Tensor, renderer: Renderer) -> UInt8[np.ndarray, "b size size 3"]:

@@ -6,7 +6,7 @@ import copy
 import importlib
 import json
 import signal
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from engine.chance import chance_of
+from engine.averaging import averaged_name
 from engine.recipe import Recipe
 from engine.recipe.baselines import pictures_a_face
 from engine.recipe.file import RecipeFile
@@ -26,13 +26,11 @@ from engine.runs.folder import RunDir, refuse_taken
 from engine.runs.initial import Origin, locate
 from engine.runs.result import CHARTS, read_arrays
 from engine.tasks.base import Supervised
-from engine.tasks.inpaint import Inpaint
-from engine.training.averaging import averaged_name
 from engine.training.clock import summarise
 from engine.training.evaluate import figures, prediction_arrays
 from engine.training.loop import Trainer
 from engine.training.model import Model
-from engine.training.parts import classes, headline, renderer
+from engine.training.parts import classes, renderer
 from engine.training.profiling import TRACE, check_profile, profiled
 from engine.training.progress import Bars
 from engine.training.show import show_inpainting, show_views
@@ -85,6 +83,7 @@ def train(
         _go_on(trainer, run, console)
         if profile is not None:
             check_profile(profile, trainer)  # once more: fewer steps are left of a run that goes on
+        run.declare(recipe.figures)
         run.started(describe_environment(device) | {"deterministic": deterministic, "from_step": trainer.at.total})
         if trainer.at.total == 0:
             shown = loaders[recipe.select if augments(recipe.data) else recipe.train]  # faces that are as stored
@@ -161,10 +160,10 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
     recipe = trainer.recipe
     models = {"best": _best_model(trainer, run), "last": trainer.evaluated}
     found = _test(models, trainer, loaders, run)
-    averaged = _average(models, trainer, loaders, run, found)
+    _average(models, trainer, loaders, run, found)
     names = classes(recipe, trainer.train)
     for task in recipe.tasks:
-        if isinstance(task, Inpaint):
+        if task.needs_whole:
             batch = next(iter(loaders[recipe.select].epoch(0)))
             show_inpainting(trainer.evaluated, trainer.renderer, batch, task, run.path / CHARTS / "inpaint.png")
     faces = recipe.epochs * len(trainer.train) * recipe.batch_size
@@ -174,15 +173,14 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
         "epochs": recipe.epochs,
         "steps": trainer.at.total,
         "seconds": trainer.seconds,
-        "select_on": f"{recipe.select}/{headline(recipe)[0]}",
+        "select_on": f"{recipe.select}/{recipe.headline}",
         **found,
         "init": trainer.origin,
         "select": recipe.select,
         "test": recipe.test,
-        "classes": names | {averaged_name(task): names[task] for task in averaged},
-        "chance": _beside(chance(recipe, names), averaged),
+        "classes": names | {averaged_name(task.name): names[task.name] for task in recipe.averaged_tasks},
         "majority": {
-            split: _beside(constant_guess(recipe, trainer.train.split, loader.split), averaged)
+            split: constant_guess(recipe, trainer.train.split, loader.split)
             for split, loader in loaders.items()
             if split != recipe.train
         },
@@ -221,7 +219,7 @@ def _test(
         for which, model in models.items():
             samples, rows = trainer.predict(model, loaders[recipe.test])
             run.predictions(f"{recipe.test}-{which}", prediction_arrays(samples, rows))
-            found[which][recipe.test] = figures(recipe.tasks, rows)
+            found[which][recipe.test] = figures(recipe.tasks, recipe.views, rows)
     return found
 
 
@@ -231,16 +229,11 @@ def _average(
     loaders: Mapping[str, Loader],
     run: RunDir,
     found: Mapping[str, dict[str, Any]],
-) -> tuple[str, ...]:
-    """Adds to figures and predictions those of test-time augmentation, where the recipe asks for it.
-
-    Returns:
-        Names of the tasks that it was done for.
-    """
+) -> None:
+    """Adds to figures and predictions those of test-time augmentation, where the recipe asks for it."""
     recipe = trainer.recipe
-    if recipe.test_time is None:
-        return ()
-    tasks = recipe.averaged_tasks(trainer.train.split)
+    if not (tasks := recipe.averaged_tasks):
+        return
     for split in dict.fromkeys(name for name in (recipe.select, recipe.test) if name is not None):
         for which, model in models.items():
             rows = trainer.predict_averaged(model, loaders[split], tasks)
@@ -252,29 +245,15 @@ def _average(
             }
             plain = read_arrays(run.path / "predictions" / f"{split}-{which}.npz")
             run.predictions(f"{split}-{which}", prediction_arrays(plain.pop("sample"), named) | plain)
-    return tuple(task.name for task in tasks)
-
-
-def _beside(values: Mapping[str, float], averaged: Collection[str]) -> dict[str, float]:
-    """Levels by `<task>/<metric>`, and the same for the averaged figures of the tasks that have some."""
-    split = [(name.partition("/"), value) for name, value in values.items()]
-    return {**values} | {f"{averaged_name(task)}/{of}": value for (task, _, of), value in split if task in averaged}
-
-
-def chance(recipe: Recipe, names: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """The headline figure that guessing reaches, of each task with classes (by their `names`), as `<task>/<metric>`."""
-    headlines = [f"{task.name}/{task.headline.metric}" for task in recipe.tasks if task.name in names]
-    found = {quantity: chance_of(quantity, names, {}) for quantity in headlines}
-    return {quantity: share for quantity, share in found.items() if share is not None}
 
 
 def constant_guess(recipe: Recipe, train: Split, split: Split) -> dict[str, float]:
-    """Figures on a split, as `<task>/<metric>`, of always answering the largest class or the median of `train`."""
+    """Computes the figures on a split, by `<task>/<figure>`, of the best constant answer that `train` tells."""
     return {
-        f"{task.name}/{metric}": value
-        for task in recipe.tasks
+        f"{name}/{figure}": value
+        for name, task in recipe.reported
         if isinstance(task, Supervised)
-        for metric, value in task.constant_guess(train, split).items()
+        for figure, value in task.constant_guess(train, split).items()
     }
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engine.figures import Figure
 from engine.reports.classwise import confusion_counts, recall
 
 CLASSES = [
@@ -21,6 +25,13 @@ CLASSES = [
     "Anger_and_annoyance",
     "Contempt",
 ]
+FIGURES = {
+    "expression/accuracy": Figure("accuracy", greater_is_better=True, unit="%", chance=1 / len(CLASSES)),
+    "expression/macro_f1": Figure("macro_f1", greater_is_better=True, unit="%", label="macro-F1", leads=True),
+    "puzzle/tile_accuracy": Figure("tile_accuracy", greater_is_better=True, unit="%", chance=1 / 9),
+    "puzzle/puzzle_accuracy": Figure("puzzle_accuracy", greater_is_better=True, unit="%", chance=1 / math.factorial(9)),
+    "inpaint/l1": Figure("l1", label="L1"),
+}
 SUPPORT = {"val": [491, 879, 416, 353, 470, 55, 607, 24], "test": [500, 901, 402, 340, 512, 61, 580, 30]}
 RECIPE = '''"""HMTL with puzzling on a stratified part of FER2013.
 
@@ -127,7 +138,7 @@ def write_fake_run(path: Path, *, name: str = "fer2013_hmtl", epochs: int = 20, 
         "batch_size": 128,
         "views": {"plain": {}, "puzzle": {"grid": 3}},
         "tasks": [
-            {"kind": "Expression", "name": "expression", "on": ["plain"]},
+            {"kind": "Expression", "name": "expression", "label": "expression", "on": ["plain"]},
             {"kind": "SolvePuzzle", "name": "puzzle", "on": ["puzzle"]},
         ],
     }
@@ -154,7 +165,6 @@ def write_fake_run(path: Path, *, name: str = "fer2013_hmtl", epochs: int = 20, 
         "last": {"epoch": epochs, **found["last"]},
         "classes": {"expression": CLASSES},
         "majority": {"val": {"expression/accuracy": 0.267}, "test": {"expression/accuracy": 0.271}},
-        "chance": {"expression/accuracy": 1 / len(CLASSES)},
         "counts": {"train": 5888, "val": 3295, "test": 3326},
         "views": ["plain", "puzzle"],
         "pictures_a_face": 2,
@@ -174,7 +184,13 @@ def write_fake_run(path: Path, *, name: str = "fer2013_hmtl", epochs: int = 20, 
     for file, value in (("recipe.json", recipe), ("environment.json", [environment]), ("result.json", result)):
         (path / file).write_text(json.dumps(value))
     (path / "log.jsonl").write_text("")
+    declare(path, FIGURES)
     return path
+
+
+def declare(run: Path, figures: Mapping[str, Figure]) -> None:
+    """Write what a run says of its figures."""
+    (run / "figures.json").write_text(json.dumps({name: asdict(figure) for name, figure in figures.items()}))
 
 
 def edit_json(path: Path, **changes: Any) -> None:

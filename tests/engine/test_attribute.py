@@ -58,8 +58,9 @@ def test_the_error_rate_is_that_of_all_and_of_each_group() -> None:
     assert found["south error_rate"] == 0
     assert math.isnan(found["west error_rate"])
     assert found["spread_of_error_rate"] == pytest.approx(2 / 3)
-    assert next(iter(found)) == TASK.headline.metric
-    assert not TASK.headline.greater_is_better
+    declared = TASK.figures({})
+    assert list(found) == [figure.name for figure in declared]
+    assert (declared[0].name, declared[0].greater_is_better, declared[0].chance) == ("error_rate", False, 0.5)
 
 
 def test_without_groups_there_is_one_error_rate() -> None:

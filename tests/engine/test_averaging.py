@@ -115,7 +115,7 @@ def test_averaged_figures_stand_beside_the_plain_ones_which_do_not_change(tmp_pa
                 stored["expression.probability"],
                 np.load(plain / "predictions" / f"{split}-{which}.npz")["expression.probability"],
             )
-    assert now["chance"]["expression_tta/accuracy"] == pytest.approx(1 / 7)
+    assert json.loads((both / "figures.json").read_text())["expression_tta/accuracy"]["chance"] == pytest.approx(1 / 7)
     text = write_report(both).read_text()
     assert "Classes of expression\\_tta" in text or "Classes of expression_tta" in text
     assert "predictions of `expression_tta`" not in text  # the sentence on those that cannot be drawn

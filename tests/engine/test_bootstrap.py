@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.metrics import angle_figures, class_figures
+from engine.metrics import measure_angles, measure_classes
 from engine.table.answers import AngleErrors, ClassAnswers, from_arrays, unpack
 from engine.table.bootstrap import paired_difference, resampled
 
@@ -113,7 +113,7 @@ def test_a_figure_of_weighted_pictures_is_that_of_the_pictures_drawn(metric: str
     figures = kept.figure(metric, weights)
     assert figures is not None
     for row, figure in zip(drawn, figures, strict=True):
-        assert figure == pytest.approx(class_figures(probability[row], target[row])[metric], abs=1e-6)
+        assert figure == pytest.approx(measure_classes(probability[row], target[row])[metric], abs=1e-6)
 
 
 def test_error_rate_is_what_accuracy_leaves() -> None:
@@ -136,7 +136,7 @@ def test_errors_of_angles_go_the_short_way_round_and_leave_out_what_is_not_known
     for metric, wanted in (("mae_yaw", [3, 2.5, nan]), ("mae_pitch", [3, 3, nan]), ("mae_yaw_pitch", [3, 2.75, nan])):
         np.testing.assert_allclose(kept.figure(metric, weights), wanted)  # type: ignore[arg-type]
     whole = np.ones((1, 3), np.float32)
-    reported = angle_figures(("yaw", "pitch"), arrays["pose.angles"], arrays["pose.target"])
+    reported = measure_angles(("yaw", "pitch"), arrays["pose.angles"], arrays["pose.target"])
     for metric, value in reported.items():
         assert kept.figure(metric, whole) == pytest.approx(value)
     assert kept.figure("mae_roll", whole) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,18 @@ from PIL import Image
 
 import engine.reports.classwise
 import engine.reports.curves
+from engine.figures import Figure as Declared
+from engine.metrics import angle_figures
+from engine.reports import curves
 from engine.reports.classwise import confusion, recall_bars
-from engine.reports.curves import curve_panels, learning_curves
-from tests.engine.fake_run import CLASSES, predictions
+from engine.reports.curves import curve_panels
+from tests.engine.fake_run import CLASSES, FIGURES, predictions
 from tests.engine.saved_figures import keep_figures
 
 EMPTY = float("nan")
+SHARE = Declared("accuracy", greater_is_better=True, unit="%")
+FIGURES = FIGURES | {"task/accuracy": SHARE, "a/accuracy": SHARE, "pose/mae_yaw": angle_figures(("yaw",))[0]}
+learning_curves = partial(curves.learning_curves, figures=FIGURES)
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from engine.figures import Figure
 from engine.reports.comparison import Comparison, compare
 from engine.reports.report import print_summary
-from tests.engine.fake_run import CLASSES, edit_json, write_fake_run
+from tests.engine.fake_run import CLASSES, FIGURES, declare, edit_json, write_fake_run
 
 
 @pytest.fixture
@@ -67,9 +68,11 @@ def test_other_headline_metrics_have_columns_and_a_dash_where_a_run_has_none(run
         kept = {k: v for k, v in result[which]["val"].items() if k.startswith("expression")}
         result[which]["val"] = kept | {"pose/mae": 5.25, "pose/yaw": 4.0}
     (runs[1] / "result.json").write_text(json.dumps(result))
+    declare(runs[1], FIGURES | {f"pose/{angle}": Figure(angle, unit="°") for angle in ("mae", "yaw")})
     table = compare(runs)
     assert column(table, "puzzle\ntile accuracy\nval (%)") == ["52.0 | 52.0", "–"]
-    assert column(table, "pose\nmean absolute error\nval") == ["–", "5.25 | 5.25"]
+    assert column(table, "pose\nmae\nval (°)") == ["–", "5.2 | 5.2"]
+    assert "Guessing reaches: accuracy of expression 12.50 %, tile accuracy of puzzle 11.11 %." in table.notes
     heads = " ".join(table.figures.heads)
     # A task's first figure is its headline.
     assert "puzzle accuracy" not in heads

@@ -224,7 +224,7 @@ def test_a_checkpoint_of_version_0_1_is_read(run: Path, batch: Batch, tmp_path: 
         ),
         (
             {"tasks": {"expression": {"kind": "Plain"}}},
-            r"its task \(=Plain\(.*\)\) must be of type DeployedTask; take another copy",
+            r"its task \(=Plain\(.*\)\) must be of type Supervised; take another copy",
         ),
         (
             {"tasks": {"expression": describe(Expression(("a", "b")))}},

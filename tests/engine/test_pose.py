@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import kernels
-from engine.metrics import angle_figures
+from engine.metrics import measure_angles
 from engine.tasks import PoseBins, PoseRegression, PoseRotation, Task
-from engine.tasks.base import Features, LimitsAugment, Look, Shape
+from engine.tasks.base import Features, Look, Shape
 from engine.tasks.pose import UNIT, PoseTask
 from engine.tasks.pose_criteria import PoseCriterion
 from engine.tasks.pose_geometry import (
@@ -316,7 +316,7 @@ def test_an_angle_beyond_the_bins_has_no_part_in_the_loss_but_counts_in_the_figu
 
 def test_errors_go_the_short_way_round() -> None:
     truth, guess = np.array([[179.0, -30], [10, 0]]), np.array([[-179.0, 300], [370, 5]])
-    found = angle_figures(("yaw", "pitch"), guess, truth)
+    found = measure_angles(("yaw", "pitch"), guess, truth)
     assert found == {"mae_yaw_pitch": pytest.approx((1 + 17.5) / 2), "mae_yaw": 1, "mae_pitch": 17.5}
     assert criterion(PoseRegression(angles=("yaw",))).loss(
         torch.tensor([[-179.0]]) / UNIT, look([[179.0, 0, 0]])
@@ -325,7 +325,7 @@ def test_errors_go_the_short_way_round() -> None:
 
 def test_figures_leave_missing_angles_out_and_an_angle_nobody_has_is_not_zero() -> None:
     truth = np.array([[10.0, NAN, NAN], [NAN, 4, NAN]])
-    found = angle_figures(COLUMNS, np.zeros((2, 3)), truth)
+    found = measure_angles(COLUMNS, np.zeros((2, 3)), truth)
     assert (found["mae_yaw"], found["mae_pitch"]) == (10, 4)
     assert math.isnan(found["mae_roll"])
     assert math.isnan(found["mae_yaw_pitch_roll"])
@@ -339,12 +339,13 @@ def test_the_constant_guess_is_the_median_of_the_training_poses() -> None:
 
 
 @pytest.mark.parametrize("task", HEADS, ids=str)
-def test_the_headline_is_one_of_the_figures(task: PoseTask) -> None:
+def test_the_figures_are_those_declared_the_mean_first(task: PoseTask) -> None:
     for angles in (COLUMNS, COLUMNS[:2]):
         task = replace(task, angles=angles)
         guess = np.zeros((1, len(angles)))
-        assert next(iter(task.measure({"angles": guess, "target": guess}))) == task.headline.metric
-        assert not task.headline.greater_is_better
+        declared = task.figures({})
+        assert list(task.measure({"angles": guess, "target": guess})) == [figure.name for figure in declared]
+        assert {(figure.unit, figure.greater_is_better) for figure in declared} == {("°", False)}
 
 
 def test_a_head_gives_what_its_loss_reads() -> None:
@@ -390,5 +391,4 @@ def test_a_recipe_that_turns_pictures_under_a_head_of_angles_is_refused(task: An
     with pytest.raises(ValueError, match=r"augment.rotation \(=\(-10.0, 10.0\)\) must be \(0, 0\).*or take PoseRot"):
         tiny.recipe(tasks=(task,), views={"plain": Plain()}, augment=turning)
     tiny.recipe(tasks=(task,), views={"plain": Plain()}, augment=Augment(flip=0.5))
-    assert not isinstance(PoseRotation(), LimitsAugment)
     tiny.recipe(tasks=(PoseRotation(),), views={"plain": Plain()}, augment=turning)

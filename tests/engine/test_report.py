@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -176,23 +177,36 @@ def test_drawn_faces_are_said_above_the_figures(unpainted: Path) -> None:
     assert "of real faces they say nothing" in text.split("**expression on val")[0]
 
 
+def test_a_run_of_version_0_1_is_read_by_the_names_of_its_figures(unpainted: Path) -> None:
+    new = read_run(unpainted)
+    (unpainted / "figures.json").unlink()
+    edit_json(unpainted / "result.json", chance={"expression/accuracy": 0.125, "puzzle/tile_accuracy": 1 / 9})
+    old = read_run(unpainted)
+    assert not old.missing
+    unsaid = replace(new.figures["puzzle/puzzle_accuracy"], chance=None)
+    assert old.figures == {**new.figures, "puzzle/puzzle_accuracy": unsaid}
+    assert (list(old.figures), list(old.headlines)) == (list(new.figures), list(new.headlines))
+
+
 @pytest.mark.parametrize(
-    ("quantity", "value"),
+    ("name", "written"),
     [
-        ("expression/accuracy", 1 / 8),
-        ("expression/mean_recall", 1 / 8),
-        ("expression/error_rate", 7 / 8),
-        ("expression/macro_f1", None),
-        ("puzzle/tile_accuracy", 1 / 9),
-        ("puzzle/puzzle_accuracy", 1 / 362880),
-        ("inpaint/l1", None),
-        ("other/accuracy", None),
+        ("pose/mae_yaw_pitch", "MAE of yaw, pitch 25.00°"),
+        ("gender/East Asian error_rate", "East Asian error rate 2500.00 %"),
+        ("expression/calibration_error", "ECE (15 bins) 2500.00 %"),
+        ("inpaint/perceptual", "perceptual 25"),
     ],
 )
-def test_chance_is_that_of_the_metric(run: Path, quantity: str, value: float | None) -> None:
-    assert read_run(run).chance(quantity) == value
-    edit_json(run / "result.json", chance={quantity: 0.4})
-    assert read_run(run).chance(quantity) == 0.4  # what a run says itself goes first
+def test_figures_of_version_0_1_have_their_units(name: str, written: str, unpainted: Path) -> None:
+    (unpainted / "figures.json").unlink()
+    edit_json(unpainted / "result.json", last={"epoch": 1, "val": {name: 25.0, "a/loss": 1.0}}, best={})
+    (figure,) = read_run(unpainted).figures.values()
+    assert f"{figure.label} {figure.write(25.0)}" == written
+
+
+def test_damaged_declarations_are_told(unpainted: Path) -> None:
+    (unpainted / "figures.json").write_text('{"expression/accuracy": {"units": "%"}}')
+    assert "figures.json is damaged" in " ".join(read_run(unpainted).missing)
 
 
 def test_parameters_are_written_in_full(finished: Path) -> None:
@@ -389,14 +403,14 @@ def test_a_run_without_a_supervised_task_has_a_report(unpainted: Path) -> None:
     edit_json(
         unpainted / "result.json",
         classes={},
-        chance={},
         majority={},
         select_on=None,
         last={"epoch": 4, "val": figures},
         best={"epoch": None, "val": {}},
     )
+    edit_json(unpainted / "recipe.json", tasks=[{"name": "puzzle"}])
     text = report(unpainted)
-    assert "No task with classes in this run; puzzle/tile_accuracy on val: tile accuracy 40.00 % last." in text
+    assert "No supervised task in this run; puzzle/tile_accuracy on val: tile accuracy 40.00 % last." in text
     assert rows(section(text, "Results"))[1:] == [["puzzle", "tile accuracy", "40.00 %", "–", "11.11 %", "–"]]
     assert "Classes of" not in text
 
@@ -411,14 +425,14 @@ def test_without_a_test_split_the_best_epoch_is_called_optimistic(unpainted: Pat
 
 
 def test_figures_that_are_not_numbers_are_dashes(unpainted: Path) -> None:
-    edit_json(unpainted / "result.json", chance={"expression/accuracy": "?"}, majority={"val": None})
+    edit_json(unpainted / "result.json", majority={"val": None})
     result = json.loads((unpainted / "result.json").read_text())
     result["last"]["val"]["expression/macro_f1"] = float("nan")
     result["speed"]["compile_seconds"] = None
     (unpainted / "result.json").write_text(json.dumps(result))
     text = report(unpainted)
     first, second, *_ = rows(section(text, "Results"))[1:]
-    assert first[-2:] == ["12.50 %", "–"]  # the classes tell what chance is
+    assert first[-2:] == ["12.50 %", "–"]
     assert second[2] == "–"
     assert dict(rows(section(text, "Speed")))["compiling, not in the above"] == "–"
 

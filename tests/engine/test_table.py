@@ -257,7 +257,9 @@ def test_a_damaged_small_file_counts_as_not_done_and_is_named(path: Path) -> Non
 def test_a_row_has_published_and_ours_and_its_cost(path: Path) -> None:
     finish_all(plan_of(path))
     text = markdown_of(plan_of(path))
-    assert text.startswith("# Does it win?\n\nE2 of a paper. Ours: drawn faces; accuracy of expression (%) on test.")
+    assert text.startswith(
+        "# Does it win?\n\nE2 of a paper. Ours: drawn faces; accuracy of expression (%) on test; guessing"
+    )
     # 120 and 121 of 200.
     assert cells(text, "puzzling")[0] == ["", "puzzling", "61.09", "60.25 ± 0.35", "60.25 ± 0.35", "2", "64", "1.5"]
     assert cells(text, "one view")[0] == ["all data", "one view", "60.34", *["50.25 ± 0.35"] * 2, "2", "64", "1.5"]
@@ -279,6 +281,9 @@ def test_differences_stand_beside_both_baselines_with_interval_and_n(path: Path)
 
 def test_less_is_better_with_errors(tmp_path: Path) -> None:
     path = write_experiment(tmp_path / "x.py", fields='metric="gender/error_rate",')
+    gender = "tasks=(Attribute(SYNTHETIC_7, label='expression', name='gender'), SolvePuzzle())"
+    text = path.read_text().replace("tiny.recipe()", f"tiny.recipe({gender})")
+    path.write_text(text.replace("from engine.table", "from engine.tasks import *\nfrom engine.table", 1))
     finish_all(plan_of(path), metric="gender/error_rate")
     table = make_results(plan_of(path), set())
     assert table.rows[2].last.mean == pytest.approx(1 - 120.5 / 200)
@@ -286,6 +291,12 @@ def test_less_is_better_with_errors(tmp_path: Path) -> None:
     assert table.differences[0].interval is not None
     assert table.differences[0].interval.high < 0
     assert "error rate of gender (%) on test" in markdown_of(plan_of(path))
+
+
+def test_a_metric_that_no_recipe_has_is_refused(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path / "x.py", fields='metric="expression/acuracy",')
+    with pytest.raises(ValueError, match=r"metric \(='expression/acuracy'\) must be a figure of its recipes \(=expr"):
+        plan_of(path)
 
 
 def test_no_interval_is_made_up(path: Path) -> None:

@@ -27,7 +27,6 @@ from engine.training.evaluate import figures
 from engine.training.loop import Trainer
 from engine.training.meters import NonFiniteLossError, Watch
 from engine.training.objective import Objective
-from engine.training.parts import headline
 from engine.training.precision import resolve
 from engine.training.train import open_split, train
 from engine.views import Holes, Plain, Puzzle
@@ -183,13 +182,17 @@ def test_evaluation_counts_each_sample_once_and_pretext_tasks_too() -> None:
     assert len(samples) == len(set(samples.tolist())) == 12
     assert rows["expression"]["probability"].shape == (12, 7)
     assert rows["puzzle"]["guess"].shape == (12, 4)
-    assert set(figures(recipe.tasks, rows)) >= {"expression/accuracy", "expression/macro_f1", "puzzle/tile_accuracy"}
+    assert set(figures(recipe.tasks, recipe.views, rows)) >= {
+        "expression/accuracy",
+        "expression/macro_f1",
+        "puzzle/tile_accuracy",
+    }
 
 
 def test_epochs_are_chosen_by_the_supervised_task_and_without_one_by_the_first() -> None:
-    assert headline(tiny.recipe()) == ("expression/accuracy", True)
+    assert tiny.recipe().headline == "expression/accuracy"
     pretext = tiny.recipe(views={"holes": Holes()}, tasks=(Inpaint(width=16),))
-    assert headline(pretext) == ("inpaint/l1", False)
+    assert pretext.headline == "inpaint/l1"
 
 
 def test_a_recipe_of_pretext_tasks_alone_trains(tmp_path: Path) -> None:
@@ -219,7 +222,7 @@ class Counting(Expression):
     __slots__ = ()
 
     def criterion(self, split: Split) -> Criterion:
-        return Notes(self.label, torch.ones(len(self.names)), 0.0)
+        return Notes(self, torch.ones(len(self.names)))
 
 
 class Notes(CrossEntropy):
