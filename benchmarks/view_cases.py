@@ -20,8 +20,7 @@ from torchvision.transforms.v2 import InterpolationMode  # isort: skip
 from torchvision.transforms.v2 import functional as tv  # isort: skip
 
 import kernels
-from kernels.tables.colour import LUMA, colour_matrix
-from kernels.tables.geometry import affine
+from kernels.tables.maps import LUMA, affine, colour_matrix
 from kernels.views import reference
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -1,4 +1,4 @@
-"""Memory of large CPU outputs, kept for the next output of its size: as torch's allocator does on a GPU.
+"""Keeps the memory of large CPU outputs for the next output of their size, as torch's allocator does on a GPU.
 
 On a CPU torch takes blocks of 32 MiB and more from the operating system at every call and gives them back when they are
 freed. The pages of the next one are new to the process: each of them is zeroed, and found by a page fault, at its first
@@ -35,7 +35,7 @@ _free: list[mmap.mmap] = []
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Like `torch.empty` on the CPU, contiguous; from 32 MiB on in memory that an earlier output may have left."""
+    """Allocates like `torch.empty` on the CPU, contiguous; from 32 MiB on in memory that an earlier output left."""
     size = math.prod(shape) * dtype.itemsize
     if sys.platform != "linux" or size < _SMALLEST:
         return torch.empty(shape, dtype=dtype)
@@ -47,13 +47,13 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 def empty_like(tensor: Tensor) -> Tensor:
-    """Like `torch.empty_like` on the CPU, the order of axes in memory included; see `empty`."""
+    """Allocates like `torch.empty_like` on the CPU, the order of axes in memory included; see `empty`."""
     strides = torch.empty_like(tensor, device="meta").stride()
     return empty((tensor.numel(),), tensor.dtype).as_strided(tensor.shape, strides)
 
 
 def empty_cache() -> None:
-    """Give what no tensor uses back to the operating system now."""
+    """Gives what no tensor uses back to the operating system now."""
     for block in _free.copy():
         _take(block)
 

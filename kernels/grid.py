@@ -1,4 +1,4 @@
-"""Which cell of a square grid a pixel of a view belongs to, in exact integers.
+"""Says which cell of a square grid a pixel of a view belongs to, in exact integers.
 
 Cell edges lie at k * size / grid, which is fractional where the grid does not divide the size; a pixel belongs to the
 cell that holds its centre. Pixel i has its centre at (2 i + 1) / 2, so its cell is floor((2 i + 1) grid / (2 size)).
@@ -15,7 +15,7 @@ LARGEST_GRID = 181
 
 
 def check_grid(where: str, grid: int) -> None:
-    """Refuse a grid that int16 cell numbers cannot hold.
+    """Refuses a grid that int16 cell numbers cannot hold.
 
     Raises:
         ValueError: `grid` is not in 1..181.
@@ -30,7 +30,7 @@ def _side(cells: int) -> int:
 
 
 def grid_of(where: str, cells: int, size: int) -> int:
-    """The side of a square grid of `cells` cells that fits a view of `size` pixels.
+    """Gives the side of a square grid of `cells` cells that fits a view of `size` pixels.
 
     Raises:
         ValueError: `cells` is no square, or the grid has more cells a side than the view has pixels.
@@ -45,13 +45,13 @@ def grid_of(where: str, cells: int, size: int) -> int:
 
 
 def cell_of_pixel(size: int, grid: int, device: torch.device) -> Int32[Tensor, " size"]:
-    """Cell number along one axis, 0..grid-1, of each of `size` pixels."""
+    """Gives the cell number along one axis, 0..grid-1, of each of `size` pixels."""
     pixel = torch.arange(size, dtype=torch.int32, device=device)
     return (2 * pixel + 1) * grid // (2 * size)
 
 
 def over_pixels(cells: Shaped[Tensor, "*lead n"], size: int) -> Shaped[Tensor, "*lead size size"]:
-    """Give every pixel (y, x) of a view the value of its cell; cells are numbered row by row."""
+    """Gives every pixel (y, x) of a view the value of its cell; cells are numbered row by row."""
     grid = _side(cells.shape[-1])
     cell = cell_of_pixel(size, grid, cells.device)
     table = cells.reshape(*cells.shape[:-1], grid, grid)

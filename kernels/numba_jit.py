@@ -29,25 +29,25 @@ _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
 def inlined(function: Function) -> Function:
-    """Compile into every place that calls it: for what a loop does to one number, which it then does to a vector."""
+    """Compiles into every place that calls it: for what a loop does to one number, which it then does to a vector."""
     return cast(Function, _njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
 
 
 def part(function: Function) -> Function:
-    """Compile as a part of the functions that call it; Python itself cannot call it."""
+    """Compiles as a part of the functions that call it; Python itself cannot call it."""
     # Without the two doors for other callers a function compiles in half the time.
     return cast(Function, _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
 
 
 def reassociated(function: Function) -> Function:
-    """Like `part`, for a sum whose order does not matter: it is added up lane by lane of a vector."""
+    """Compiles like `part`, for a sum whose order does not matter: it is added up lane by lane of a vector."""
     return cast(
         Function, _njit(fastmath={"reassoc"}, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
     )
 
 
 def whole(function: Function) -> Function:
-    """Compile at the first call and keep the machine code beside the source for the next process.
+    """Compiles at the first call and keeps the machine code beside the source for the next process.
 
     A change of any file of this room, or in the folder of `function`, compiles it anew: its parts lie there.
     """
@@ -55,7 +55,7 @@ def whole(function: Function) -> Function:
 
 
 def parallel(function: Function) -> Function:
-    """Like `whole`, with `numba.prange` spread over threads; call it inside `threads`."""
+    """Compiles like `whole`, with `numba.prange` spread over threads; call it inside `threads`."""
     return _cached(function, parallel=True)
 
 
@@ -146,7 +146,7 @@ def _cached(function: Function, **options: bool) -> Function:
 
 @contextmanager
 def threads() -> Iterator[int]:
-    """Let numba use as many threads as torch does in this thread, or as many as numba has if that is less.
+    """Lets numba use as many threads as torch does in this thread, or as many as numba has if that is less.
 
     Numba's and torch's thread counts are afterwards what they were: numba's OpenMP layer sets that of torch, too, when
     it starts, where both share one OpenMP library.

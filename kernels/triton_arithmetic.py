@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-"""Arithmetic that several Triton kernels share: division by a run-time number, and cosine and sine of random turns."""
+"""Computes for several Triton kernels: quotients of a run-time number, and cosine and sine of random turns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import triton.language as tl
 
 
 def divisor(number: int, largest: int) -> tuple[int, int]:
-    """The pair by which `divide` divides 0..largest by `number`, each an int32 as kernels take it.
+    """Gives the pair by which `divide` divides 0..largest by `number`, each an int32 as kernels take it.
 
     Granlund and Montgomery, "Division by invariant integers using multiplication", PLDI 1994: with
     m = ceil(2**(32 + s) / d), floor(n m / 2**(32 + s)) is floor(n / d) where n (m d - 2**(32 + s)) < 2**(32 + s), hence
@@ -26,7 +26,7 @@ def divisor(number: int, largest: int) -> tuple[int, int]:
 
 
 def as_int32(word: int) -> int:
-    """The int32 of the same 32 bits: kernels take it as one type, whatever its value, and read it as uint32."""
+    """Gives the int32 of the same 32 bits: kernels take it as one type, whatever its value, and read it as uint32."""
     return word - 2**32 if word >= 2**31 else word
 
 

@@ -49,7 +49,7 @@ def motion_of(where: Float32[Tensor, "b 2 3"]) -> tuple[Bool[Tensor, " b"], Floa
     """Whether a view mirrors the stored face, and by how many degrees it then turns it clockwise on the screen.
 
     `where` maps from the view to the store, so it holds the inverse of what is done to the picture: the map of
-    `kernels.tables.geometry`, a mirror, then a stretch along the face's own axes, then a turn, then a move. The stretch
+    `affine` of `kernels.tables.maps`, a mirror, then a stretch along the face's own axes, a turn, a move. The stretch
     is divided out; what it does to the face itself is no rotation and is left out (ours).
     """
     (xx, xy), (yx, yy) = where[:, 0, :2].unbind(-1), where[:, 1, :2].unbind(-1)

@@ -1,1 +1,1 @@
-"""Hidden: the pixel loss of in-painting over hidden cells."""
+"""Computes the pixel loss of in-painting over hidden cells."""

@@ -1,4 +1,4 @@
-"""`hidden_l1` on the CPU: hidden pixels are read once and nothing of picture size is made but the gradient.
+"""Computes `hidden_l1` on the CPU: hidden pixels are read once and nothing of picture size is made but the gradient.
 
 The rule is that of `kernels.hidden.reference`. Differences are taken in fp32 and summed in fp32 along a row and in fp64
 over rows, in an order that does not depend on the number of threads.

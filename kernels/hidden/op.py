@@ -1,4 +1,4 @@
-"""`hidden_l1`: the public, checked entry and the custom operators behind it."""
+"""Checks the arguments of `hidden_l1` and registers the custom operators behind it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kernels.hidden import reference
 def hidden_l1(
     guess: Float[Tensor, "b 3 size size"], truth: Float[Tensor, "b 3 size size"], shows: Int16[Tensor, "b n"]
 ) -> Float[Tensor, ""]:
-    """Mean absolute error over all hidden pixels and channels of the batch: the pixel loss of in-painting.
+    """Computes the mean absolute error over all hidden pixels and channels of the batch: the pixel loss of in-painting.
 
     It is one mean over the batch, not a mean of means, and 0 with gradient 0 where nothing is hidden. Known pixels do
     not matter, whatever stands in them. Nothing synchronises with the device. Differentiable once, in both pictures.

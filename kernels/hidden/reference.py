@@ -1,4 +1,4 @@
-"""The rule of `hidden_l1` in plain PyTorch, forward and backward: every faster kernel is compared with this."""
+"""States the rule of `hidden_l1` in plain PyTorch, forward and backward: every faster kernel is compared with this."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-"""`hidden_l1` on a CUDA device: two launches forward, two backward, and no temporary of picture size.
+"""Computes `hidden_l1` on a CUDA device: two launches forward, two backward, and no temporary of picture size.
 
 Only hidden pixels are read, in whatever memory order the pictures have. The sum is taken in two stages of a fixed order
 instead of by atomic additions, so that the same pictures always give the same bits. The number of hidden pixels stays

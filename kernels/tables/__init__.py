@@ -1,1 +1,1 @@
-"""Tables: how views are shown, drawn by pure functions of (seed, epoch, sample id)."""
+"""Draws the tables that say how views are shown, by pure functions of a key."""

@@ -1,4 +1,4 @@
-"""`Augment`: the ranges that random views are drawn from, and the paper's levels of it."""
+"""Defines `Augment`, the ranges that random views are drawn from, and the paper's levels of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POSITIVE = ("resize", "crop", "scale", "aspect")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augment:
-    """Ranges of the augmentation; the default does nothing. Every value is drawn uniformly, once an image.
+    """Holds the ranges of the augmentation; the default does nothing. Every value is drawn uniformly, once an image.
 
     A pair is (lowest, highest); the field's meaning is in the same units. The picture is changed in this order:
     geometry, blur, colour, clip, noise, clip; the cut-out comes last, after the pretext transform.
@@ -93,13 +93,13 @@ class Augment:
                 raise ValueError(f"Augment: {name} (={getattr(self, name)}) must stay above 0; it divides or scales")
 
     def numbers(self) -> list[float]:
-        """All fields in their order, a pair as two numbers; `of_numbers` is the way back."""
+        """Spells all fields in their order, a pair as two numbers; `of_numbers` is the way back."""
         values = [getattr(self, field.name) for field in fields(self)]
         return [number for value in values for number in (value if isinstance(value, tuple) else (value,))]
 
     @classmethod
     def of_numbers(cls, numbers: Sequence[float]) -> Augment:
-        """The ranges that `numbers` spelled out."""
+        """Reads back the ranges that `numbers` spelled out."""
         left = iter(numbers)
         found: dict[str, Any] = {
             field.name: (next(left), next(left)) if isinstance(field.default, tuple) else next(left)
@@ -141,19 +141,24 @@ def _pair(name: str, value: object) -> Range:
 
 
 def none() -> Augment:
-    """The paper's level without augmentation: mirrored half of the time, central crop of 0.69 of the side."""
+    """Gives the paper's level without augmentation: mirrored half of the time, central crop of 0.69 of the side."""
     return Augment(flip=0.5, crop=(0.69, 0.69))
 
 
 def weak() -> Augment:
-    """The paper's weak level, as in the authors' 224-px code: contrast, rotation by up to 15 degrees, crop. The mirror
-    is ours."""
+    """Gives the paper's weak level, as in the authors' 224-px code: contrast, rotation by up to 15 degrees, crop.
+
+    The mirror is ours.
+    """
     return Augment(flip=0.5, contrast=(0.6, 1.4), rotation=(-15.0, 15.0), crop=(0.69, 0.99))
 
 
 def strong() -> Augment:
-    """The paper's strong level, as in the authors' 224-px code: weak with brightness, noise, blur, more rotation and a
-    cut-out of 60 px of 224. The mirror is ours, and so is that the cut-out lies inside the view."""
+    """Gives the paper's strong level, as in the authors' 224-px code.
+
+    It is weak with brightness, noise, blur, more rotation and a cut-out of 60 px of 224. The mirror is ours, and so is
+    that the cut-out lies inside the view.
+    """
     return Augment(
         flip=0.5,
         contrast=(0.6, 1.4),
@@ -168,7 +173,7 @@ def strong() -> Augment:
 
 
 def simclr_weak() -> Augment:
-    """The weak level of the authors' later 112-px scripts (after SimCLR, Chen et al., ICML 2020).
+    """Gives the weak level of the authors' later 112-px scripts (after SimCLR, Chen et al., ICML 2020).
 
     Jitter at strength 0.4 with probability 0.4, hue 0.08, gray 0.2, blur 0.2, a resize through 64..128 px with 0.2,
     rotation by up to 25 degrees. Ours: the blur's sigma, the mirror and the crop, taken over from `weak` and `strong`.
@@ -191,8 +196,10 @@ def simclr_weak() -> Augment:
 
 
 def simclr_strong() -> Augment:
-    """The strong level of the authors' later 112-px scripts: `simclr_weak` with jitter at probability 0.9, gray 0.3 and
-    a cut-out of 40 px of 112."""
+    """Gives the strong level of the authors' later 112-px scripts.
+
+    It is `simclr_weak` with jitter at probability 0.9, gray 0.3 and a cut-out of 40 px of 112.
+    """
     return Augment(
         flip=0.5,
         jitter=0.9,

@@ -20,7 +20,7 @@ from torch import Tensor
 from kernels.numba_jit import inlined, part, whole
 from kernels.numba_philox import philox4x32
 from kernels.tables.augment import Augment
-from kernels.tables.colour import HUE, LUMA
+from kernels.tables.maps import HUE, LUMA
 from kernels.tables.streams import Key, Purpose, stream_word
 
 Array = np.ndarray[Any, Any]
@@ -95,7 +95,7 @@ def _between(word, span):
 
 @part
 def _cos_sin(degrees):
-    """As `kernels.tables.degrees.cos_sin`."""
+    """As `kernels.tables.maps.cos_sin`."""
     quarter = np.float32(math.floor(degrees / np.float32(90) + _HALF))
     angle = (degrees - quarter * np.float32(90)) * np.float32(math.pi / 180)
     square = angle * angle
@@ -115,7 +115,7 @@ def _cos_sin(degrees):
 
 @part
 def _draw_where(where, flip, rotation, crop, scale, aspect, shift_x, shift_y, ratio, height, width, size):
-    """As `kernels.tables.geometry.affine`."""
+    """As `kernels.tables.maps.affine`."""
     step = crop * ratio / scale
     root = np.float32(math.sqrt(aspect))
     step_x = step / root * flip
@@ -133,7 +133,7 @@ def _draw_where(where, flip, rotation, crop, scale, aspect, shift_x, shift_y, ra
 
 @part
 def _draw_colour(colour, mean, contrast, brightness_factor, brightness, saturation, hue):
-    """As `kernels.tables.colour.colour_matrix`, with the saturation 0 for gray."""
+    """As `kernels.tables.maps.colour_matrix`, with the saturation 0 for gray."""
     cosine, sine = _cos_sin(hue * np.float32(360))
     along, across = saturation * cosine, saturation * sine
     gain = brightness_factor * contrast

@@ -1,4 +1,4 @@
-"""Philox4x32-10, the counter-based random generator behind every draw.
+"""Draws by Philox4x32-10, the counter-based random generator behind every draw.
 
 J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Words of 32 bits are held in int64 tensors,
 since torch has no arithmetic on uint32; every intermediate stays inside the signed 64-bit range, so nothing depends
@@ -20,7 +20,7 @@ Words = tuple[Int64[Tensor, "*shape"], Int64[Tensor, "*shape"], Int64[Tensor, "*
 
 
 def _multiply(multiplier: int, word: Tensor) -> tuple[Tensor, Tensor]:
-    """High and low 32 bits of `multiplier * word`.
+    """Gives high and low 32 bits of `multiplier * word`.
 
     Both multipliers are above 3/4 of 2**32, so (multiplier - 2**32) * word is above -2**62 and never overflows; it
     lacks word * 2**32, which leaves the low half alone and is added back to the high half.
@@ -30,7 +30,7 @@ def _multiply(multiplier: int, word: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def philox4x32(counter: Words, key: tuple[int | Tensor, int | Tensor]) -> Words:
-    """Four random words for each counter under a key.
+    """Draws four random words for each counter under a key.
 
     Args:
         counter: Four words in 0..2**32-1 as int64 tensors that broadcast together.

@@ -14,8 +14,7 @@ from jaxtyping import Bool, Float32, Int16, Int64, UInt8
 from torch import Tensor
 
 from kernels.tables.augment import Augment, Range
-from kernels.tables.colour import colour_matrix
-from kernels.tables.geometry import affine
+from kernels.tables.maps import affine, colour_matrix
 from kernels.tables.streams import AUGMENT_WORDS, Key, Purpose, as_uniform, words
 
 

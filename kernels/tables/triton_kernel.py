@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kernels.tables import reference
 from kernels.tables.augment import Augment, Range
-from kernels.tables.colour import HUE, LUMA
+from kernels.tables.maps import HUE, LUMA
 from kernels.tables.streams import Key, Purpose, stream_word
 from kernels.triton_arithmetic import as_int32
 
@@ -72,7 +72,7 @@ def _below(word, count):
 
 @triton.jit
 def _cos_sin(degrees):
-    """`kernels.tables.degrees.cos_sin`."""
+    """`kernels.tables.maps.cos_sin`."""
     quarter = tl.floor(tl.div_rn(degrees, 90.0) + 0.5)
     angle = (degrees - quarter * 90.0) * (3.141592653589793 / 180.0)
     square = angle * angle
@@ -138,7 +138,7 @@ def _draw(
     variance = tl.where(_happens(blurred, blurs), blur_variance, 0.0)
     tl.store(blur + place, tl.sqrt_rn(variance + tl.where(_happens(resized, resizes), widened, 0.0)), mask=inside)
 
-    # `where`, as `kernels.tables.geometry.affine`.
+    # `where`, as `kernels.tables.maps.affine`.
     step = tl.div_rn(crop * ratio, scale)
     root = tl.sqrt_rn(aspect)
     step_x = tl.div_rn(step, root) * tl.where(_happens(flip, flips), -1.0, 1.0)
@@ -158,7 +158,7 @@ def _draw(
     tl.store(where + 4, yy, mask=inside)
     tl.store(where + 5, half_height - (yx * centre_x + yy * centre_y), mask=inside)
 
-    # `colour`, as `kernels.tables.colour.colour_matrix`.
+    # `colour`, as `kernels.tables.maps.colour_matrix`.
     jittered = _happens(jitter, jitters)
     contrast = tl.where(jittered, contrast, 1.0)
     brightness_factor = tl.where(jittered, brightness_factor, 1.0)

@@ -1,1 +1,1 @@
-"""Views: the stored faces shown through their tables."""
+"""Shows stored faces through their tables."""

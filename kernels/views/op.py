@@ -1,4 +1,4 @@
-"""`render_views`: the public, checked entry and the custom operator behind it."""
+"""Checks the arguments of `render_views` and registers the custom operator behind it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def render_views(
     cut: Int16[Tensor, "v b 4"] | None = None,
     supersample: int = 1,
 ) -> Float[Tensor, "v b 3 size size"]:
-    """Show stored faces through their tables: v views of b samples, normalised, in one pass.
+    """Shows stored faces through their tables: v views of b samples, normalised, in one pass.
 
     Positions are in pixels with the origin at the outer corner of the first pixel: pixel i has its centre at i + 0.5.
     Steps: cells, store (bilinear, outside it the nearest edge pixel), blur, colour, clip, noise, clip, normalise; then

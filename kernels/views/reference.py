@@ -1,4 +1,4 @@
-"""The rule of `render_views` in plain PyTorch: every faster kernel is compared with this.
+"""States the rule of `render_views` in plain PyTorch: every faster kernel is compared with this.
 
 For view v, sample b and output pixel (x, y), with g = grid and S = size:
 

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-"""`render_views` on a CUDA device: every view of every sample in one Triton launch, without temporaries.
+"""Renders views on a CUDA device: every view of every sample in one Triton launch, without temporaries.
 
 A program writes BLOCK consecutive pixels of one view of one sample. Pixels are counted through the whole view, not in
 tiles of it, so that no size leaves lanes idle but in the last block, and each program writes one contiguous piece of

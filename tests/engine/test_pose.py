@@ -32,7 +32,7 @@ from engine.tasks.pose_geometry import (
 )
 from engine.views import Cells, Plain
 from kernels import Augment
-from kernels.tables.geometry import affine
+from kernels.tables.maps import affine
 from loaders.base import Classes, Numbers, Split
 from loaders.synthetic.head import rotation as drawn_rotation
 from tests.engine import tiny

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import kernels
 from engine.tasks.pose_geometry import seen_pose, wrapped
-from kernels.tables.geometry import affine
+from kernels.tables.maps import affine
 from loaders.importers.pose import PoseFile, read_pose_file
 from tests.posed_heads import picture
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from kernels import Augment, Key, centre, draw, none, simclr_strong, strong, weak
-from kernels.tables.colour import HUE, LUMA, colour_matrix
-from kernels.tables.degrees import cos_sin
+from kernels.tables.maps import HUE, LUMA, colour_matrix, cos_sin
 
 EVERYTHING = Augment(
     flip=0.3,

@@ -1,4 +1,4 @@
-"""`render_views` on the CPU: one pass that writes every pixel once, with scratch memory of a few hundred pixels.
+"""Renders views on the CPU in one pass that writes every pixel once, with scratch memory of a few hundred pixels.
 
 The rule is that of `kernels.views.reference`, whose step numbers the comments use. A row is rendered in runs of visible
 pixels. Each stage below is one short loop over a run, from plane to plane of the scratch memory, which stays in the

@@ -1,4 +1,4 @@
-"""Step 5: the Gaussian blur of 3 x 3 pixels."""
+"""Blurs by a Gaussian on 3 x 3 pixels (step 5)."""
 
 from __future__ import annotations
 

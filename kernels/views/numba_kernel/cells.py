@@ -1,4 +1,4 @@
-"""Steps 1 and 2: which cell a pixel lies in, and where in the un-cut view it reads."""
+"""Finds the cell a pixel lies in, and where in the un-cut view it reads (steps 1 and 2)."""
 
 from __future__ import annotations
 

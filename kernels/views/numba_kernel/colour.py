@@ -1,4 +1,4 @@
-"""Step 6: the colour matrix, clipped to full scale."""
+"""Applies the colour matrix and clips to full scale (step 6)."""
 
 from __future__ import annotations
 

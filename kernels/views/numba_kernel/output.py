@@ -1,4 +1,4 @@
-"""Step 8: normalisation, the cast, and zeros for what is hidden."""
+"""Normalises, casts, and writes zeros for what is hidden (step 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the steps of a rendering hand on to one another."""
+"""Defines the records that the steps of a rendering hand on to one another."""
 
 from __future__ import annotations
 

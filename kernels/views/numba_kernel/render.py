@@ -1,4 +1,4 @@
-"""`render_views` on the CPU: the arguments as arrays, and the samples shared out among threads."""
+"""Takes the arguments of `render_views` as arrays and shares the samples out among threads."""
 
 from __future__ import annotations
 

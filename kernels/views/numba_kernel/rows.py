@@ -1,4 +1,4 @@
-"""Rows of one sample, run by run of visible pixels."""
+"""Renders rows of one sample, run by run of visible pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps 3 and 4: reading the store, bilinear, or the mean of four readings a pixel."""
+"""Reads the store, bilinear, or as the mean of four readings a pixel (steps 3 and 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scratch memory of a run of pixels: one plane a quantity, float32 numbers or the bits of int32 ones."""
+"""Lays out the scratch memory of a run of pixels: one plane a quantity, float32 numbers or the bits of int32 ones."""
 
 from __future__ import annotations
 
