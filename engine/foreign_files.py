@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from importlib.metadata import PackageNotFoundError, PackagePath, files
+from importlib.metadata import PackageNotFoundError, PackagePath, distribution
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,9 +51,11 @@ def foreign_files(root: Path, installed: list[PackagePath]) -> list[str]:
 def _installed() -> list[PackagePath]:
     """Lists the files of the installed package that this one belongs to; none in a checkout."""
     try:
-        listed = files("hmtl") or []
+        package = distribution("hmtl")
     except PackageNotFoundError:
         return []
+    # An editable install leaves hmtl.egg-info in the checkout, whose list of files is as old as that install.
+    listed = (package.files or []) if package.read_text("RECORD") else []
     here = Path(__file__)
     return listed if any(Path(file.locate()) == here for file in listed if file.name == here.name) else []
 

@@ -47,6 +47,19 @@ def test_a_checkout_may_hold_what_it_likes(tmp_path: Path) -> None:
     assert foreign_files(tmp_path, installed) == []
 
 
+def test_a_checkout_that_was_installed_before_a_file_came_is_no_mixture(tmp_path: Path) -> None:
+    for room in ("engine", "kernels", "loaders"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").touch()
+    for name in ("__init__.py", "foreign_files.py"):
+        shutil.copy(ROOT / "engine" / name, tmp_path / "engine")
+    about = tmp_path / "hmtl.egg-info"  # what `pip install -e` leaves in a checkout
+    about.mkdir()
+    (about / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: hmtl\nVersion: 1\n")
+    (about / "SOURCES.txt").write_text("engine/__init__.py\nengine/foreign_files.py\n")
+    assert imported(tmp_path) == ""
+
+
 def imported(*before: Path) -> str:
     """What importing the engine says where these folders come first."""
     code = f"import sys; sys.path[:0] = {[*map(str, before)]}\nimport engine"
