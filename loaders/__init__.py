@@ -2,7 +2,7 @@
 
 from loaders.base import Batch, Classes, Faces, Label, Numbers, Sampler, Source, Split
 from loaders.feed.loader import Loader
-from loaders.feed.samplers import ClassBalanced, Fraction, Shuffled, SquareRootBalanced
+from loaders.feed.samplers import ClassBalanced, Composed, Fraction, Shuffled, SquareRootBalanced
 from loaders.ffcv import FFCV
 from loaders.sources.dali import DALI
 from loaders.sources.folder import Folder
@@ -16,6 +16,7 @@ __all__ = [
     "Batch",
     "ClassBalanced",
     "Classes",
+    "Composed",
     "Faces",
     "Folder",
     "Fraction",

@@ -9,7 +9,7 @@ views for the same bytes; a source that augments while it decodes is handed the 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
@@ -20,6 +20,9 @@ from kernels import Key, Tables
 
 By = Literal["kernel", "loader"]
 """Who augments: `render_views`, or the source itself, ahead of the step."""
+
+Part = Literal["all", "labelled", "unlabelled"]
+"""A part of the samples of a composed batch; see `Batch.labelled`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,24 @@ class Batch:
     """Label name to its targets, first axis b; -1 or NaN where missing and in padding."""
     augmented: Augmented | None = None
     """Set where the source has augmented: `store` then holds finished RGB faces of the draw's size."""
+    labelled: int | None = None
+    """Of a composed batch the number of samples with a label, which come first; the rest have none. None: not composed.
+    """
+
+    def part(self, of: Part) -> Batch:
+        """Gives the labelled or the unlabelled samples of a composed batch; of another all of them."""
+        if of == "all" or self.labelled is None:
+            return self
+        chosen = slice(self.labelled) if of == "labelled" else slice(self.labelled, None)
+        return Batch(
+            self.store,
+            self.row[chosen],
+            self.sample[chosen],
+            self.occurrence[chosen],
+            self.mean[chosen],
+            {name: target[chosen] for name, target in self.target.items()},
+            None if self.augmented is None else replace(self.augmented, tables=self.augmented.tables[chosen]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +148,8 @@ class Plan:
     """Positions in `Split.sample`; with replacement one may occur twice. -1 pads, which a stream is given as 0."""
     occurrence: Int32[Tensor, "k b"]
     """How often the epoch has shown the sample before, on any rank; 0 in padding."""
+    labelled: int | None = None
+    """See `Batch.labelled`."""
 
 
 Stream = Callable[[Plan, Draw | None], Generator[UInt8[Tensor, "b h w c"], None, None]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float32, Int16, Int64
@@ -30,6 +30,10 @@ class Tables:
     """Key of the noise, any 64 bits."""
     cut: Int16[Tensor, "b 4"]
     """Left, top, right, bottom of the cut-out in view pixels, the last two exclusive; zeros where there is none."""
+
+    def __getitem__(self, samples: slice) -> Tables:
+        """Gives the tables of some samples of the batch."""
+        return Tables(*(getattr(self, each.name)[samples] for each in fields(self)))
 
 
 def draw(augment: Augment, key: Key, *, mean: Float32[Tensor, "b 3"], store: tuple[int, int], size: int) -> Tables:

@@ -131,7 +131,7 @@ class Loader:
         places = zip(plan.position.to(self._device), plan.occurrence.to(self._device), strict=True)
         try:
             for position, occurrence in places:
-                yield self._batch(plan.epoch, position, occurrence, ahead)
+                yield self._batch(plan, position, occurrence, ahead)
         finally:
             if ahead is not None:
                 ahead.close()
@@ -139,7 +139,7 @@ class Loader:
                     self._running.remove(ahead)
 
     def _batch(
-        self, epoch: int, position: Int64[Tensor, " b"], occurrence: Int32[Tensor, " b"], ahead: Ahead[_Sent] | None
+        self, plan: Plan, position: Int64[Tensor, " b"], occurrence: Int32[Tensor, " b"], ahead: Ahead[_Sent] | None
     ) -> Batch:
         pixels = self._opened().pixels
         if isinstance(pixels, Tensor):
@@ -152,9 +152,9 @@ class Loader:
         augmented = None
         if self._draw is not None:
             shape = self.split.shape[:2]
-            key = Key(self._order.seed, epoch, sample, occurrence)
+            key = Key(plan.seed, plan.epoch, sample, occurrence)
             augmented = Augmented(self._draw(key, mean, shape), shape)
-        return Batch(store, row, sample, occurrence, mean, target, augmented)
+        return Batch(store, row, sample, occurrence, mean, target, augmented, plan.labelled)
 
     def _arrived(self, faces: Tensor, ready: torch.cuda.Event | None) -> UInt8[Tensor, "b h w c"]:
         """Lets the running step wait for the copy, and the memory of the copy for the step."""

@@ -14,6 +14,7 @@ from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from loaders.base import Plan, Sampler, Split
+from loaders.feed.samplers import composition
 
 PADDING = -1
 
@@ -23,7 +24,8 @@ class Order:
     """Orders the samples of each epoch and deals them to the batches of one rank.
 
     Raises:
-        ValueError: The split is empty, a number is out of range, or an epoch does not fill one batch on every rank.
+        ValueError: The split is empty, a number is out of range, an epoch does not fill one batch on every rank, or the
+            batch size is not that of a composed batch.
     """
 
     split: Split
@@ -44,6 +46,8 @@ class Order:
             )
         if len(self.split.sample) == 0:
             raise ValueError(f"loader: split (={self.split.name!r}) must hold samples; it is empty")
+        if composed := composition(self.sampler):
+            composed.check_batch_size(self.batch_size)
         together = self.batch_size * self.world
         shown = len(self._epoch(0))
         count = -(-shown // together) if self.sampler is None else shown // together
@@ -71,7 +75,14 @@ class Order:
                 f"epoch 0 fills {count} batches and epoch {epoch} {len(order) // together}"
             )
         occurrence = occurrences(order)
-        return Plan(self.seed, epoch, self._deal(order, PADDING)[start:], self._deal(occurrence, 0)[start:])
+        composed = composition(self.sampler)
+        return Plan(
+            self.seed,
+            epoch,
+            self._deal(order, PADDING)[start:],
+            self._deal(occurrence, 0)[start:],
+            None if composed is None else composed.labelled,
+        )
 
     def _deal(self, shown: Tensor, padding: int) -> Tensor:
         """Gives this rank's batches "k b" of what is shown to all ranks together."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from kernels import Key, random_bits
@@ -122,11 +123,112 @@ class Fraction:
         return torch.cat(taken).sort().values
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composed:
+    """Batches that hold first so many samples with a label, then so many without.
+
+    An epoch is a pass over one part in a new random order, without the few samples that fill no batch. The other part
+    comes in passes too, each in a new random order, and goes on from epoch to epoch: a short one comes several times in
+    an epoch, a long one shows in each epoch what the last has left.
+
+    Attributes:
+        labelled: Samples of a batch that have a label.
+        unlabelled: Samples of a batch that have none.
+        epoch: The part that an epoch is a pass over.
+        label: The label that counts; None counts any label of the split. Of several numbers one is enough.
+    """
+
+    labelled: int
+    unlabelled: int
+    epoch: Literal["labelled", "unlabelled"] = "unlabelled"
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        for part in ("labelled", "unlabelled"):
+            if getattr(self, part) < 1:
+                raise ValueError(
+                    f"Composed: {part} (={getattr(self, part)}) must be 1 or more samples of a batch; "
+                    "for batches of one part take another sampler"
+                )
+        if self.epoch not in ("labelled", "unlabelled"):
+            raise ValueError(f"Composed: epoch (={self.epoch!r}) must be 'labelled' or 'unlabelled'; choose one")
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Refuses, with a ValueError, a batch size that is not the sum of the parts."""
+        if batch_size != self.labelled + self.unlabelled:
+            raise ValueError(
+                f"Composed: labelled (={self.labelled}) and unlabelled (={self.unlabelled}) must add up to batch_size "
+                f"(={batch_size}); change one of the three"
+            )
+
+    def order(self, split: Split, *, seed: int, epoch: int) -> Int64[Tensor, " m"]:
+        """Positions of one batch after another.
+
+        Raises:
+            ValueError: The split has no such label, a part is empty, or that of the epoch does not fill a batch.
+        """
+        known = has_label(split, self.label)
+        parts = {"labelled": torch.nonzero(known).flatten(), "unlabelled": torch.nonzero(~known).flatten()}
+        sizes = {"labelled": self.labelled, "unlabelled": self.unlabelled}
+        batches = len(parts[self.epoch]) // sizes[self.epoch]
+        for name, part in parts.items():
+            least = sizes[name] if name == self.epoch else 1
+            if len(part) < least:
+                raise ValueError(
+                    f"Composed: {split.name!r} must hold {least} or more {name} samples ({name}={sizes[name]}, "
+                    f"epoch={self.epoch!r}); it has {len(part)} of {len(split.sample)}; "
+                    + ("choose other data" if len(part) == 0 else f"lower {name}, or let the epoch be of the others")
+                )
+        shown = [
+            _passes(
+                split.sample, part, seed, epoch * (len(part) if name == self.epoch else batches * size), batches * size
+            ).view(batches, size)
+            for (name, part), size in zip(parts.items(), sizes.values(), strict=True)
+        ]
+        return torch.cat(shown, dim=1).flatten()  # (batches, labelled + unlabelled)
+
+
+def has_label(split: Split, label: str | None = None) -> Bool[Tensor, " n"]:
+    """Tells which samples of a split have a label: the one named, or any; of several numbers one is enough.
+
+    Raises:
+        ValueError: The split has no such label.
+    """
+    if label is not None and label not in split.labels:
+        raise ValueError(
+            f"sampler: label (={label!r}) must be a label of {split.name!r}; it has {', '.join(split.labels) or 'none'}"
+        )
+    known = torch.zeros(len(split.sample), dtype=torch.bool)
+    for name in split.labels if label is None else (label,):
+        target = split.target[name]
+        known |= ~target.isnan().all(dim=1) if target.is_floating_point() else target >= 0
+    return known
+
+
+def composition(sampler: Sampler | None) -> Composed | None:
+    """Finds how a sampler composes its batches: None where it does not. A `Fraction` composes as what orders it."""
+    while isinstance(sampler, Fraction):
+        sampler = sampler.of
+    return sampler if isinstance(sampler, Composed) else None
+
+
 def chosen_from(sampler: Sampler, split: Split, *, seed: int) -> int:
     """Samples of a split that an order may hold: those of a `Fraction`'s part, else all."""
     while isinstance(sampler, Fraction):
         split, sampler = _only(split, sampler.part(split, seed=seed)), sampler.of
     return len(split.sample)
+
+
+def _passes(
+    sample: Int64[Tensor, " n"], part: Int64[Tensor, " k"], seed: int, start: int, count: int
+) -> Int64[Tensor, " count"]:
+    """Gives `count` positions, from `start` on, of endless passes over a part, each in a random order of its own."""
+    first, skipped = divmod(start, len(part))
+    passes = [
+        part[torch.argsort(random_bits(Key(seed, number, sample[part]).stream("order"), 1)[:, 0], stable=True)]
+        for number in range(first, (start + count - 1) // len(part) + 1)
+    ]
+    return torch.cat(passes)[skipped : skipped + count]
 
 
 def _only(split: Split, part: Int64[Tensor, " m"]) -> Split:
