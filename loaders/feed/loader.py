@@ -85,10 +85,10 @@ class Loader:
         Args:
             source: Where faces come from.
             split: Name of the split.
-            batch_size: Samples of a batch on each rank.
+            batch_size: Samples of a batch.
             seed: Keys the order of each epoch.
             device: Where batches go.
-            rank: Which share of each epoch is delivered: every `world`-th sample of the order from place `rank` on.
+            rank: Which share of each epoch is delivered: every `world`-th batch from batch `rank` on.
             world: Number of ranks.
             sampler: Chooses the order of training; None gives that of evaluation.
             draw: How the source augments; None where the kernel does.

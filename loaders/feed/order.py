@@ -1,8 +1,8 @@
 """Makes batches of a sampler's order: the one implementation that every source shares.
 
-The order of an epoch is a function of (seed, epoch). Rank r of w takes its every w-th place from place r on; training
-drops what does not fill a batch on every rank, evaluation pads. So every source, rank count and starting point shows
-the same samples in the same order.
+The order of an epoch is a function of (seed, epoch), and so are its batches. Rank r of w takes every w-th batch from
+batch r on; training drops what does not fill a batch on every rank, evaluation pads. So every source, rank count and
+starting point shows the same batches in the same order.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PADDING = -1
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Orders the samples of each epoch and deals them to the batches of one rank.
+    """Orders the samples of each epoch and deals their batches to the ranks.
 
     Raises:
         ValueError: The split is empty, a number is out of range, an epoch does not fill one batch on every rank, or the
@@ -89,7 +89,7 @@ class Order:
         full = shown.new_full((self.count * self.batch_size * self.world,), padding)
         kept = shown[: len(full)]
         full[: len(kept)] = kept
-        return full[self.rank :: self.world].reshape(self.count, self.batch_size)
+        return full.view(self.count, self.world, self.batch_size)[:, self.rank].contiguous()
 
     def _epoch(self, epoch: int) -> Int64[Tensor, " m"]:
         """Gives the positions shown to all ranks together."""
