@@ -16,6 +16,7 @@ from kernels import Augment, Key, Tables
 from loaders.base import Batch
 
 _centre, _zeros = once(kernels.centre), once(torch.zeros)
+_TWIN = Plain()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def plan_views(
     """
     plain = {draws[name]: name for name, view in views.items() if isinstance(view, Plain) and not augment.cuts}
     twins = {name: plain.get(draws[name], f"{name} whole") for name in views if name in hiding}
-    pictures = {**views, **{twin: Plain() for twin in twins.values() if twin not in views}}
+    pictures = {**views, **{twin: _TWIN for twin in twins.values() if twin not in views}}
     draws = {**draws, **{twin: draws[name] for name, twin in twins.items()}}
     options = [
         *(["blur"] if augment.blurs and not ahead else []),
@@ -244,8 +245,7 @@ class Renderer:
         faces, device = len(batch.row), batch.row.device
         still = Cells(identity_cells(launch.grid, faces, device))
         tables = [left[plan.draws[name]] for name in launch.pictures]
-        shown = [cells.get(name, still) for name in launch.pictures]
-        shown = [own if own.shows.shape == still.shows.shape else still for own in shown]
+        shown = [still if isinstance(plan.views.get(name, _TWIN), Plain) else cells[name] for name in launch.pictures]
         options = {option: [getattr(each, option) for each in tables] for option in plan.options}
         if plan.twins and "cut" in options:  # a twin that is no view shows what its view hides, cut-out and all
             no_cut = _zeros(faces, 4, dtype=torch.int16, device=device)
