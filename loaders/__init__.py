@@ -6,8 +6,11 @@ from loaders.feed.samplers import ClassBalanced, Composed, Fraction, Shuffled, S
 from loaders.ffcv import FFCV
 from loaders.sources.dali import DALI
 from loaders.sources.folder import Folder
+from loaders.sources.hide_labels import HideLabels
+from loaders.sources.identity import identity
 from loaders.sources.packed import Packed
 from loaders.sources.synthetic import Synthetic
+from loaders.sources.union import Union
 from loaders.sources.with_test import WithTest
 
 __all__ = [
@@ -20,6 +23,7 @@ __all__ = [
     "Faces",
     "Folder",
     "Fraction",
+    "HideLabels",
     "Label",
     "Loader",
     "Numbers",
@@ -30,5 +34,7 @@ __all__ = [
     "Split",
     "SquareRootBalanced",
     "Synthetic",
+    "Union",
     "WithTest",
+    "identity",
 ]

@@ -191,6 +191,16 @@ class Source(Protocol):
         ...
 
 
+def missing(like: Tensor, rows: int) -> Tensor:
+    """Makes rows of targets whose label is missing: -1 for classes, NaN for numbers.
+
+    Args:
+        like: Targets of the same label, first axis any number of samples.
+        rows: Samples to make them for.
+    """
+    return like.new_full((rows, *like.shape[1:]), float("nan") if like.is_floating_point() else -1)
+
+
 def augments(source: Source) -> bool:
     """Tells whether a source was told to augment by itself (`augment="loader"`): its loader then needs a draw to train.
 

@@ -1,8 +1,4 @@
-"""Identifies a run by its recipe as resolved and by the data it is trained on.
-
-Data is known by what it holds, not by where it lies: a prepared store by the hashes of its pixels and of its manifest,
-other sources, which have none, by their description. So a run that was trained elsewhere is found again here.
-"""
+"""Identifies a run by its recipe as resolved; what it is trained on is known by `loaders.identity`."""
 
 from __future__ import annotations
 
@@ -16,7 +12,6 @@ from typing import Any
 from engine.recipe import Recipe
 from engine.recipe.written import describe
 from engine.weights import WEIGHT_FILES
-from loaders.store.opening import SOURCE
 
 # Fields of this name hold a file or folder even where they are plain strings.
 _FILE_FIELDS = ("path", "source", "weights", "checkpoint", "init")
@@ -25,19 +20,6 @@ _FILE_FIELDS = ("path", "source", "weights", "checkpoint", "init")
 def fingerprint(value: Any) -> str:
     """Hashes a value of JSON: 16 hexadecimal digits, the same for equal values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def data_identity(recipe: Recipe) -> dict[str, Any]:
-    """Identifies a recipe's data; its files must be there (see `missing_file`)."""
-    folder = getattr(recipe.data, "path", None)
-    file = Path(folder) / SOURCE if isinstance(folder, str | Path) else None
-    if file is not None and file.is_file():
-        source = json.loads(file.read_text(encoding="utf-8"))
-        hashes = {key: value for key, value in source.items() if key.endswith("sha256")}
-        if hashes:
-            return hashes
-    described: dict[str, Any] = describe(recipe.data)
-    return described
 
 
 def described_without_data(recipe: Recipe, names: Mapping[str, str]) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from engine.recipe import file as recipe_file
 from engine.recipe.written import describe
 from engine.table import finished
 from engine.table.experiment import ExperimentFile, Group, Row
-from engine.table.fingerprint import data_identity, described_without_data, fingerprint, is_recipe, missing_file
+from engine.table.fingerprint import described_without_data, fingerprint, is_recipe, missing_file
 from engine.table.finished import Finished
+from loaders import identity as data_identity
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +139,7 @@ class _Maker:
         absent = missing_file(recipe, frozenset(names))
         identity: dict[str, Any] = {
             "recipe": described_without_data(recipe, names),
-            "data": data_identity(recipe),
+            "data": data_identity(recipe.data),
             "data_as_named": describe(recipe.data),
         }
         if start is not None and absent is None:

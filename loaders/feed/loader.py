@@ -15,7 +15,7 @@ from jaxtyping import Int32, Int64, UInt8
 from torch import Tensor
 
 from kernels import Key
-from loaders.base import Augmented, Batch, Draw, Faces, Plan, Sampler, Source, Stream
+from loaders.base import Augmented, Batch, Draw, Faces, Plan, Sampler, Source, Stream, missing
 from loaders.feed.ahead import Ahead
 from loaders.feed.order import PADDING, Order
 
@@ -60,7 +60,7 @@ class Loader:
         sample, mean, targets = faces.split.sample, faces.mean, faces.split.target
         self._sample = torch.cat([sample, sample.new_full((1,), PADDING)]).to(self._device)
         self._mean = torch.cat([mean, mean[:1]]).to(self._device)
-        self._target = {name: torch.cat([t, _missing(t)]).to(self._device) for name, t in targets.items()}
+        self._target = {name: torch.cat([t, missing(t, 1)]).to(self._device) for name, t in targets.items()}
         self._row = torch.arange(order.batch_size, device=self._device)
         # A stream of its own: in the step's, a copy would wait for the kernels that were queued before it.
         self._copies = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
@@ -177,11 +177,6 @@ class Loader:
             for read in faces:
                 sent = _to_device(read, self._device)
                 yield sent, None if copies is None else copies.record_event()
-
-
-def _missing(target: Tensor) -> Tensor:
-    """Makes one row of the value that means missing: NaN for numbers, -1 for classes."""
-    return target.new_full((1, *target.shape[1:]), float("nan") if target.is_floating_point() else -1)
 
 
 def _to_device(faces: UInt8[Tensor, "b h w c"], device: torch.device) -> UInt8[Tensor, "b h w c"]:

@@ -212,6 +212,30 @@ def composition(sampler: Sampler | None) -> Composed | None:
     return sampler if isinstance(sampler, Composed) else None
 
 
+def few_of_each(split: Split, label: str, count: int, *, seed: int) -> Int64[Tensor, " m"]:
+    """Chooses `count` samples of each class, by the keys that `Fraction` chooses by: those of fewer are among them.
+
+    Returns:
+        Positions in the split, ascending.
+
+    Raises:
+        ValueError: The split has no such label, it is not of classes, or a class has fewer samples.
+    """
+    group, keys = _classes(split, label), _keys(split, seed, 0, "fraction")
+    kind = split.labels[label]
+    assert isinstance(kind, Classes)
+    chosen = []
+    for index, name in enumerate(kind.names):
+        members = torch.nonzero(group == index).flatten()
+        if len(members) < count:
+            raise ValueError(
+                f"sampler: class {name!r} of {label} must have {count} samples in {split.name!r}, one for each that is "
+                f"chosen; it has {len(members)}, choose fewer"
+            )
+        chosen.append(members[lowest(keys[members], count)])
+    return torch.cat(chosen).sort().values
+
+
 def chosen_from(sampler: Sampler, split: Split, *, seed: int) -> int:
     """Samples of a split that an order may hold: those of a `Fraction`'s part, else all."""
     while isinstance(sampler, Fraction):

@@ -16,11 +16,11 @@ from engine.recipe.written import describe
 from engine.runs.environment import as_shell
 from engine.table import Experiment, Group, Row, Start
 from engine.table.experiment import read
-from engine.table.fingerprint import data_identity, is_recipe, missing_file
+from engine.table.fingerprint import is_recipe, missing_file
 from engine.table.plan import Plan
 from engine.table.report import draw_chart, to_csv, to_markdown
 from engine.table.results import make_results
-from loaders import Packed
+from loaders import Packed, identity
 from tests.engine import tiny
 from tests.engine.fake_experiment import ROWS, answers, finish, plan_of, write_experiment
 
@@ -202,7 +202,7 @@ def store(folder: Path, pixels: str) -> Path:
 
 def test_a_prepared_store_is_known_by_its_hashes_not_by_its_path(tmp_path: Path) -> None:
     one, copy, other = (store(tmp_path / name, pixels) for name, pixels in (("a", "1"), ("b", "1"), ("c", "2")))
-    known = [data_identity(tiny.recipe(data=Packed(str(folder)))) for folder in (one, copy, other)]
+    known = [identity(Packed(str(folder))) for folder in (one, copy, other)]
     assert known[0] == {"images_sha256": "1", "manifest_sha256": "m"} == known[1] != known[2]
 
 

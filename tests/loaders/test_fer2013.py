@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from loaders import Classes, Numbers
+from loaders import Classes, HideLabels, Numbers, Packed
 from loaders.decoding.pictures import Form
 from loaders.importers import Fer2013, Record, Skipped
 from loaders.importers.fer2013 import parse_pixels
@@ -410,4 +411,16 @@ def test_what_is_wrong_with_the_real_file_is_found(real: Store, tmp_path: Path) 
         "train": 26944,
         "val": 3520,
         "test": 3572,
+    }
+
+
+@pytest.mark.slow
+def test_the_labels_that_the_real_file_keeps_at_seed_0(real: Store) -> None:
+    counts = {}
+    for keep in (0.014, 0.07):
+        target = HideLabels(Packed(real.path), keep).open("train", "cpu").split.target["expression"]
+        counts[keep] = torch.bincount(target + 1).tolist()
+    assert counts == {
+        0.014: [28307, 56, 6, 57, 101, 68, 44, 70],  # 402
+        0.07: [26699, 280, 31, 287, 505, 338, 222, 347],  # 2,010
     }
