@@ -67,6 +67,8 @@ def _read_run(folder: Path) -> RecipeFile:
 def run_file(path: Path, *, what: str = "recipe") -> dict[str, Any]:
     """Runs a Python file and gives what it defines, name to value; `what` it should be of opens the messages.
 
+    It may import what lies beside it: tasks, views, sources and importers of one's own need not be in the package.
+
     Raises:
         ValueError: No such file, or one that cannot be run.
     """
@@ -78,10 +80,14 @@ def run_file(path: Path, *, what: str = "recipe") -> dict[str, Any]:
         raise ValueError(f"{what}: {path} must be a Python file that defines `{what}`; see recipes/demo.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    beside = str(path.parent.resolve())
+    sys.path.append(beside)  # as of a script, what lies beside the file may be imported
     try:
         spec.loader.exec_module(module)
     except ValueError:
         raise  # a recipe that refuses itself has said why
     except Exception as error:
         raise ValueError(f"{what}: {path} does not run: {type(error).__name__}: {error}; mend the file") from error
+    finally:
+        sys.path.remove(beside)
     return vars(module)
