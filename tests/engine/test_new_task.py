@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from typer.testing import CliRunner
 import engine.compare
 from engine.deployed import load
 from engine.deployed.pictures import answers_of, as_csv
+from engine.recipe.file import run_file
 
 ROOT = Path(__file__).parents[2]
 # A task with a figure of its own name, unit, direction and chance.
@@ -221,15 +220,6 @@ def smoked(outside: Path) -> tuple[Path, str]:
     return outside / "smoke", call("engine.run", str(outside / "noses.py"), "--smoke", "--out", str(outside / "smoke"))
 
 
-@pytest.fixture
-def noses(outside: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The file of the task has been imported."""
-    monkeypatch.syspath_prepend(str(outside))
-    importlib.import_module("nose")
-    yield
-    del sys.modules["nose"]
-
-
 def test_the_figures_of_a_new_task_are_in_all_that_a_run_leaves(smoked: tuple[Path, str]) -> None:
     run, shown = smoked
     summary = next(line for line in shown.splitlines() if "distance to the nose" in line)
@@ -263,8 +253,8 @@ def test_where_its_file_was_not_imported_the_model_of_a_new_task_is_refused(smok
         load(smoked[0])
 
 
-@pytest.mark.usefixtures("noses")
 def test_where_its_file_was_imported_it_predicts(smoked: tuple[Path, str], outside: Path) -> None:
+    run_file(outside / "nose.py")
     model = load(smoked[0])
     pictures = sorted((outside / "pictures").glob("*.png"))
     rows, skipped = answers_of(model, pictures)
