@@ -20,6 +20,7 @@ from engine.reports.report import print_summary
 from engine.training.device import choose_device
 from engine.training.loop import StoppedError
 from engine.training.meters import NonFiniteLossError
+from engine.training.ranks import LostRankError, check_restarts, joined
 from engine.training.train import train
 from loaders.exit_status import INTERRUPTED, exit_status
 
@@ -57,11 +58,19 @@ def main(
     profile: Annotated[
         int | None, typer.Option(metavar="N", help="write a torch profiler trace of N steps into the run folder")
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="threads of this process; under torchrun its share of the cores"),
+    ] = None,
 ) -> None:
-    """Train RECIPE and write its run folder with checkpoints, figures and a report."""
-    console = Console(soft_wrap=True)
-    with exit_status(NonFiniteLossError):
-        chosen = choose_device(device)
+    """Train RECIPE and write its run folder with checkpoints, figures and a report.
+
+    torchrun starts it on several processes, which share the batches of each step: docs/ranks.md.
+    """
+    with joined(device, threads) as ranks, exit_status(NonFiniteLossError, LostRankError, speaks=ranks.speaks):
+        console = Console(soft_wrap=True, quiet=not ranks.first)
+        check_restarts(resume)
+        chosen = choose_device(ranks.device(device))
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # must be set before cuBLAS starts
         file = recipe_file.read(recipe)
@@ -74,9 +83,10 @@ def main(
             file = replace(file, recipe=small)
             folder = out or Path("runs") / f"{file.name}-smoke"
         if print_:
-            typer.echo(json.dumps(describe(file.recipe), indent=2, ensure_ascii=False))
+            if ranks.first:
+                typer.echo(json.dumps(describe(file.recipe), indent=2, ensure_ascii=False))
             return
-        if smoke_test:
+        if smoke_test and ranks.first:
             _clear_smoke(folder, keep=resume or out is not None)
         try:
             report = train(
@@ -87,11 +97,13 @@ def main(
                 deterministic=deterministic,
                 profile=profile,
                 console=console,
+                ranks=ranks,
             )
         except StoppedError as stopped:
             console.print(str(stopped), highlight=False)
             raise typer.Exit(INTERRUPTED) from stopped
-        print_summary(folder)
+        if ranks.first:
+            print_summary(folder)
         console.print(f"report: {report}", highlight=False)
 
 

@@ -13,7 +13,7 @@ as it does any, which a shell shows as 143. The programs of `benchmarks/` are no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
@@ -23,11 +23,12 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 @contextmanager
-def exit_status(*failures: type[Exception]) -> Iterator[None]:
+def exit_status(*failures: type[Exception], speaks: Callable[[], str | None] = lambda: "") -> Iterator[None]:
     """Ends the command with one line and its exit status where the block raises what a person can do something about.
 
     Args:
         failures: What tells that the work failed, beside OSError.
+        speaks: Gives the words before the error, None where another process tells of it.
 
     Raises:
         typer.Exit: With 2 for a ValueError, with 1 for a failure. Anything else goes on: typer ends with 130 after
@@ -37,11 +38,12 @@ def exit_status(*failures: type[Exception]) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise _said(error, BAD_INPUT) from error
+        raise _said(error, BAD_INPUT, speaks()) from error
     except failed as error:
-        raise _said(error, FAILED) from error
+        raise _said(error, FAILED, speaks()) from error
 
 
-def _said(error: Exception, status: int) -> typer.Exit:
-    Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
+def _said(error: Exception, status: int, words: str | None) -> typer.Exit:
+    if words is not None:
+        Console(stderr=True, soft_wrap=True).print(f"error: {words}{error}", style="red", highlight=False, markup=False)
     return typer.Exit(status)

@@ -44,7 +44,7 @@ class Recipe:
         sampler: Order and choice of the training samples.
         total: How the tasks' losses are joined.
         batch_statistics: What batch normalisation sees of several views; see `engine.training.batchnorm`.
-        accumulate: Batches whose gradients are summed up before an optimiser step.
+        accumulate: Batches of an optimiser step, whose losses are averaged; ranks share them (docs/ranks.md).
         ema: Decay of a moving average of the weights, which is then what is evaluated and kept; None for none.
         precision: "auto" is bf16 on a CUDA device that has it, else fp32.
         compile: Whether `torch.compile` is used; None is yes on CUDA, no on a CPU.

@@ -28,8 +28,10 @@ import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
+from torch import nn
 
 from engine.figures import Figure
+from engine.runs import checkpoint
 from engine.runs.result import CHARTS
 from loaders.files import replacing, replacing_folder, write_json, write_text
 
@@ -126,6 +128,14 @@ class RunDir:
         with replacing(self.path / "predictions" / f"{name}.npz") as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
+    def checkpoint(self, name: str, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        """Writes checkpoints/<name>; see `engine.runs.checkpoint.save`."""
+        checkpoint.save(self.path / "checkpoints", name, model, about, state)
+
+    def step_back(self, bad_step: int) -> None:
+        """Drops a last checkpoint that is no good; see `engine.runs.checkpoint.step_back`."""
+        checkpoint.step_back(self.path / "checkpoints", bad_step)
+
     def result(self, values: Mapping[str, Any]) -> None:
         """result.json."""
         write_json(self.path / "result.json", values)
@@ -157,6 +167,49 @@ class RunDir:
         writer.writeheader()
         writer.writerows(self._rows)
         write_text(self.path / "metrics.csv", text.getvalue())
+
+
+class UnwrittenRun(RunDir):
+    """Stands for the run folder where another rank writes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def started(self, environment: Mapping[str, Any]) -> None:
+        pass
+
+    def declare(self, figures: Mapping[str, Figure]) -> None:
+        pass
+
+    def log(self, event: str, **values: Any) -> None:
+        pass
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        pass
+
+    def epoch(self, row: Mapping[str, float | int | None]) -> None:
+        pass
+
+    def predictions(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        pass
+
+    def checkpoint(self, name: str, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        pass
+
+    def step_back(self, bad_step: int) -> None:
+        pass
+
+    def result(self, values: Mapping[str, Any]) -> None:
+        pass
+
+    def marks(self) -> dict[str, int]:
+        return {}
+
+    def cut(self, marks: Mapping[str, int]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

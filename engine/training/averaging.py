@@ -15,8 +15,9 @@ from torch import Tensor
 
 from engine.averaging import Averaging
 from engine.tasks.base import Criterion, Look, Rows, Task
-from engine.training.evaluate import RowParts, joined_rows, keep_rows
+from engine.training.evaluate import BatchRows, joined_rows, keep_rows
 from engine.training.model import Model, evaluating
+from engine.training.ranks import Ranks
 from engine.training.render import Centre, Renderer, stored
 from engine.views import Cells, identity_cells
 from kernels import Key
@@ -43,13 +44,14 @@ def predict(
     tasks: Sequence[Task],
     criteria: Mapping[str, Criterion],
     autocast: AbstractContextManager[object],
+    ranks: Ranks,
 ) -> dict[str, Rows]:
     """Gives the rows of each task as in evaluation, with the mean probability over all pictures of a face.
 
     Samples come in the order of `engine.training.evaluate.predict`. The pictures pass through the encoder one after
     another, so that this needs no more memory than evaluation, but for the pictures.
     """
-    kept: dict[str, RowParts] = {task.name: {} for task in tasks}
+    kept: list[dict[str, BatchRows]] = []
     with evaluating(model):
         for batch in loader.epoch(0):
             pictures, where = render(averaging, renderer, batch)
@@ -58,8 +60,10 @@ def predict(
                 features = [model.encoder(picture) for picture in pictures]
                 outputs = {task.name: [model.heads[task.name](feature) for feature in features] for task in tasks}
             looks = [Look(picture, cells, where[i], None, batch.target) for i, picture in enumerate(pictures)]
+            averaged: dict[str, BatchRows] = {}
             for name, shown in outputs.items():
                 rows = [criteria[name].rows(output, look) for output, look in zip(shown, looks, strict=True)]
                 probability = torch.stack([row["probability"] for row in rows]).mean(dim=0)
-                keep_rows(kept[name], {**rows[0], "probability": probability}, batch.sample >= 0)
-    return joined_rows(kept)
+                averaged[name] = keep_rows([{**rows[0], "probability": probability}], batch.sample >= 0)
+            kept.append(averaged)
+    return joined_rows(ranks.in_order(kept))

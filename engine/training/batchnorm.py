@@ -70,6 +70,12 @@ class PerViewBatchNormAct2d(_PerView, BatchNormAct2d):  # type: ignore[misc]
         return result
 
 
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """Lists the running means, variances and counts of updates that a training step of a model moves."""
+    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    return [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
+
+
 _PER_VIEW: dict[type[Any], type[_PerView]] = {
     nn.BatchNorm2d: PerViewBatchNorm2d,
     BatchNormAct2d: PerViewBatchNormAct2d,

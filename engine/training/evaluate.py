@@ -12,12 +12,13 @@ from torch import Tensor
 
 from engine.tasks.base import Criterion, Look, Rows, Task
 from engine.training.model import Model, evaluating
+from engine.training.ranks import Ranks
 from engine.training.render import Rendered, Renderer
 from engine.views import EVALUATION, View
 from loaders import Batch, Loader
 
-RowParts = dict[str, list[Tensor]]
-"""One task's rows batch by batch, on the CPU."""
+BatchRows = Mapping[str, Tensor]
+"""One task's rows of one batch, on the CPU."""
 
 
 def look(rendered: Rendered, view: str, target: Mapping[str, Tensor]) -> Look:
@@ -38,38 +39,43 @@ def predict(
     tasks: Sequence[Task],
     criteria: Mapping[str, Criterion],
     autocast: AbstractContextManager[object],
+    ranks: Ranks,
 ) -> tuple[Int64[np.ndarray, " n"], dict[str, Rows]]:
-    """Evaluates every sample of a split exactly once.
+    """Evaluates every sample of a split exactly once, on one of the ranks.
 
     Returns:
-        Sample ids, and for each task its rows; a task on several views of its own has their rows one after another.
+        On every rank: sample ids, and for each task its rows; a task on several views of its own has the rows of a
+        batch one view after another.
     """
     where = {task.name: (EVALUATION,) if task.label is not None else task.on for task in tasks}
     pretext_views = tuple(dict.fromkeys(view for task in tasks if task.label is None for view in task.on))
-    samples: list[Tensor] = []
-    kept: dict[str, RowParts] = {task.name: {} for task in tasks}
+    kept: list[tuple[Tensor, dict[str, BatchRows]]] = []
     with evaluating(model):
         for batch in loader.epoch(0):
             real = batch.sample >= 0
-            samples.append(batch.sample[real].cpu())
             rendered = renderer.evaluation(batch, pretext_views)
             with autocast:
                 features = model.encode(rendered.pictures)
                 outputs = {(name, view): model.heads[name](features[view]) for name in where for view in where[name]}
+            rows: dict[str, list[Mapping[str, Tensor]]] = {name: [] for name in where}
             for (name, view), output in outputs.items():
-                keep_rows(kept[name], criteria[name].rows(output, look(rendered, view, batch.target)), real)
-    return torch.cat(samples).numpy(), joined_rows(kept)
+                rows[name].append(criteria[name].rows(output, look(rendered, view, batch.target)))
+            kept.append((batch.sample[real].cpu(), {name: keep_rows(each, real) for name, each in rows.items()}))
+    samples, by_batch = zip(*ranks.in_order(kept), strict=True)
+    return torch.cat(samples).numpy(), joined_rows(by_batch)
 
 
-def keep_rows(kept: RowParts, rows: Mapping[str, Tensor], real: Bool[Tensor, " b"]) -> None:
-    """Adds the rows of a batch's samples that are not padding."""
-    for key, value in rows.items():
-        kept.setdefault(key, []).append(value[real].cpu())
+def keep_rows(rows: Sequence[Mapping[str, Tensor]], real: Bool[Tensor, " b"]) -> BatchRows:
+    """Joins the rows of a batch on one view after another, on the CPU and without those of padding."""
+    return {key: torch.cat([each[key][real].cpu() for each in rows]) for key in rows[0]}
 
 
-def joined_rows(kept: Mapping[str, RowParts]) -> dict[str, Rows]:
-    """Joins the rows of each task in one piece."""
-    return {name: {key: torch.cat(parts).numpy() for key, parts in rows.items()} for name, rows in kept.items()}
+def joined_rows(batches: Sequence[Mapping[str, BatchRows]]) -> dict[str, Rows]:
+    """Joins the rows of all batches, by task."""
+    return {
+        name: {key: torch.cat([batch[name][key] for batch in batches]).numpy() for key in rows}
+        for name, rows in batches[0].items()
+    }
 
 
 def prediction_arrays(samples: Int64[np.ndarray, " n"], rows: Mapping[str, Rows]) -> dict[str, np.ndarray]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from jaxtyping import Float32
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from engine.optim import set_rate
@@ -26,6 +27,7 @@ from engine.runs.initial import take_over
 from engine.tasks.base import Rows, Task
 from engine.training import averaging
 from engine.training.alignment import Alignment
+from engine.training.batchnorm import running_statistics
 from engine.training.clock import Clock, summarise
 from engine.training.ema import WeightAverage
 from engine.training.evaluate import figures, predict, prediction_arrays
@@ -35,7 +37,8 @@ from engine.training.objective import Objective, compile_objective
 from engine.training.parts import build_model, classes, describe_weights, renderer
 from engine.training.precision import autocast, resolve
 from engine.training.progress import Bars
-from engine.weights import load_weights
+from engine.training.ranks import Ranks, seed_place
+from engine.weights import Weights, load_weights
 from loaders import Batch, Loader
 
 T = TypeVar("T")
@@ -70,16 +73,36 @@ class Trainer:
     """Trains one recipe on one device, from wherever its run stands.
 
     Args:
+        train: Delivers the batches that are dealt to this rank; `select` likewise.
         resumed: Whether a checkpoint follows by `load`: what the encoder started from is then not read again.
+        ranks: Those that train the recipe together.
 
     Raises:
-        ValueError: What the recipe's `init` names is not there, or does not fit its backbone.
+        ValueError: What the recipe's `init` names is not there, or does not fit its backbone, or an epoch does not hold
+            the batches of one step, or they cannot be dealt to so many ranks.
     """
 
     def __init__(
-        self, recipe: Recipe, train: Loader, select: Loader, device: torch.device, *, resumed: bool = False
+        self,
+        recipe: Recipe,
+        train: Loader,
+        select: Loader,
+        device: torch.device,
+        *,
+        resumed: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
         self.recipe, self.train, self.select, self.device = recipe, train, select, device
+        self.ranks = ranks or Ranks()
+        self.share = self.ranks.share(recipe.batch_size, recipe.accumulate)
+        """Batches of a step on this rank."""
+        self.steps = len(train) // self.share
+        """Optimiser steps of an epoch."""
+        if not self.steps:
+            raise ValueError(
+                f"Recipe: accumulate (={recipe.accumulate}) must be at most the batches of an epoch, of which there "
+                f"are {len(train) * self.ranks.world}; lower it, or batch_size"
+            )
         dtype = resolve(recipe.precision, device)
         self.autocast: Callable[[], Any] = lambda: autocast(dtype, device)
         self.renderer = renderer(recipe, dtype)
@@ -91,6 +114,7 @@ class Trainer:
         """What the encoder started from, where the recipe names something."""
         self.model = model.to(device=device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.statistics = running_statistics(self.model)
         self.criteria = {task.name: task.criterion(train.split).to(device) for task in recipe.tasks}
         for criterion in self.criteria.values():
             criterion.attach(self.model.encoder.network, recipe.mean, recipe.std)
@@ -115,12 +139,10 @@ class Trainer:
         self.best: Best | None = None
         self.last_figures: dict[str, float] = {}
         self.seconds = 0.0
-        self.steps = math.ceil(len(train) / recipe.accumulate)
-        """Optimiser steps of an epoch."""
         self.stop = False
         self.after_step: Callable[[], None] = lambda: None
         """Called after each step of `fit`; a profiler hangs here."""
-        torch.manual_seed(recipe.seed)  # dropout and stochastic depth use torch's own generators
+        torch.manual_seed(recipe.seed)  # of dropout and stochastic depth, where a step is not seeded place by place
 
     @property
     def evaluated(self) -> Model:
@@ -130,20 +152,16 @@ class Trainer:
         average: Model = self.ema.module
         return average
 
-    def step(self, batches: list[Batch]) -> None:
-        """Takes one optimiser step: draw, render, encode, add up the losses, descend; never waits for the device."""
+    def step(self, batches: Sequence[Batch]) -> None:
+        """Takes one optimiser step: draw, render, encode, add up the losses, descend; never waits for the device.
+
+        Args:
+            batches: Those of the step that are dealt to this rank.
+        """
         recipe = self.recipe
         set_rate(self.optimiser, recipe.optim.rate(self.at.epoch + (self.at.step + 0.5) / self.steps, recipe.epochs))
-        for batch in batches:
-            rendered = self.renderer.training(batch, epoch=self.at.epoch, step=self.at.step)
-            if self.alignment is not None and batch is batches[0] and self.alignment.due(self.at.total):
-                with self.autocast():
-                    self.alignment.measure(rendered, batch.target, self.scaler.scale)
-            with self.autocast():
-                losses = self.objective(rendered, batch.target)
-            total = self.total_loss(losses)
-            self.scaler.scale(total / len(batches)).backward()
-            self.watch.add(total, losses, self.at.total)
+        losses = self._gradient(batches[0], 0) if recipe.accumulate == 1 else self._gradient_of_all(batches)
+        self.watch.add(losses, self.at.total)
         if recipe.optim.clip is not None:
             self.scaler.unscale_(self.optimiser)
             clip_grad_norm_([p for group in self.optimiser.param_groups for p in group["params"]], recipe.optim.clip)
@@ -156,6 +174,48 @@ class Trainer:
             criterion.follow(self.model.encoder.network)
         self.at.step += 1
         self.at.total += 1
+
+    def _gradient(self, batch: Batch, place: int) -> Float32[Tensor, " tasks+1"]:
+        """Adds the gradient of one batch of the step to that of the parameters; gives its total and its losses."""
+        rendered = self.renderer.training(batch, epoch=self.at.epoch, step=self.at.step)
+        if self.alignment is not None and place == 0 and self.alignment.due(self.at.total):
+            with self.autocast():
+                self.alignment.measure(rendered, batch.target, self.scaler.scale)
+        with self.autocast():
+            losses = self.objective(rendered, batch.target)
+        total = self.total_loss(losses)
+        self.scaler.scale(total / self.recipe.accumulate).backward()
+        return torch.stack([total.detach(), *(loss.detach() for loss in losses.values())])
+
+    def _gradient_of_all(self, batches: Sequence[Batch]) -> Float32[Tensor, " tasks+1"]:
+        """Leaves the gradient of all batches of the step, on all ranks; gives the means of their totals and losses.
+
+        The running statistics become the mean of what each batch makes of those before the step, as if it came alone.
+        """
+        count = self.recipe.accumulate
+        before = [statistic.clone() for statistic in self.statistics]
+        moved = [statistic for statistic in self.statistics if statistic.is_floating_point()]
+
+        def vector(place: int) -> Float32[Tensor, " n"]:
+            seed_place(self.recipe.seed, self.at.total, place)
+            self.optimiser.zero_grad(set_to_none=True)
+            for statistic, value in zip(self.statistics, before, strict=True):
+                statistic.copy_(value)
+            losses = self._gradient(batches[place // self.ranks.world], place)
+            shares = (*self._gradients(), *(statistic / count for statistic in moved), losses / count)
+            return torch.cat([share.reshape(-1) for share in shares])
+
+        added = self.ranks.add_up(vector, count)
+        parts = [*self._gradients(), *moved]  # still those of the last place
+        sizes = [part.numel() for part in parts]
+        sums: Sequence[Tensor] = added.split([*sizes, len(added) - sum(sizes)])
+        for part, value in zip(parts, sums[:-1], strict=True):
+            part.copy_(value.view_as(part))
+        return sums[-1]
+
+    def _gradients(self) -> list[Tensor]:
+        """Lists the gradients that the parameters hold."""
+        return [p.grad for group in self.optimiser.param_groups for p in group["params"] if p.grad is not None]
 
     def fit(self, run: RunDir, bars: Bars) -> None:
         """Trains to the last epoch of the recipe.
@@ -171,33 +231,33 @@ class Trainer:
                 clock = self._epoch(run, bars)
                 self._finish_epoch(run, bars, summarise(clock, self.device, self.compiled))
         except NonFiniteLossError as error:
-            checkpoint.step_back(run.path / "checkpoints", error.step)
+            run.step_back(error.step)
             raise
 
     def _epoch(self, run: RunDir, bars: Bars) -> Clock:
-        recipe = self.recipe
-        clock = Clock()
+        recipe, clock = self.recipe, Clock()
         for criterion in self.criteria.values():
             criterion.begin(self.at.epoch)
         start = time.perf_counter()
-        faces = self.train.epoch(self.at.epoch, start=self.at.step * recipe.accumulate)
-        for batches in _groups(clock.waiting(faces), recipe.accumulate):
+        faces = self.train.epoch(self.at.epoch, start=self.at.step * self.share)
+        for batches in _groups(clock.waiting(faces), self.share):
             first = not (self.clock.first or clock.first)
+            asked = self.ranks.any(lambda: self.stop)
             self.step(batches)
             now = time.perf_counter()
-            images = sum(len(batch.row) for batch in batches)
-            clock.step(now - start, images, first=first)
+            clock.step(now - start, recipe.batch_size * recipe.accumulate, first=first)
             self.seconds += now - start
             start = now
             self.after_step()
             bars.at(self.at.epoch, self.at.step)
             if self.at.step % recipe.log_every == 0:
                 self._log(run, bars)
-            if self.stop or (self.at.step % recipe.checkpoint_every == 0 and self.at.step < self.steps):
+            stop = asked()
+            if stop or (self.at.step % recipe.checkpoint_every == 0 and self.at.step < self.steps):
                 self.settle(clock)
                 self.save(run)
                 start = time.perf_counter()
-            if self.stop:
+            if stop:
                 raise StoppedError("stopped; go on with --resume")
         self.settle(clock)
         self.clock.add(clock)
@@ -254,18 +314,18 @@ class Trainer:
         if not math.isnan(was) and not (value > was if greater else value < was):
             return False
         self.best = Best(self.at.epoch, value, dict(self.last_figures))
-        checkpoint.save(run.path / "checkpoints", checkpoint.BEST, self.evaluated, self.about(), {})
+        run.checkpoint(checkpoint.BEST, self.evaluated, self.about(), {})
         return True
 
     def predict(self, model: Model, loader: Loader) -> tuple[Any, dict[str, Rows]]:
         """Evaluates a model on a split; see `engine.training.evaluate.predict`."""
-        return predict(model, self.renderer, loader, self.recipe.tasks, self.criteria, self.autocast())
+        return predict(model, self.renderer, loader, self.recipe.tasks, self.criteria, self.autocast(), self.ranks)
 
     def predict_averaged(self, model: Model, loader: Loader, tasks: Sequence[Task]) -> dict[str, Rows]:
         """Evaluates some tasks with test-time augmentation, in the same order; see `engine.training.averaging`."""
         assert self.recipe.test_time is not None
         how = self.recipe.test_time
-        return averaging.predict(how, model, self.renderer, loader, tasks, self.criteria, self.autocast())
+        return averaging.predict(how, model, self.renderer, loader, tasks, self.criteria, self.autocast(), self.ranks)
 
     def about(self) -> dict[str, Any]:
         """Describes the weights of a checkpoint."""
@@ -302,12 +362,16 @@ class Trainer:
             "origin": self.origin,
             "marks": run.marks(),
         }
-        checkpoint.save(run.path / "checkpoints", checkpoint.LAST, self.evaluated, self.about(), state)
+        run.checkpoint(checkpoint.LAST, self.evaluated, self.about(), state)
 
     def load(self, path: Path, run: RunDir) -> None:
         """Goes on from a checkpoint: everything a step depends on, and the run folder as it was then."""
-        state = checkpoint.load_state(path)
-        checkpoint.fill(self.evaluated, load_weights(path), classes(self.recipe, self.train), path)
+
+        def read() -> tuple[dict[str, Any], Weights, int | None]:
+            return checkpoint.load_state(path), load_weights(path), checkpoint.epoch_of(path.parent / checkpoint.BEST)
+
+        state, weights, best_epoch = self.ranks.from_first(read)
+        checkpoint.fill(self.evaluated, weights, classes(self.recipe, self.train), path)
         for name, part in self._stateful().items():
             part.load_state_dict(state[name])
         for name, criterion in self.criteria.items():
@@ -320,14 +384,15 @@ class Trainer:
         self.last_figures = state["last_figures"]
         self.seconds = state["seconds"]
         self.origin = state["origin"]
-        if self.best is not None and checkpoint.epoch_of(path.parent / checkpoint.BEST) != self.best.epoch:
+        if self.best is not None and best_epoch != self.best.epoch:
             self.best = None  # killed between `best` and `last`: the epoch that was better is trained again
         run.cut(state["marks"])
 
 
 def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Gives items in groups of one size; the few left over are dropped."""
     iterator = iter(items)
-    while group := list(islice(iterator, size)):
+    while len(group := list(islice(iterator, size))) == size:
         yield group
 
 

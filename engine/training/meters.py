@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 
 
@@ -31,11 +32,10 @@ class Watch:
         self._read = [0.0] * len(self.names)
         self._read_count = 0
 
-    def add(self, total: Tensor, losses: Mapping[str, Tensor], step: int) -> None:
-        """Adds one batch, without waiting for the device."""
-        total = total.detach()
-        self._sums += torch.stack([total, *(loss.detach() for loss in losses.values())]).double()
-        self._bad.masked_fill_((self._bad < 0) & ~torch.isfinite(total), step)
+    def add(self, losses: Float32[Tensor, " tasks+1"], step: int) -> None:
+        """Adds the total and the losses of one step, without waiting for the device."""
+        self._sums += losses.double()
+        self._bad.masked_fill_((self._bad < 0) & ~torch.isfinite(losses[0]), step)
         self._count += 1
 
     def check(self) -> None:

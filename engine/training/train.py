@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib
 import json
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,9 @@ from engine.recipe.file import RecipeFile
 from engine.recipe.written import describe, differences
 from engine.reports.report import write_report
 from engine.runs import checkpoint
+from engine.runs.commit import commit
 from engine.runs.environment import describe_environment
-from engine.runs.folder import RunDir, refuse_taken
+from engine.runs.folder import RunDir, UnwrittenRun, refuse_taken
 from engine.runs.initial import Origin, locate
 from engine.runs.result import CHARTS, read_arrays
 from engine.tasks.base import Supervised
@@ -33,6 +36,7 @@ from engine.training.model import Model
 from engine.training.parts import classes, renderer
 from engine.training.profiling import TRACE, check_profile, profiled
 from engine.training.progress import Bars
+from engine.training.ranks import Ranks
 from engine.training.show import show_inpainting, show_views
 from engine.weights import load_weights
 from loaders import Loader, Split
@@ -49,11 +53,13 @@ def train(
     deterministic: bool,
     console: Console,
     profile: int | None = None,
+    ranks: Ranks | None = None,
 ) -> Path:
     """Trains a recipe into the folder `out`, or goes on with the run that is there.
 
     Args:
         profile: Steps of a profiler's trace, written to trace.json in the folder; None writes none.
+        ranks: Those that train together; the first one writes, and has a console that is not quiet.
 
     Returns:
         The path of the report.
@@ -63,43 +69,51 @@ def train(
         NonFiniteLossError: The loss was not finite.
         StoppedError: The run was interrupted; its checkpoint is written.
     """
-    recipe = file.recipe
+    recipe, ranks = file.recipe, ranks or Ranks()
     with ExitStack() as stack, _determinism(deterministic):
-        resumed = resume and checkpoint.newest(out / "checkpoints")[0] is not None
-        if not resume:
-            refuse_taken(out)
+        ranks.share(recipe.batch_size, recipe.accumulate)
+        ranks.agree(lambda: {"the recipe": json.dumps(describe(recipe)), **_versions()})
+        resumed = ranks.from_first(lambda: _is_resumed(out, resume))
         if recipe.init is not None and not resumed:
             locate(recipe.init, recipe.backbone.name)
-        loaders = {name: stack.enter_context(closing(open_split(recipe, name, device))) for name in _splits(recipe)}
+        loaders = {
+            name: stack.enter_context(closing(open_split(recipe, name, device, ranks))) for name in _splits(recipe)
+        }
+        ranks.agree(lambda: {f"the split {name!r}": _fingerprint(loader.split) for name, loader in loaders.items()})
         for loader in loaders.values():
             recipe.check_labels(loader.split)
         _say_notes(loaders, console)
-        trainer = Trainer(recipe, loaders[recipe.train], loaders[recipe.select], device, resumed=resumed)
+        trainer = Trainer(recipe, loaders[recipe.train], loaders[recipe.select], device, resumed=resumed, ranks=ranks)
         if trainer.origin is not None:
             console.print(str(Origin(**trainer.origin)), highlight=False)
         if profile is not None:
             check_profile(profile, trainer)
-        run = stack.enter_context(closing(_open_run(file, out, resume, console)))
+        run = _open_run(file, out, resume, console) if ranks.first else UnwrittenRun(out)
+        stack.enter_context(closing(run))
         _go_on(trainer, run, console)
         if profile is not None:
             check_profile(profile, trainer)  # once more: fewer steps are left of a run that goes on
         run.declare(recipe.figures)
-        run.started(describe_environment(device) | {"deterministic": deterministic, "from_step": trainer.at.total})
-        if trainer.at.total == 0:
+        run.started(
+            describe_environment(device)
+            | {"ranks": ranks.world, "deterministic": deterministic, "from_step": trainer.at.total}
+        )
+        if trainer.at.total == 0 and ranks.first:
             shown = loaders[recipe.select if augments(recipe.data) else recipe.train]  # faces that are as stored
             show_views(trainer.renderer, next(iter(shown.epoch(0))), run.path / CHARTS / "views.png")
-        trace = nullcontext() if profile is None else profiled(trainer, profile, run.path / TRACE)
+        traced = None if profile is None or not ranks.first else profile
+        trace = nullcontext() if traced is None else profiled(trainer, traced, run.path / TRACE)
         with _stops(trainer), Bars(console, recipe.epochs, trainer.steps) as bars, trace:
             trainer.fit(run, bars)
         if profile is not None:
             console.print(f"trace: {run.path / TRACE}, for Perfetto or chrome://tracing", highlight=False)
         result = _finish(trainer, file.name, loaders, run)
-        report = write_report(run.path, result=result)
+        report = write_report(run.path, result=result) if ranks.first else run.path / "report.md"
         run.result(result)  # last: where it is, the run is whole
         return report
 
 
-def open_split(recipe: Recipe, split: str, device: torch.device) -> Loader:
+def open_split(recipe: Recipe, split: str, device: torch.device, ranks: Ranks | None = None) -> Loader:
     """Opens one split of a recipe's data: with its sampler for training, in manifest order else.
 
     A source that augments by itself is given the draw for training; evaluation is not augmented, so that it never is.
@@ -107,13 +121,15 @@ def open_split(recipe: Recipe, split: str, device: torch.device) -> Loader:
     Raises:
         ValueError: The data is not what it must be, or the views ask for more draws than such a source can give.
     """
-    training = split == recipe.train
+    training, ranks = split == recipe.train, ranks or Ranks()
     return Loader.open(
         recipe.data,
         split,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         device=device,
+        rank=ranks.rank,
+        world=ranks.world,
         sampler=recipe.sampler if training else None,
         draw=renderer(recipe, torch.float32).shared() if training and augments(recipe.data) else None,
     )
@@ -130,6 +146,29 @@ def _splits(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(name for name in (recipe.train, recipe.select, recipe.test) if name is not None))
 
 
+def _is_resumed(out: Path, resume: bool) -> bool:
+    """Says whether a checkpoint is there to go on from; refuses a folder that is taken."""
+    if not resume:
+        refuse_taken(out)
+    return resume and checkpoint.newest(out / "checkpoints")[0] is not None
+
+
+def _versions() -> dict[str, str]:
+    """Names what the bits of a step depend on beside its recipe and its data."""
+    return {
+        "the commit": str(commit()),
+        **{f"the version of {name}": version(name) for name in ("torch", "timm", "numpy")},
+        "the number of threads": str(torch.get_num_threads()),
+    }
+
+
+def _fingerprint(split: Split) -> str:
+    digest = hashlib.sha256(repr((split.shape, split.labels)).encode())
+    for values in (split.sample, *split.target.values()):
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def _open_run(file: RecipeFile, out: Path, resume: bool, console: Console) -> RunDir:
     recipe = describe(file.recipe)
     if resume and out.exists():
@@ -142,7 +181,7 @@ def _open_run(file: RecipeFile, out: Path, resume: bool, console: Console) -> Ru
 
 def _go_on(trainer: Trainer, run: RunDir, console: Console) -> None:
     """Loads the newest whole checkpoint, if there is one."""
-    path, notes = checkpoint.newest(run.path / "checkpoints")
+    path, notes = trainer.ranks.from_first(lambda: checkpoint.newest(run.path / "checkpoints"))
     for note in notes:
         console.print(note, highlight=False)
     if path is not None:
@@ -163,10 +202,10 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
     _average(models, trainer, loaders, run, found)
     names = classes(recipe, trainer.train)
     for task in recipe.tasks:
-        if task.needs_whole:
+        if task.needs_whole and trainer.ranks.first:
             batch = next(iter(loaders[recipe.select].epoch(0)))
             show_inpainting(trainer.evaluated, trainer.renderer, batch, task, run.path / CHARTS / "inpaint.png")
-    faces = recipe.epochs * len(trainer.train) * recipe.batch_size
+    faces = recipe.epochs * trainer.steps * recipe.accumulate * recipe.batch_size
     return {
         "name": name,
         "finished": True,
@@ -201,7 +240,8 @@ def _best_model(trainer: Trainer, run: RunDir) -> Model:
     """The model of the best epoch."""
     model = copy.deepcopy(trainer.evaluated)
     path = run.path / "checkpoints" / checkpoint.BEST
-    checkpoint.fill(model, load_weights(path), classes(trainer.recipe, trainer.train), path)
+    weights = trainer.ranks.from_first(lambda: load_weights(path))
+    checkpoint.fill(model, weights, classes(trainer.recipe, trainer.train), path)
     return model
 
 
@@ -243,6 +283,8 @@ def _average(
                 for task in tasks
                 for metric, value in task.measure(rows[task.name]).items()
             }
+            if not trainer.ranks.first:
+                continue
             plain = read_arrays(run.path / "predictions" / f"{split}-{which}.npz")
             run.predictions(f"{split}-{which}", prediction_arrays(plain.pop("sample"), named) | plain)
 
@@ -265,12 +307,12 @@ def read_recipe(run: Path) -> Any:
 
 @contextmanager
 def _stops(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end training after the running step, with a checkpoint."""
+    """Ends training after the running step, with a checkpoint, at Ctrl-C, SIGTERM and SIGUSR1 on any rank."""
 
     def stop(number: int, frame: object) -> None:
         trainer.stop = True
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:
         yield
     finally:

@@ -39,7 +39,7 @@ def after(recipe: Recipe, steps: int) -> tuple[dict[str, Tensor], Trainer]:
     made = trainer(recipe)
     faces = [batch for epoch in range(2) for batch in made.train.epoch(epoch)]
     for batch in faces[:steps]:
-        made.step([batch])
+        made.step([batch] * recipe.accumulate)
     state = dict(made.model.state_dict())
     for number, held in made.optimiser.state_dict()["state"].items():
         state |= {f"{number}.{key}": value for key, value in held.items() if isinstance(value, Tensor)}

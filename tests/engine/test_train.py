@@ -28,6 +28,7 @@ from engine.training.loop import Trainer
 from engine.training.meters import NonFiniteLossError, Watch
 from engine.training.objective import Objective
 from engine.training.precision import resolve
+from engine.training.ranks import Ranks
 from engine.training.train import open_split, train
 from engine.views import Holes, Plain, Puzzle
 from engine.weights import load_weights
@@ -95,7 +96,7 @@ def test_a_loss_that_is_no_number_stops_the_run_names_the_step_and_keeps_the_las
 def test_the_first_bad_step_is_remembered_without_reading_the_device() -> None:
     watch = Watch(["a"], CPU)
     for step, value in enumerate([1.0, float("inf"), 2.0, float("nan")]):
-        watch.add(torch.tensor(value), {"a": torch.tensor(value)}, step)
+        watch.add(torch.tensor([value, value]), step)
     with pytest.raises(NonFiniteLossError, match=r"at step 1;"):
         watch.check()
 
@@ -270,8 +271,8 @@ def test_a_fraction_of_the_faces_is_counted_in_the_result_and_said_in_the_report
 def test_what_the_source_chose_is_said_once_for_splits_that_agree(
     notes: dict[str, str], lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def noted(recipe: Recipe, split: str, device: torch.device) -> Loader:
-        loader = open_split(recipe, split, device)
+    def noted(recipe: Recipe, split: str, device: torch.device, ranks: Ranks) -> Loader:
+        loader = open_split(recipe, split, device, ranks)
         loader.note = notes.get(split, "")
         return loader
 

@@ -1,0 +1,242 @@
+"""Trains small recipes at several numbers of ranks, and kills ranks in their midst: what is left must be the same.
+
+python tests/engine/ranks_trial.py equal                  # this file's recipes at 1, 2, 4 and 8 ranks
+python tests/engine/ranks_trial.py equal --recipes        # those of recipes/ too, as --smoke makes them: half an hour
+python tests/engine/ranks_trial.py kill --times 20        # kill -9, each time another rank, moment and number of ranks
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from engine import catalogue
+from engine.averaging import Averaging
+from engine.backbone import Backbone
+from engine.losses import Geometric, Uncertainty
+from engine.optim import SGD, AdaBelief
+from engine.recipe import Recipe
+from engine.recipe import file as recipe_file
+from engine.recipe.file import RecipeFile
+from engine.recipe.smoke import smoke
+from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle, SolveTurns
+from engine.tasks.perceptual import Perceptual
+from engine.training.ranks import joined
+from engine.training.train import train
+from engine.views import Holes, Plain, Puzzle
+from loaders import Synthetic
+from loaders.exit_status import exit_status
+from tests.engine import tiny
+from tests.engine.test_resume import contents
+
+ROOT = Path(__file__).resolve().parents[2]
+WORLDS = (1, 2, 4, 8)
+BASE = tiny.recipe(data=Synthetic(train=110, val=21, test=21, size=32), batch_size=4, accumulate=8)
+BOTH = {"plain": Plain(), "holes": Holes()}
+RECIPES = {
+    "plain": BASE,
+    "all-at-once": replace(  # what one quick test can hold of the rest
+        BASE,
+        total=Uncertainty(),
+        optim=SGD(lr=0.01, clip=1.0),
+        ema=0.9,
+        checkpoint_every=1,
+        gradient_cosine_every=2,
+        batch_statistics="per_view_plain",
+        test_time=Averaging(crops=1),
+        epochs=1,
+    ),
+    "lookahead": replace(BASE, optim=AdaBelief(lr=1e-3, lookahead=True, warmup_epochs=1)),
+    "teacher": replace(
+        BASE,
+        views=BOTH,
+        tasks=(Expression(SYNTHETIC_7), Inpaint(width=16, perceptual=Perceptual(from_epoch=0))),
+    ),
+    "sizes": replace(
+        BASE,
+        views={"plain": Plain(), "puzzle": Puzzle(grid=2, turn=True, size=(24, 32, 40)), "again": Puzzle(fresh=True)},
+        tasks=(
+            Expression(SYNTHETIC_7, on=("plain", "puzzle"), join="geometric"),
+            SolvePuzzle(on=("puzzle",), weight=0.3),
+            SolveTurns(on=("puzzle",)),
+            SolvePuzzle(name="other", on=("again",)),
+        ),
+        total=Geometric(),
+        batch_statistics="per_view",
+    ),
+    "six": replace(BASE, accumulate=6),
+    "drop-path": replace(BASE, backbone=Backbone("efficientnet_b0", drop_path=0.2), epochs=1),
+    "bf16": replace(BASE, precision="bf16", epochs=1),
+    "frozen": replace(BASE, frozen_encoder=True, epochs=1),
+}
+"""Name to a recipe whose steps 1, 2, 4 and (all but one) 8 ranks can share."""
+
+
+def smoke_recipes() -> dict[str, Recipe]:
+    """Makes a try of every recipe of the package, in steps of eight batches."""
+    found = {name: recipe_file.read(name).recipe for name in catalogue.names() if not name.startswith("e")}
+    small = {name: smoke(recipe) for name, recipe in found.items()}
+    return {name: replace(recipe, batch_size=2, accumulate=8, compile=False) for name, recipe in small.items()}
+
+
+def train_here(root: Path, names: Sequence[str], *, fail_on: int | None = None) -> None:
+    """Trains recipes into folders below `root` on the ranks that torchrun started, or alone; one thread each.
+
+    Args:
+        fail_on: The rank that in the end meets an error.
+    """
+    recipes = RECIPES if all(name in RECIPES for name in names) else RECIPES | smoke_recipes()
+    with joined("cpu", 1) as ranks, exit_status(speaks=ranks.speaks):
+        for name in names:
+            recipe = recipes[name]
+            if recipe.accumulate % ranks.world == 0:
+                train(
+                    RecipeFile(name, recipe, ""),
+                    root / name,
+                    device=torch.device("cpu"),
+                    resume=False,
+                    deterministic=False,
+                    console=Console(quiet=True),
+                    ranks=ranks,
+                )
+        if ranks.rank == fail_on:
+            raise ValueError("planted: this rank fails; let it")
+        ranks.gather(0)
+
+
+def launch(world: int, *words: str, max_restarts: int = 0) -> subprocess.Popen[str]:
+    """Starts a program under torchrun: `-m MODULE` or a file, and its arguments."""
+    runner = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    return subprocess.Popen(
+        [*runner, f"--max-restarts={max_restarts}", *words],
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def launch_training(world: int, root: Path, names: Sequence[str], *, fail_on: int = -1) -> subprocess.Popen[str]:
+    """Starts `train_here` on so many ranks."""
+    return launch(world, __file__, "train", str(root), *names, "--fail-on", str(fail_on))
+
+
+def ranks_of(process: subprocess.Popen[str]) -> list[int]:
+    """Lists the process ids of the ranks that a torchrun has started."""
+    file = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(word) for word in file.read_text().split()] if file.exists() else []
+
+
+def wait_for_checkpoint(out: Path, process: subprocess.Popen[str]) -> None:
+    """Waits until a run has written one more checkpoint, or has ended."""
+    files = out / "checkpoints" / "last" / "files.json"
+
+    def stamp() -> float:
+        try:
+            return files.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    before = stamp()
+    while process.poll() is None and stamp() == before:
+        time.sleep(0.01)
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Names what two run folders do not have in common, times left out."""
+    a, b = contents(one), contents(other)
+    charts = list((one / "charts").glob("*.png"))
+    return [key for key in a if a[key] != b[key]] + [
+        path.name for path in charts if path.read_bytes() != (other / "charts" / path.name).read_bytes()
+    ]
+
+
+def equal(root: Path, worlds: Sequence[int], names: Sequence[str]) -> int:
+    """Prints for each recipe and number of ranks whether the run is that of one rank; counts those that are not."""
+    for world in worlds:
+        output, _ = (process := launch_training(world, root / str(world), names)).communicate()
+        if process.returncode:
+            raise RuntimeError(output)
+    wrong = 0
+    for name in names:
+        found = {
+            w: differences(root / "1" / name, root / str(w) / name) for w in worlds if (root / str(w) / name).exists()
+        }
+        print(f"{name:32}", {world: off if off else "equal" for world, off in found.items()}, flush=True)
+        wrong += sum(bool(off) for off in found.values())
+    return wrong
+
+
+KILLED = """from tests.engine import tiny
+recipe = tiny.recipe(epochs=30, batch_size=2, accumulate=4, checkpoint_every=1)
+"""
+
+
+def kill(root: Path, times: int, signals: Sequence[int] = (signal.SIGKILL,)) -> list[str]:
+    """Kills one of the ranks of a run again and again, goes on with another number of ranks, and compares the end."""
+    recipe = root / "killed.py"
+    recipe.write_text(KILLED)
+    words = ["-m", "engine.run", str(recipe), "--device", "cpu", "--threads", "1", "--resume", "--out"]
+    chance = random.Random(0)
+    for number in range(times):
+        world = chance.choice((1, 2, 4))
+        process = launch(world, *words, str(root / "killed"))
+        wait_for_checkpoint(root / "killed", process)
+        time.sleep(0.5 * chance.random())
+        if ranks := ranks_of(process):
+            os.kill(chance.choice(ranks), chance.choice(signals))
+        start = time.perf_counter()
+        output, _ = process.communicate()
+        errors = output.count("error: ")
+        print(
+            f"{number + 1}: {world} ranks ended after {time.perf_counter() - start:.1f} s, {errors} errors", flush=True
+        )
+    for name, world in (("killed", 2), ("whole", 1)):
+        output, _ = (process := launch(world, *words, str(root / name))).communicate()
+        if process.returncode:
+            raise RuntimeError(output)
+    return differences(root / "whole", root / "killed")
+
+
+def main() -> None:
+    """Reads the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, dest="command")
+    of_ranks = commands.add_parser("train", help="what torchrun starts")
+    of_ranks.add_argument("root", type=Path)
+    of_ranks.add_argument("names", nargs="+")
+    of_ranks.add_argument("--fail-on", type=int, default=-1)
+    of_equal = commands.add_parser("equal")
+    of_equal.add_argument("names", nargs="*")
+    of_equal.add_argument("--recipes", action="store_true")
+    of_equal.add_argument("--worlds", type=int, nargs="+", default=WORLDS)
+    commands.add_parser("kill").add_argument("--times", type=int, default=20)
+    options = parser.parse_args()
+    if options.command == "train":
+        train_here(options.root, options.names, fail_on=options.fail_on)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if options.command == "equal":
+            names = options.names or [*RECIPES, *(smoke_recipes() if options.recipes else ())]
+            sys.exit(equal(Path(folder), options.worlds, names))
+        off = kill(Path(folder), options.times)
+        print("equal" if not off else f"different: {off}")
+        sys.exit(bool(off))
+
+
+if __name__ == "__main__":
+    main()
