@@ -372,10 +372,16 @@ class Trainer:
 
         state, weights, best_epoch = self.ranks.from_first(read)
         checkpoint.fill(self.evaluated, weights, classes(self.recipe, self.train), path)
-        for name, part in self._stateful().items():
-            part.load_state_dict(state[name])
-        for name, criterion in self.criteria.items():
-            criterion.load_state_dict(state["criteria"][name])
+        try:
+            for name, part in self._stateful().items():
+                part.load_state_dict(state[name])
+            for name, criterion in self.criteria.items():
+                criterion.load_state_dict(state["criteria"][name])
+        except (KeyError, RuntimeError) as error:  # a part that this version keeps otherwise, or not at all
+            raise ValueError(
+                f"checkpoint: {path} was written by another version, which kept other things of a training ({error}); "
+                "go on with that version, or start again with another --out"
+            ) from error
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
