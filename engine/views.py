@@ -2,7 +2,8 @@
 
 A view says which cells of the augmented face stand where; `kernels` draws the tables and renders them. All views of a
 sample share one draw of geometry, colour, blur and noise, so they differ by their cells alone; a `fresh` view draws its
-own. A view's name in the recipe is the word by which tasks look at it.
+own. A view's name in the recipe is the word by which tasks look at it. A view may be of a part of a batch alone, and
+may cut a share of its samples and show the others whole.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from functools import lru_cache
 from typing import ParamSpec, TypeVar, cast
 
 import torch
-from jaxtyping import Float32, Int16, UInt8
+from jaxtyping import Bool, Float32, Int16, UInt8
 from torch import Tensor
 
 import kernels
-from kernels import Key
+from kernels import Augment, Key
+from loaders.base import Part
 
 LARGER_SIZES = (120, 128)
 """Sides of a puzzle above 112 px, drawn each step: multiples of 8 in 113..128 (authors: any integer there)."""
@@ -56,6 +58,8 @@ class Cells:
 
     shows: Int16[Tensor, "b n"]
     turn: UInt8[Tensor, "b n"] | None = None
+    cut: Bool[Tensor, " b"] | None = None
+    """Which samples are cut, where a view shows some of them whole; None: all of a view that cuts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,15 @@ class View(ABC):
     Args:
         fresh: Draw own tables instead of sharing the sample's.
         size: Side in pixels: None for the recipe's, else one of these, drawn each step.
+        of: The part of a composed batch that is shown (see `loaders.Composed`); evaluation shows all samples.
+        augment: Ranges of its own, e.g. a strong view beside a weak one; None takes the recipe's. Views of equal ranges
+            share the sample's draw unless they are fresh. Evaluation is not augmented.
     """
 
     fresh: bool = False
     size: tuple[int, ...] | None = None
+    of: Part = "all"
+    augment: Augment | None = None
 
     def __post_init__(self) -> None:
         """Refuses sides that are smaller than the grid; a subclass that checks fields of its own calls this too."""
@@ -109,7 +118,26 @@ class Plain(View):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Puzzle(View):
+class CutView(View):
+    """A view whose cells are shuffled, turned or hidden: of all samples, or of a share of them.
+
+    Args:
+        samples: Share of the samples that is cut, each drawn on its own; the others are shown whole, and pretext losses
+            leave them out (JiGen, Carlucci et al., CVPR 2019: 0.1 to 0.3). In evaluation all are cut.
+    """
+
+    samples: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.samples <= 1:
+            raise ValueError(
+                f"{type(self).__name__}: samples (={self.samples}) must be above 0 and at most 1; 0.3 cuts three in ten"
+            )
+        View.__post_init__(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Puzzle(CutView):
     """grid x grid tiles in an order drawn uniformly from all (grid * grid)! (paper, puzzling: grid 2 and 3).
 
     Args:
@@ -123,7 +151,7 @@ class Puzzle(View):
     def __post_init__(self) -> None:
         if not 2 <= self.grid <= 15:
             raise ValueError(f"Puzzle: grid (={self.grid}) must be 2 to 15; the paper uses 2 and 3")
-        View.__post_init__(self)
+        CutView.__post_init__(self)
 
     def cells(self, key: Key, frame: Frame) -> Cells:
         return Cells(
@@ -132,7 +160,7 @@ class Puzzle(View):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turned(View):
+class Turned(CutView):
     """grid x grid tiles in their places, each turned by 0 to 3 quarters, equally likely (tile rotation).
 
     With grid 1 the whole face is turned.
@@ -143,14 +171,14 @@ class Turned(View):
     def __post_init__(self) -> None:
         if not 1 <= self.grid <= 15:
             raise ValueError(f"Turned: grid (={self.grid}) must be 1 to 15; 1 turns the whole face")
-        View.__post_init__(self)
+        CutView.__post_init__(self)
 
     def cells(self, key: Key, frame: Frame) -> Cells:
         return Cells(identity_cells(self.grid, len(key.sample), key.sample.device), kernels.draw_turns(self.grid, key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holes(View):
+class Holes(CutView):
     """The face with 1 to 3 blocks of cells hidden, to be painted in (how they are drawn is ours).
 
     Args:
@@ -174,14 +202,14 @@ class Holes(View):
             raise ValueError(f"Holes: blocks (={self.blocks}) must be (least, greatest) within 1 to 16; e.g. (1, 3)")
         if not 1 / 16 <= self.aspect[0] <= self.aspect[1] <= 16:
             raise ValueError(f"Holes: aspect (={self.aspect}) must be (least, greatest) in 1/16 to 16; e.g. (0.5, 2.0)")
-        View.__post_init__(self)
+        CutView.__post_init__(self)
 
     def cells(self, key: Key, frame: Frame) -> Cells:
         return Cells(kernels.draw_holes(self.grid, key, share=self.share, blocks=self.blocks, aspect=self.aspect))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HiddenParts(View):
+class HiddenParts(CutView):
     """The face with some of its parts hidden, to be painted in (how they are drawn is ours).
 
     Which of the parts are hidden is drawn uniformly from all choices but none. Hidden are the cells whose centre lies
@@ -207,7 +235,7 @@ class HiddenParts(View):
                     f"HiddenParts: parts has {box}, a box must be (left, top, right, bottom) as shares of the face, "
                     "left < right and top < bottom within 0 to 1; e.g. (0.3, 0.4, 0.7, 0.7)"
                 )
-        View.__post_init__(self)
+        CutView.__post_init__(self)
 
     def cells(self, key: Key, frame: Frame) -> Cells:
         shows = identity_cells(self.grid, len(key.sample), key.sample.device)
@@ -240,6 +268,21 @@ def cell_stream(name: str, view: View) -> str:
     its own.
     """
     return name if view.fresh else f"{type(view).__name__} {view.grid}"
+
+
+def draw_cells(name: str, view: View, key: Key, frame: Frame) -> Cells:
+    """Draws what the cells of a view show: of its share of the samples as the view cuts them, of the others the whole.
+
+    Which samples are cut is drawn from a stream of its own, so that a share changes nothing else.
+    """
+    stream = cell_stream(name, view)
+    cells = view.cells(key.stream(stream), frame)
+    if not isinstance(view, CutView) or view.samples == 1:
+        return cells
+    cut = kernels.random_bits(key.stream(f"samples of {stream}"), 1) < round(view.samples * 2**32)  # (b, 1)
+    whole = identity_cells(view.grid, len(cut), cut.device)
+    turn = None if cells.turn is None else cells.turn * cut
+    return Cells(torch.where(cut, cells.shows, whole), turn, cut[:, 0])
 
 
 def size_at(view: View, image_size: int, *, name: str, seed: int, epoch: int, step: int) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
-from jaxtyping import Float32, Int32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 from torch import Tensor
 
 from kernels import Key, Tables
@@ -75,11 +75,17 @@ class Batch:
     """Of a composed batch the number of samples with a label, which come first; the rest have none. None: not composed.
     """
 
-    def part(self, of: Part) -> Batch:
-        """Gives the labelled or the unlabelled samples of a composed batch; of another all of them."""
+    def places(self, of: Part) -> slice:
+        """Tells where the samples of a part stand: in a batch that is not composed, all of them."""
         if of == "all" or self.labelled is None:
+            return slice(None)
+        return slice(self.labelled) if of == "labelled" else slice(self.labelled, None)
+
+    def part(self, of: Part) -> Batch:
+        """Gives the samples of a part as a batch that is not composed."""
+        chosen = self.places(of)
+        if chosen == slice(None):
             return self
-        chosen = slice(self.labelled) if of == "labelled" else slice(self.labelled, None)
         return Batch(
             self.store,
             self.row[chosen],
@@ -103,6 +109,12 @@ class Split:
     labels: Mapping[str, Label]
     target: Mapping[str, Tensor]
     """Label name to the targets of all n samples, on the CPU, in the order of `sample`."""
+
+
+def hidden(target: Tensor, which: Bool[Tensor, " n"]) -> Tensor:
+    """Gives targets of which some samples lack theirs: -1 for a class, NaN for a number."""
+    missing = float("nan") if target.is_floating_point() else -1
+    return target.masked_fill(which.view(-1, *[1] * (target.ndim - 1)), missing)
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from engine.tasks.base import Supervised, Task
 from engine.views import EVALUATION, Plain, View
 from kernels import Augment
 from loaders.base import Classes, Sampler, Source, Split
-from loaders.feed.samplers import Shuffled
+from loaders.feed.samplers import Shuffled, composition
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 BatchStatistics = Literal["joint", "per_view", "per_view_plain"]
@@ -39,7 +39,7 @@ class Recipe:
         augment: Ranges of geometry, colour, blur and noise.
         optim: Optimiser, learning rate and its schedule.
         epochs: Passes over the training split.
-        batch_size: Faces of one forward pass; each is shown in every view.
+        batch_size: Faces of one forward pass; each is shown in every view, but for views of a part of them.
         image_size: Side in pixels of the views that name no size.
         sampler: Order and choice of the training samples.
         total: How the tasks' losses are joined.
@@ -121,6 +121,7 @@ class Recipe:
             )
         check_views(self.views, self.image_size)
         self._check_tasks()
+        self._check_parts()
         self._check_gradient_cosine()
         if self.batch_statistics == "per_view_plain" and not any(isinstance(v, Plain) for v in self.views.values()):
             raise ValueError(
@@ -161,7 +162,8 @@ class Recipe:
             raise ValueError(f"Recipe: tasks have the names {', '.join(names)}; give each its own, name='...'")
         for task in self.tasks:
             task.check(self.views)
-            task.check_augment(self.augment)
+            for augment in (self.views[name].augment for name in task.on):
+                task.check_augment(self.augment if augment is None else augment)
         if isinstance(self.total, Geometric):
             for task in self.supervised:
                 if task.weight == 0 or (len(task.on) > 1 and task.join in ("sum", "mean")):
@@ -175,6 +177,24 @@ class Recipe:
             if view not in used:
                 raise ValueError(
                     f"Recipe: no task looks at the view {view!r}; name it in a task's `on`, or take it out of views"
+                )
+
+    def _check_parts(self) -> None:
+        """Refuses views of a part without composed batches, and pictures of unlabelled samples that no loss sees."""
+        composed = composition(self.sampler)
+        if composed is not None:
+            composed.check_batch_size(self.batch_size)
+        for name, view in self.views.items():
+            if composed is None and view.of != "all":
+                raise ValueError(
+                    f"Recipe: views[{name!r}] is of (={view.of!r}) a part of composed batches, and sampler (="
+                    f"{self.sampler}) composes none; set sampler=Composed(labelled=..., unlabelled=...), or of='all'"
+                )
+            tasks = [task for task in self.tasks if name in task.on]
+            if composed is not None and view.of == "all" and all(_lacks(task, composed.label) for task in tasks):
+                raise ValueError(
+                    f"Recipe: views[{name!r}] is of (='all') labelled and unlabelled samples, and only "
+                    f"{', '.join(str(task) for task in tasks)} looks at it, which needs a label; set of='labelled'"
                 )
 
     def check_labels(self, split: Split) -> None:
@@ -221,6 +241,11 @@ class Recipe:
         return f"{task.name}/{task.figures(self.views)[0].name}"
 
 
+def _lacks(task: Task, label: str | None) -> bool:
+    """Says whether a task learns nothing of samples without a label: the one named, or any."""
+    return isinstance(task, Supervised) and label in (None, task.label)
+
+
 def check_views(views: Mapping[str, object], image_size: int) -> None:
     """Refuses no view, a name that is no identifier, what is no view, and a grid larger than the picture."""
     if not views:
@@ -233,6 +258,7 @@ def check_views(views: Mapping[str, object], image_size: int) -> None:
         if not isinstance(view, View):
             what = advice(view, View, "give one such as Puzzle(grid=3)")
             raise ValueError(f"Recipe: views[{name!r}] (={shown(view)}) must be a view; {what}")
+        check_fields(view, f"Recipe: views[{name!r}]")
         if view.size is None and view.grid > image_size:
             raise ValueError(
                 f"Recipe: views[{name!r}] has grid (={view.grid}) larger than image_size (={image_size}); "

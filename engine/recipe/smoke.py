@@ -10,8 +10,9 @@ from torch import Tensor
 
 from engine.recipe.definition import Recipe
 from engine.weights import names_a_file
-from loaders import Shuffled, Synthetic
-from loaders.base import Classes, Faces, Label, Source
+from loaders import Composed, Sampler, Shuffled, Synthetic
+from loaders.base import Classes, Faces, Label, Source, hidden
+from loaders.feed.samplers import composition
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Relabelled:
     source: Source
     labels: Mapping[str, Label]
     """The labels it must have, by name."""
+    labelled: int | None = None
+    """How many samples of `train` keep their labels, where not all."""
 
     def open(self, split: str, device: torch.device | str) -> Faces:
         """Opens the source; see `loaders.Source.open`."""
@@ -33,7 +36,11 @@ class Relabelled:
         made = {
             name: _made_up(label, own.sample) for name, label in self.labels.items() if own.labels.get(name) != label
         }
-        relabelled = replace(own, labels={**own.labels, **self.labels}, target={**own.target, **made})
+        target = {**own.target, **made}
+        if split == "train" and self.labelled is not None:
+            bare = torch.arange(len(own.sample)) >= self.labelled
+            target = {name: hidden(each, bare) for name, each in target.items()}
+        relabelled = replace(own, labels={**own.labels, **self.labels}, target=target)
         return replace(faces, split=relabelled)
 
 
@@ -47,17 +54,19 @@ def _made_up(label: Label, sample: Tensor) -> Tensor:
 def smoke(recipe: Recipe) -> Recipe:
     """Makes a recipe small: 2 epochs of 3 steps on 48 drawn faces, evaluated on 16.
 
-    It starts from a file of weights where the recipe does; not from another run, which need not be there to try this.
+    Composed batches keep their proportion, as far as 16 faces can: some of the drawn faces lose their labels. It starts
+    from a file of weights where the recipe does; not from another run, which need not be there to try this.
     """
-    batch = min(recipe.batch_size, 16)
-    drawn = Synthetic(train=3 * batch, val=16, test=16, size=48)
+    batch, steps = min(recipe.batch_size, 16), 3
+    sampler, labelled = _small_sampler(recipe, batch)
+    drawn = Synthetic(train=steps * batch, val=16, test=16, size=48)
     wanted = {name: label for task in recipe.supervised for name, label in task.wants().items()}
     return replace(
         recipe,
         views={name: replace(view, size=_small(view.size)) for name, view in recipe.views.items()},
-        data=Relabelled(drawn, wanted),
+        data=Relabelled(drawn, wanted, labelled and steps * labelled),
         init=recipe.init if recipe.init is not None and names_a_file(recipe.init) else None,
-        sampler=Shuffled(),
+        sampler=sampler,
         epochs=2,
         batch_size=batch,
         accumulate=min(recipe.accumulate, 2),
@@ -71,6 +80,15 @@ def smoke(recipe: Recipe) -> Recipe:
         checkpoint_every=2,
         log_every=1,
     )
+
+
+def _small_sampler(recipe: Recipe, batch: int) -> tuple[Sampler, int | None]:
+    """Composes smaller batches in the proportion of the recipe's, and says how many samples of each are labelled."""
+    composed = composition(recipe.sampler)
+    if composed is None:
+        return Shuffled(), None
+    labelled = min(max(round(batch * composed.labelled / recipe.batch_size), 1), batch - 1)
+    return Composed(labelled=labelled, unlabelled=batch - labelled), labelled
 
 
 def _small(size: tuple[int, ...] | None) -> tuple[int, ...] | None:

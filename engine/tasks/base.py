@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from engine.figures import Figure
 from engine.losses import Join
-from engine.views import Cells, View
+from engine.views import Cells, CutView, View
 from kernels import Augment
-from loaders.base import Classes, Label, Split
+from loaders.base import Classes, Label, Split, hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One view of a batch, as a loss sees it."""
+    """One view of a batch, as a loss sees it: b samples, those of the part that the view is of."""
 
     picture: Float[Tensor, "b 3 size size"]
     """The view, normalised; cells hidden in it are 0."""
@@ -56,7 +56,25 @@ class Look:
     whole: Float[Tensor, "b 3 size size"] | None
     """The same view with nothing hidden, for tasks whose `needs_whole` is set."""
     target: Mapping[str, Tensor]
-    """Label name to its targets."""
+    """Label name to its targets; -1 or NaN where one is missing."""
+
+    @property
+    def cut(self) -> Bool[Tensor, " b"] | None:
+        """Which samples are shuffled, turned or hidden, where the view shows the others whole; None: all, or none."""
+        return self.cells.cut
+
+    def of_whole(self) -> Look:
+        """Leaves out the targets of the samples that are cut."""
+        if self.cut is None:
+            return self
+        return replace(self, target={name: hidden(target, self.cut) for name, target in self.target.items()})
+
+
+def mean_of_cut(losses: Float32[Tensor, " b"], look: Look) -> Float32[Tensor, ""]:
+    """Takes the mean over the samples that are cut; 0 if none is."""
+    if look.cut is None:
+        return losses.mean()
+    return (losses * look.cut).sum() / look.cut.sum().clamp(min=1)
 
 
 Rows = Mapping[str, np.ndarray]
@@ -190,15 +208,28 @@ class Supervised(Task):
     Args:
         label: The label it learns, by its name in the data.
         dropout: Share of the representation that its head drops in training.
+        whole_only: Whether it learns of the whole samples alone where a view cuts a share of them (its `samples`).
     """
 
     on: tuple[str, ...] = ("plain",)
     label: str = field()
     dropout: float = 0.0
+    whole_only: bool = False
 
     def check(self, views: Mapping[str, View]) -> None:
         Task.check(self, views)
         check_dropout(self, self.dropout)
+        for name in self.on:
+            view = views[name]
+            if view.of == "unlabelled":
+                raise ValueError(
+                    f"{self}: on names {name!r} (={view}), whose samples have no label; name a view of the others"
+                )
+            if self.whole_only and isinstance(view, CutView) and view.samples == 1:
+                raise ValueError(
+                    f"{self}: whole_only leaves nothing of {name!r} (={view}), which cuts all samples; "
+                    "give it samples below 1, or set whole_only=False"
+                )
 
     @abstractmethod
     def wants(self) -> Mapping[str, Label]:

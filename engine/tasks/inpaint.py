@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import kernels
 from engine.figures import Figure
-from engine.tasks.base import Criterion, Features, Look, Pretext, Rows, Shape, Task
+from engine.tasks.base import Criterion, Features, Look, Pretext, Rows, Shape, Task, mean_of_cut
 from engine.tasks.perceptual import Colours, Perceptual, Teacher, distance
 from engine.views import HiddenParts, Holes, View
 from kernels.grid import over_pixels
@@ -158,7 +158,9 @@ class HiddenL1AndPerceptual(HiddenL1):
 
     def loss(self, output: Tensor, look: Look) -> Float32[Tensor, ""]:
         pixels = super().loss(output, look)
-        return pixels + self.perceptual.weight * self.distances(output, look).mean() if self.counts else pixels
+        if not self.counts:
+            return pixels
+        return pixels + self.perceptual.weight * mean_of_cut(self.distances(output, look), look)
 
     def rows(self, output: Tensor, look: Look) -> Mapping[str, Tensor]:
         return {**super().rows(output, look), "perceptual": self.distances(output, look)}

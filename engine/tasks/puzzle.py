@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from engine.figures import Figure
-from engine.tasks.base import Criterion, Features, Look, Pretext, Rows, Shape, Task, check_dropout
+from engine.tasks.base import Criterion, Features, Look, Pretext, Rows, Shape, Task, check_dropout, mean_of_cut
 from engine.views import Puzzle, View
 from loaders.base import Split
 
@@ -105,7 +105,7 @@ class TileHead(nn.Module):
 
 
 class TileCrossEntropy(Criterion):
-    """Sum over the positions of the batch mean of the cross-entropy; `asked` is what is asked of the cells."""
+    """Sum over the positions of the mean cross-entropy of the cut samples; `asked` is what is asked of the cells."""
 
     def __init__(self, asked: Literal["shows", "turn"]) -> None:
         super().__init__()
@@ -118,8 +118,11 @@ class TileCrossEntropy(Criterion):
         return answer
 
     def loss(self, output: Tensor, look: Look) -> Float32[Tensor, ""]:
-        each = F.cross_entropy(output.float().flatten(0, 1), self.answer(look).long().flatten())
-        return each * output.shape[1]
+        logits, answer = output.float().flatten(0, 1), self.answer(look).long().flatten()
+        if look.cut is None:
+            return F.cross_entropy(logits, answer) * output.shape[1]
+        each = F.cross_entropy(logits, answer, reduction="none").view(output.shape[:2])  # (b, position)
+        return mean_of_cut(each.sum(dim=1), look)
 
     def rows(self, output: Tensor, look: Look) -> Mapping[str, Tensor]:
         return {"guess": output.argmax(dim=2), self.asked: self.answer(look)}

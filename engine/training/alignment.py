@@ -42,9 +42,7 @@ class Alignment:
         """Says whether a step, counted from 0, is one to measure at."""
         return step % self.every == 0
 
-    def measure(
-        self, rendered: Rendered, target: Mapping[str, Tensor], scale: Callable[[Tensor], Tensor] = lambda loss: loss
-    ) -> None:
+    def measure(self, rendered: Rendered, scale: Callable[[Tensor], Tensor] = lambda loss: loss) -> None:
         """Adds one batch: a forward pass of its own and a backward pass a task, without waiting for the device.
 
         Training does not notice: no gradient is kept, and buffers and random numbers are put back. Nothing is compiled
@@ -54,7 +52,7 @@ class Alignment:
             scale: What multiplies a loss, so that gradients in fp16 do not vanish; one factor for all.
         """
         with _untouched(self.objective):
-            losses = {name: scale(loss) for name, loss in self.objective(rendered, target).items()}
+            losses = {name: scale(loss) for name, loss in self.objective(rendered).items()}
             parameters = [p for p in self.objective.model.encoder.parameters() if p.requires_grad]
             cosines = gradient_cosines(losses, self.weights, self.supervised, parameters)
         found = torch.stack([cosines[name] for name in self.pretext])

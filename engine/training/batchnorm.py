@@ -3,6 +3,11 @@
 `joint` leaves batch normalisation as it is: one mean and variance over all views. `per_view` gives each view its own,
 as one forward pass a view would (the authors' multi-view script), without giving up the joint convolution.
 `per_view_plain` (ours) also lets only the plain views move the running statistics, since evaluation sees plain faces.
+
+Of composed batches, a view counts the faces that it is of. `joint` mixes labelled and unlabelled faces as the views do,
+each picture counting alike. With `per_view` a view of="labelled" is normalised by labelled faces alone, a view of="all"
+by both kinds together, and each moves the running statistics by as much, however many pictures it has. With
+`per_view_plain` evaluation is normalised by the statistics of the faces that the plain views are of.
 """
 
 from __future__ import annotations
@@ -23,8 +28,10 @@ from timm.layers import BatchNormAct2d  # isort: skip
 class Parts:
     """Tells all normalisation layers of an encoder how the batch that is passing through divides into views."""
 
+    lengths: tuple[int, ...] = ()
+    """Pictures of each view."""
     tracked: tuple[bool, ...] = (True,)
-    """One entry a view, all of one length: whether it moves the running statistics."""
+    """Whether each view moves the running statistics."""
 
 
 class _PerView(nn.modules.batchnorm._BatchNorm):
@@ -49,7 +56,7 @@ class _PerView(nn.modules.batchnorm._BatchNorm):
                 momentum=0.1 if self.momentum is None else self.momentum,
                 eps=self.eps,
             )
-            for part, tracked in zip(x.chunk(len(self.parts.tracked)), self.parts.tracked, strict=True)
+            for part, tracked in zip(x.split(self.parts.lengths), self.parts.tracked, strict=True)
         ]
         return self.activate(torch.cat(normalised))
 

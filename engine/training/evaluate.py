@@ -21,14 +21,14 @@ BatchRows = Mapping[str, Tensor]
 """One task's rows of one batch, on the CPU."""
 
 
-def look(rendered: Rendered, view: str, target: Mapping[str, Tensor]) -> Look:
+def look(rendered: Rendered, view: str) -> Look:
     """Picks one view of a batch, as a loss sees it."""
     return Look(
         picture=rendered.pictures[view],
         cells=rendered.cells[view],
         where=rendered.where[view],
         whole=rendered.whole.get(view),
-        target=target,
+        target=rendered.target[view],
     )
 
 
@@ -59,7 +59,7 @@ def predict(
                 outputs = {(name, view): model.heads[name](features[view]) for name in where for view in where[name]}
             rows: dict[str, list[Mapping[str, Tensor]]] = {name: [] for name in where}
             for (name, view), output in outputs.items():
-                rows[name].append(criteria[name].rows(output, look(rendered, view, batch.target)))
+                rows[name].append(criteria[name].rows(output, look(rendered, view)))
             kept.append((batch.sample[real].cpu(), {name: keep_rows(each, real) for name, each in rows.items()}))
     samples, by_batch = zip(*ranks.in_order(kept), strict=True)
     return torch.cat(samples).numpy(), joined_rows(by_batch)
@@ -107,4 +107,4 @@ def preview(model: Model, renderer: Renderer, batch: Batch, view: str, task: str
     with evaluating(model):
         rendered = renderer.evaluation(batch, (view,))
         output = model.heads[task](model.encode({view: rendered.pictures[view]})[view])
-    return look(rendered, view, batch.target), output
+    return look(rendered, view), output

@@ -180,9 +180,9 @@ class Trainer:
         rendered = self.renderer.training(batch, epoch=self.at.epoch, step=self.at.step)
         if self.alignment is not None and place == 0 and self.alignment.due(self.at.total):
             with self.autocast():
-                self.alignment.measure(rendered, batch.target, self.scaler.scale)
+                self.alignment.measure(rendered, self.scaler.scale)
         with self.autocast():
-            losses = self.objective(rendered, batch.target)
+            losses = self.objective(rendered)
         total = self.total_loss(losses)
         self.scaler.scale(total / self.recipe.accumulate).backward()
         return torch.stack([total.detach(), *(loss.detach() for loss in losses.values())])

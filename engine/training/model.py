@@ -76,7 +76,10 @@ class Model(nn.Module):
         self.parts: Parts | None = None if batch_statistics == "joint" else normalise_per_view(self.encoder.network)
 
     def forward(self, pictures: Mapping[str, Float[Tensor, "b 3 s s"]]) -> dict[str, dict[str, Tensor]]:
-        """Gives task name to view name to output, for each task on each of its views."""
+        """Gives task name to view name to output, for each task on each of its views.
+
+        Views may differ in their number of pictures, which then is that of the part of the batch they are of.
+        """
         wanted = {view for views in self.on.values() for view in views}
         features = self.encode({name: picture for name, picture in pictures.items() if name in wanted})
         return {
@@ -91,11 +94,13 @@ class Model(nn.Module):
             by_size.setdefault(picture.shape[-1], []).append(name)
         features: dict[str, Features] = {}
         for names in by_size.values():
+            lengths = [len(pictures[name]) for name in names]
             if self.parts is not None:
+                self.parts.lengths = tuple(lengths)
                 self.parts.tracked = tuple(self.tracked.get(name, True) for name in names)
             with torch.no_grad() if self.frozen else nullcontext():
                 joined = self.encoder(torch.cat([pictures[name] for name in names]))
-            maps, pooled = joined.map.chunk(len(names)), joined.pooled.chunk(len(names))
+            maps, pooled = joined.map.split(lengths), joined.pooled.split(lengths)
             features |= {name: Features(maps[i], pooled[i]) for i, name in enumerate(names)}
         return features
 

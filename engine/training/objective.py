@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.losses import join_views
-from engine.tasks.base import Criterion, Task
+from engine.tasks.base import Criterion, Look, Supervised, Task
 from engine.training.evaluate import look
 from engine.training.model import Model
 from engine.training.render import Rendered
@@ -26,17 +26,23 @@ class Objective(nn.Module):
         self.tasks = tuple(tasks)
         self.criteria = nn.ModuleDict(criteria)
 
-    def forward(self, rendered: Rendered, target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, rendered: Rendered) -> dict[str, Tensor]:
         """Gives task name to its loss, joined over the views it looks at, in fp32."""
         outputs = self.model(rendered.pictures)
         criteria: Mapping[str, Criterion] = cast(Mapping[str, Criterion], self.criteria)
         return {
             task.name: join_views(
-                [criteria[task.name].loss(outputs[task.name][view], look(rendered, view, target)) for view in task.on],
+                [criteria[task.name].loss(outputs[task.name][view], _seen(task, rendered, view)) for view in task.on],
                 task.join,
             )
             for task in self.tasks
         }
+
+
+def _seen(task: Task, rendered: Rendered, view: str) -> Look:
+    """Gives what a task sees of a view: where it learns of whole samples alone, the others have no target."""
+    seen = look(rendered, view)
+    return seen.of_whole() if isinstance(task, Supervised) and task.whole_only else seen
 
 
 def compile_objective(

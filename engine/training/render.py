@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,9 +11,21 @@ from jaxtyping import Float, Float32, Int16, Shaped
 from torch import Tensor
 
 import kernels
-from engine.views import EVALUATION, Cells, Frame, Plain, View, cell_stream, identity_cells, once, size_at, table_stream
+from engine.views import (
+    EVALUATION,
+    Cells,
+    CutView,
+    Frame,
+    Plain,
+    View,
+    draw_cells,
+    identity_cells,
+    once,
+    size_at,
+    table_stream,
+)
 from kernels import Augment, Key, Tables
-from loaders.base import Batch
+from loaders.base import Batch, Part
 
 _centre, _zeros = once(kernels.centre), once(torch.zeros)
 _TWIN = Plain()
@@ -21,7 +33,7 @@ _TWIN = Plain()
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Holds the pictures of one batch, by view."""
+    """Holds the pictures of one batch, by view: of a view that is of a part of the batch those of b samples alone."""
 
     pictures: Mapping[str, Tensor]
     """View to its pictures, float "b 3 size size", normalised, channels-last."""
@@ -31,6 +43,8 @@ class Rendered:
     """View to its geometry, from pixels of the view to pixels of the stored face."""
     whole: Mapping[str, Tensor]
     """View with hidden cells to the same pictures before anything was hidden."""
+    target: Mapping[str, Mapping[str, Tensor]]
+    """View to the targets of its samples, by label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +71,17 @@ class Centre:
     crop: float
     size: int
 
+    @property
+    def augment(self) -> Augment:
+        return Augment()
+
     def __call__(self, key: Key, mean: Float32[Tensor, "b 3"], store: tuple[int, int]) -> Tables:
         """Gives the tables of each sample, all alike."""
         return _centre(self.crop, store=store, size=self.size, batch=len(key.sample), device=key.sample.device)
+
+
+Drawn = tuple[Drawing | Centre, Part]
+"""What gives the tables of a picture, and of which samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +93,10 @@ class Launch:
     """Side of each picture in pixels."""
     grid: int
     """Cells on a side that all of them are shown on."""
+    of: Part = "all"
+    """The samples that are shown."""
+    options: tuple[str, ...] = ()
+    """Tables that `render_views` is given beside `where`, `colour` and the cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +104,16 @@ class RenderPlan:
     """Says what is drawn and rendered for one choice of sizes."""
 
     views: Mapping[str, View]
-    draws: Mapping[str, Drawing | Centre]
+    draws: Mapping[str, Drawn]
     """Picture to what gives its tables; pictures with an equal one share them."""
     twins: Mapping[str, str]
     """View to the picture that shows what it hides: the plain view where that does, else one that is no view."""
     launches: tuple[Launch, ...]
-    options: tuple[str, ...]
-    """Tables that `render_views` is given beside `where`, `colour` and the cells."""
 
 
 def plan_views(
     views: Mapping[str, View],
-    draws: Mapping[str, Drawing | Centre],
-    augment: Augment,
+    tables: Mapping[str, Drawing | Centre],
     *,
     hiding: frozenset[str] = frozenset(),
     ahead: bool = False,
@@ -99,38 +122,50 @@ def plan_views(
 
     Args:
         views: By name, in the order of the recipe.
-        draws: View to what gives its tables.
-        augment: What the tables may do.
+        tables: View to what gives its tables.
         hiding: Views whose whole twin is wanted as a target.
         ahead: Whether the source has applied geometry, colour and blur.
     """
-    plain = {draws[name]: name for name, view in views.items() if isinstance(view, Plain) and not augment.cuts}
-    twins = {name: plain.get(draws[name], f"{name} whole") for name in views if name in hiding}
-    pictures = {**views, **{twin: _TWIN for twin in twins.values() if twin not in views}}
-    draws = {**draws, **{twin: draws[name] for name, twin in twins.items()}}
-    options = [
-        *(["blur"] if augment.blurs and not ahead else []),
-        *(["noise", "key"] if augment.adds_noise else []),
-        *(["cut"] if augment.cuts else []),
-    ]
-    grouped = launches(pictures, {name: draw.size for name, draw in draws.items()})
-    return RenderPlan(views, draws, twins, grouped, tuple(options))
+    draws: dict[str, Drawn] = {name: (tables[name], view.of) for name, view in views.items()}
+    plain = {
+        draws[name]: name for name, view in views.items() if isinstance(view, Plain) and not tables[name].augment.cuts
+    }
+    twins = {
+        name: plain.get(draws[name]) or plain.get((tables[name], "all"), f"{name} whole")
+        for name in views
+        if name in hiding
+    }
+    own = {twin: name for name, twin in twins.items() if twin not in views}
+    pictures = {**views, **{twin: Plain(of=views[name].of) for twin, name in own.items()}}
+    draws |= {twin: draws[name] for twin, name in own.items()}
+    return RenderPlan(views, draws, twins, launches(pictures, draws, ahead=ahead))
 
 
-def launches(pictures: Mapping[str, View], sizes: Mapping[str, int]) -> tuple[Launch, ...]:
-    """Groups pictures of one size and grid; plain ones, which fit any grid, join the first of their size.
+def launches(pictures: Mapping[str, View], draws: Mapping[str, Drawn], *, ahead: bool = False) -> tuple[Launch, ...]:
+    """Groups pictures of one size and grid, of the same samples and tables; plain ones, which fit any grid, join the
+    first that they can.
 
     The order within a group is that of the pictures, so that the encoder's batch does not depend on the grouping.
     """
-    first: dict[int, int] = {}
+    alike = {name: (draw.size, of, _options(draw.augment, ahead)) for name, (draw, of) in draws.items()}
+    first: dict[tuple[int, Part, tuple[str, ...]], int] = {}
     for name, view in pictures.items():
         if view.grid > 1:
-            first.setdefault(sizes[name], view.grid)
-    groups: dict[tuple[int, int], list[str]] = {}
+            first.setdefault(alike[name], view.grid)
+    groups: dict[tuple[tuple[int, Part, tuple[str, ...]], int], list[str]] = {}
     for name, view in pictures.items():
-        grid = first.get(sizes[name], 1) if isinstance(view, Plain) else view.grid
-        groups.setdefault((sizes[name], grid), []).append(name)
-    return tuple(Launch(tuple(names), size, grid) for (size, grid), names in groups.items())
+        grid = first.get(alike[name], 1) if isinstance(view, Plain) else view.grid
+        groups.setdefault((alike[name], grid), []).append(name)
+    return tuple(Launch(tuple(names), size, grid, of, options) for ((size, of, options), grid), names in groups.items())
+
+
+def _options(augment: Augment, ahead: bool) -> tuple[str, ...]:
+    """Lists the tables beside `where`, `colour` and the cells that an augmentation asks for."""
+    return (
+        *(["blur"] if augment.blurs and not ahead else []),
+        *(["noise", "key"] if augment.adds_noise else []),
+        *(["cut"] if augment.cuts else []),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,25 +192,24 @@ class Renderer:
         )
         ahead = batch.augmented is not None
         if (sizes, ahead) not in self._plans:
-            draws = {
-                name: Drawing(self.augment, table_stream(name, view), size)
-                for (name, view), size in zip(self.views.items(), sizes, strict=True)
-            }
-            self._plans[sizes, ahead] = plan_views(self.views, draws, self.augment, hiding=self.hiding, ahead=ahead)
-        key = Key(self.seed, epoch, batch.sample, batch.occurrence)
-        return self._render(self._plans[sizes, ahead], batch, key)
+            draws = {name: self._drawing(name, size) for name, size in zip(self.views, sizes, strict=True)}
+            self._plans[sizes, ahead] = plan_views(self.views, draws, hiding=self.hiding, ahead=ahead)
+        return self._render(
+            self._plans[sizes, ahead], batch, lambda part: Key(self.seed, epoch, part.sample, part.occurrence)
+        )
 
     def evaluation(self, batch: Batch, names: tuple[str, ...] = ()) -> Rendered:
         """Renders the centre crop under the name `EVALUATION`, and the named views made from that same crop.
 
-        Nothing is augmented; the cells of the named views are those of epoch 0, so every evaluation asks the same.
+        Nothing is augmented, and all samples are cut; the cells of the named views are those of epoch 0, so every
+        evaluation asks the same.
         """
         if names not in self._plans:
-            views = {EVALUATION: Plain(), **{name: self.views[name] for name in names}}
+            views = {EVALUATION: Plain(), **{name: _of_all_samples(self.views[name]) for name in names}}
             sizes = {name: max(view.size or (self.image_size,)) for name, view in views.items()}
             draws = {name: Centre(self.evaluation_crop, size) for name, size in sizes.items()}
-            self._plans[names] = plan_views(views, draws, Augment(), hiding=self.hiding)
-        return self._render(self._plans[names], batch, Key(self.seed, 0, batch.sample))
+            self._plans[names] = plan_views(views, draws, hiding=self.hiding)
+        return self._render(self._plans[names], batch, lambda part: Key(self.seed, 0, part.sample))
 
     def shared(self) -> Drawing:
         """Gives the one draw that all views share, for a source that augments by itself: it gives one face a sample.
@@ -184,7 +218,7 @@ class Renderer:
             ValueError: The views ask for several draws.
         """
         asked = {
-            Drawing(self.augment, table_stream(name, view), size): name
+            self._drawing(name, size): name
             for name, view in self.views.items()
             for size in view.size or (self.image_size,)
         }
@@ -192,9 +226,13 @@ class Renderer:
             draws = ", ".join(f"{name!r} at {drawing.size} px" for drawing, name in asked.items())
             raise ValueError(
                 f"Recipe: data.augment (='loader') gives one augmented face a sample, and the views ask for {draws}; "
-                "set data.augment='kernel', or let all views have one size and none be fresh"
+                "set data.augment='kernel', or let all views have one size and one augment, and none be fresh"
             )
         return next(iter(asked))
+
+    def _drawing(self, name: str, size: int) -> Drawing:
+        view = self.views[name]
+        return Drawing(self.augment if view.augment is None else view.augment, table_stream(name, view), size)
 
     def show(
         self,
@@ -220,33 +258,40 @@ class Renderer:
             **options,
         )
 
-    def _render(self, plan: RenderPlan, batch: Batch, key: Key) -> Rendered:
+    def _render(self, plan: RenderPlan, batch: Batch, key: Callable[[Batch], Key]) -> Rendered:
         views, draws, store = plan.views, plan.draws, stored(batch)
-        drawn, left = _tables(plan, batch, key)
+        parts = {of: batch.part(of) for _, of in draws.values()}
+        keys = {of: key(part) for of, part in parts.items()}
+        drawn, left = _tables(plan, parts, keys)
         where = {name: drawn[draws[name]].where for name in views}
         cells = {
-            name: view.cells(key.stream(cell_stream(name, view)), Frame(where[name], draws[name].size, store))
+            name: draw_cells(name, view, keys[view.of], Frame(where[name], draws[name][0].size, store))
             for name, view in views.items()
         }
         pictures: dict[str, Tensor] = {}
         for launch in plan.launches:
-            pictures.update(zip(launch.pictures, self._launch(launch, plan, batch, left, cells), strict=True))
-        whole = {name: pictures[twin] for name, twin in plan.twins.items()}
-        return Rendered({name: pictures[name] for name in views}, cells, where, whole)
+            shown = self._launch(launch, plan, parts[launch.of], left, cells)
+            pictures.update(zip(launch.pictures, shown, strict=True))
+        whole = {
+            name: pictures[twin] if draws[twin] == draws[name] else pictures[twin][batch.places(views[name].of)]
+            for name, twin in plan.twins.items()
+        }
+        target = {name: parts[view.of].target for name, view in views.items()}
+        return Rendered({name: pictures[name] for name in views}, cells, where, whole, target)
 
     def _launch(
         self,
         launch: Launch,
         plan: RenderPlan,
         batch: Batch,
-        left: Mapping[Drawing | Centre, Tables],
+        left: Mapping[Drawn, Tables],
         cells: Mapping[str, Cells],
     ) -> Float[Tensor, "v b 3 size size"]:
         faces, device = len(batch.row), batch.row.device
         still = Cells(identity_cells(launch.grid, faces, device))
         tables = [left[plan.draws[name]] for name in launch.pictures]
         shown = [still if isinstance(plan.views.get(name, _TWIN), Plain) else cells[name] for name in launch.pictures]
-        options = {option: [getattr(each, option) for each in tables] for option in plan.options}
+        options = {option: [getattr(each, option) for each in tables] for option in launch.options}
         if plan.twins and "cut" in options:  # a twin that is no view shows what its view hides, cut-out and all
             no_cut = _zeros(faces, 4, dtype=torch.int16, device=device)
             options["cut"] = [
@@ -270,19 +315,26 @@ def stored(batch: Batch) -> tuple[int, int]:
     return (batch.store.shape[1], batch.store.shape[2]) if batch.augmented is None else batch.augmented.store
 
 
+def _of_all_samples(view: View) -> View:
+    """Cuts all samples, where a view cuts a share of them."""
+    return replace(view, samples=1.0) if isinstance(view, CutView) else view
+
+
 def _tables(
-    plan: RenderPlan, batch: Batch, key: Key
-) -> tuple[dict[Drawing | Centre, Tables], dict[Drawing | Centre, Tables]]:
+    plan: RenderPlan, parts: Mapping[Part, Batch], keys: Mapping[Part, Key]
+) -> tuple[dict[Drawn, Tables], dict[Drawn, Tables]]:
     """The tables that are in each picture, and those of them that are left to do where the source has augmented."""
-    draws = dict.fromkeys(plan.draws.values())
-    if batch.augmented is None:
-        drawn = {draw: draw(key, batch.mean, stored(batch)) for draw in draws}
-        return drawn, drawn
-    (draw,) = draws  # see `Renderer.shared`
-    side = (draw.size, draw.size)
-    assert tuple(batch.store.shape[1:3]) == side
-    done, same = batch.augmented.tables, Centre(1.0, draw.size)(key, batch.mean, side)
-    return {draw: done}, {draw: replace(done, where=same.where, colour=same.colour)}
+    drawn, left = dict[Drawn, Tables](), dict[Drawn, Tables]()
+    for draw, of in dict.fromkeys(plan.draws.values()):
+        part, key = parts[of], keys[of]
+        if part.augmented is None:
+            drawn[draw, of] = left[draw, of] = draw(key, part.mean, stored(part))
+        else:  # by the one draw there is; see `Renderer.shared`
+            side = (draw.size, draw.size)
+            assert tuple(part.store.shape[1:3]) == side
+            done, same = part.augmented.tables, Centre(1.0, draw.size)(key, part.mean, side)
+            drawn[draw, of], left[draw, of] = done, replace(done, where=same.where, colour=same.colour)
+    return drawn, left
 
 
 def _together(tables: Sequence[Shaped[Tensor, "b ..."]]) -> Shaped[Tensor, "v b ..."]:

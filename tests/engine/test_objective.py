@@ -71,12 +71,12 @@ def test_a_view_at_several_sizes_compiles_one_graph_a_size_and_gives_the_same_lo
     expected, seen = [], set()
     steps = [made.renderer.training(batch, epoch=0, step=step) for step in range(12)]
     for rendered in steps:
-        expected.append(plain(rendered, batch.target))
+        expected.append(plain(rendered))
         seen.add(tuple(picture.shape[-1] for picture in rendered.pictures.values()))
     assert len(seen) == 4, "all combinations of sizes are met"
     objective = compile_objective(plain, recipe.views, recipe.image_size, backend=counting(graphs))
     for rendered, losses in zip(steps, expected, strict=True):
-        for name, loss in objective(rendered, batch.target).items():
+        for name, loss in objective(rendered).items():
             torch.testing.assert_close(loss, losses[name], atol=1e-5, rtol=1e-5)
     assert len(graphs) == 5 == encoder_graphs(recipe.views, recipe.image_size)
 
@@ -89,7 +89,7 @@ def test_fixed_sizes_compile_one_graph_of_everything() -> None:
         Objective(made.model, recipe.tasks, made.criteria), recipe.views, recipe.image_size, backend=counting(graphs)
     )
     for step, batch in enumerate(made.train.epoch(0)):
-        objective(made.renderer.training(batch, epoch=0, step=step), batch.target)
+        objective(made.renderer.training(batch, epoch=0, step=step))
     assert len(graphs) == 1
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import kernels
-from engine.training.render import Launch, Renderer, launches
+from engine.training.render import Centre, Launch, Renderer, launches
 from engine.views import (
     EVALUATION,
     Cells,
@@ -134,8 +134,8 @@ def test_views_share_a_launch_by_size_and_grid() -> None:
         "turned": Turned(grid=1),
         "small": Puzzle(grid=3),
     }
-    sizes = dict.fromkeys(views, 24) | {"small": 12}
-    assert launches(views, sizes) == (
+    draws = {name: (Centre(1.0, 12 if name == "small" else 24), view.of) for name, view in views.items()}
+    assert launches(views, draws) == (
         Launch(("plain", "puzzle", "other"), 24, 3),
         Launch(("holes",), 24, 14),
         Launch(("turned",), 24, 1),  # on a finer grid each cell would be turned by itself
@@ -181,10 +181,8 @@ def test_what_evaluation_made_in_inference_mode_serves_a_later_backward_pass() -
     assert not made.is_inference()
 
 
-class _Turned:
+class _Turned(View):
     """A view of a user's own: quarter turns of one whole cell."""
-
-    grid, fresh, size = 1, False, None
 
     def cells(self, key: kernels.Key, frame: Frame) -> Cells:
         turn = torch.ones(len(key.sample), 1, dtype=torch.uint8)

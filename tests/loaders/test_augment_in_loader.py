@@ -287,7 +287,7 @@ def test_views_of_several_draws_are_refused(views: dict[str, View], asked: str) 
     with pytest.raises(
         ValueError,
         match=rf"Recipe: data.augment \(='loader'\) gives one augmented face a sample, and the views ask for {asked}; "
-        r"set data.augment='kernel', or let all views have one size and none be fresh",
+        r"set data.augment='kernel', or let all views have one size and one augment, and none be fresh",
     ):
         renderer(views, kernels.weak(), 40).shared()
 
