@@ -113,8 +113,7 @@ class Split:
 
 def hidden(target: Tensor, which: Bool[Tensor, " n"]) -> Tensor:
     """Gives targets of which some samples lack theirs: -1 for a class, NaN for a number."""
-    missing = float("nan") if target.is_floating_point() else -1
-    return target.masked_fill(which.view(-1, *[1] * (target.ndim - 1)), missing)
+    return torch.where(which.view(-1, *[1] * (target.ndim - 1)), missing(target, 1), target)
 
 
 @runtime_checkable

@@ -8,7 +8,11 @@ Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
          python -m engine.run recipes/fer2013_hmtl.py
 Try:     --set sampler="Fraction(0.2, label='expression')" --set epochs=20     (20 % of the training data)
          recipes/fer2013_hmtl.py:supervised_equal_cost     (two plain views)
+         recipes/fer2013_hmtl.py:one_stream                (the paper's: every face puzzled, both heads on that view)
+         recipes/fer2013_hmtl.py:shared_stream             (one view, three faces in ten puzzled, the others whole)
 """
+
+from dataclasses import replace
 
 from engine.backbone import Backbone
 from engine.optim import AdamW
@@ -38,5 +42,12 @@ recipe = Recipe(
     evaluation_crop=1.0,
 )
 
+one_stream = replace(
+    recipe,
+    views={"puzzle": Puzzle(grid=2)},
+    tasks=(replace(recipe.tasks[0], on=("puzzle",)), recipe.tasks[1]),
+    batch_statistics="joint",
+)
+shared_stream = replace(one_stream, views={"puzzle": Puzzle(grid=2, samples=0.3)})
 supervised = one_view(recipe)
 supervised_equal_cost = equal_cost(recipe)

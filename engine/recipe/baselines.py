@@ -1,7 +1,8 @@
 """Makes the two supervised baselines of a hybrid recipe.
 
 Budget means pictures through the encoder in training: the first baseline has the hybrid's epochs and one view, the
-second as many independently augmented plain views as the hybrid encodes pictures, which is the same cost.
+second as many independently augmented plain views as the hybrid encodes pictures, which is the same cost. Where batches
+are composed, their views are of the labelled samples: no loss of theirs looks at the others.
 """
 
 from __future__ import annotations
@@ -12,21 +13,42 @@ from typing import Any
 from engine.recipe.definition import BatchStatistics, Recipe
 from engine.tasks.base import Task
 from engine.views import Plain
+from loaders.base import Part
+from loaders.feed.samplers import composition
 
 
 def supervised(hybrid: Recipe) -> Recipe:
     """Trains the supervised tasks of the hybrid on one plain view."""
-    return _on_plain_views(hybrid, {"plain": Plain()})
+    return _on_plain_views(hybrid, {"plain": Plain(of=_learnt_from(hybrid))})
 
 
 def supervised_equal_cost(hybrid: Recipe) -> Recipe:
-    """Trains them on as many plain views as the hybrid encodes pictures, each augmented on its own."""
-    return _on_plain_views(hybrid, {f"plain_{i}": Plain(fresh=True) for i in range(pictures_a_face(hybrid))})
+    """Trains them on as many plain views as the hybrid encodes pictures, each augmented on its own.
+
+    Where that is no whole number of views, because they are of a part of the batch, it is the nearest.
+    """
+    of = _learnt_from(hybrid)
+    views = max(round(pictures_a_batch(hybrid) / _faces(hybrid, of)), 1)
+    return _on_plain_views(hybrid, {f"plain_{i}": Plain(fresh=True, of=of) for i in range(views)})
 
 
-def pictures_a_face(recipe: Recipe) -> int:
-    """Counts the pictures of a face that pass through an encoder in a step: its views, and the passes of a teacher."""
-    return len(recipe.views) + sum(task.teacher_passes * len(task.on) for task in recipe.tasks)
+def pictures_a_batch(recipe: Recipe) -> int:
+    """Counts the pictures of a batch that pass through an encoder: its views, and the passes of a teacher."""
+    passes = {name: 1 + sum(task.teacher_passes for task in recipe.tasks if name in task.on) for name in recipe.views}
+    return sum(_faces(recipe, view.of) * passes[name] for name, view in recipe.views.items())
+
+
+def _faces(recipe: Recipe, of: Part) -> int:
+    """Counts the faces of a part of a batch."""
+    composed = composition(recipe.sampler)
+    if composed is None or of == "all":
+        return recipe.batch_size
+    return composed.labelled if of == "labelled" else composed.unlabelled
+
+
+def _learnt_from(recipe: Recipe) -> Part:
+    """The samples that supervised tasks learn from."""
+    return "all" if composition(recipe.sampler) is None else "labelled"
 
 
 def _on_plain_views(hybrid: Recipe, views: dict[str, Plain]) -> Recipe:

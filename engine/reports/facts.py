@@ -38,7 +38,7 @@ def describe_data(run: Run) -> str:
         for task, names in run.classes.items()
     ]
     faces = [f"faces: {splits}"] if splits else []
-    return "; ".join([_source(data), *faces, *_part(run), *classes]) + "."
+    return "; ".join([_source(data), *faces, *_part(run), *_shown(run), *classes]) + "."
 
 
 def _part(run: Run) -> list[str]:
@@ -55,6 +55,16 @@ def _part(run: Run) -> list[str]:
     used, there = as_number(run.result.get("trained_on")), as_number(as_mapping(run.result.get("counts")).get(train))
     count = "" if used is None or there is None else f"{used:,.0f} of the {there:,.0f} faces of "
     return [markdown.plain(f"trained on {count}{train}: {', and of these '.join(shares)}")]
+
+
+def _shown(run: Run) -> list[str]:
+    """Says of composed batches how many faces there are with and without a label, and how often some was shown."""
+    parts = []
+    for name, found in as_mapping(run.result.get("shown")).items():
+        faces, shown = (as_number(as_mapping(found).get(key)) for key in ("faces", "shown"))
+        if faces is not None and shown is not None:
+            parts.append(f"{faces:,.0f} {name} faces, shown {shown:,.0f} times in all")
+    return [markdown.plain(f"batches of two parts: {', and '.join(parts)}")] if parts else []
 
 
 def _source(data: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from engine.averaging import averaged_name
 from engine.recipe import Recipe
-from engine.recipe.baselines import pictures_a_face
+from engine.recipe.baselines import pictures_a_batch
 from engine.recipe.file import RecipeFile
 from engine.recipe.written import describe, differences
 from engine.reports.report import write_report
@@ -41,7 +41,7 @@ from engine.training.show import show_inpainting, show_views
 from engine.weights import load_weights
 from loaders import Loader, Split
 from loaders.base import augments
-from loaders.feed.samplers import chosen_from
+from loaders.feed.samplers import chosen_from, composition, has_label
 
 
 def train(
@@ -205,7 +205,7 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
         if task.needs_whole and trainer.ranks.first:
             batch = next(iter(loaders[recipe.select].epoch(0)))
             show_inpainting(trainer.evaluated, trainer.renderer, batch, task, run.path / CHARTS / "inpaint.png")
-    faces = recipe.epochs * trainer.steps * recipe.accumulate * recipe.batch_size
+    batches, pictures = trainer.at.total * recipe.accumulate, pictures_a_batch(recipe)
     return {
         "name": name,
         "finished": True,
@@ -224,15 +224,29 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
             if split != recipe.train
         },
         "counts": {split: len(loader.split.sample) for split, loader in loaders.items()},
-        "trained_on": chosen_from(recipe.sampler, trainer.train.split, seed=recipe.seed),
+        "trained_on": len(chosen_from(recipe.sampler, trainer.train.split, seed=recipe.seed).sample),
+        "shown": shown_faces(recipe, trainer.train.split, batches),
         "views": list(recipe.views),
-        "pictures_a_face": pictures_a_face(recipe),
-        "pictures_through_encoder": faces * pictures_a_face(recipe),
+        "pictures_a_face": pictures / recipe.batch_size,
+        "pictures_through_encoder": batches * pictures,
         "parameters": {
             "training": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
             "inference": sum(p.numel() for p in trainer.model.inference().parameters()),
         },
         "speed": summarise(trainer.clock, trainer.device, trainer.compiled),
+    }
+
+
+def shown_faces(recipe: Recipe, train: Split, batches: int) -> dict[str, dict[str, int]] | None:
+    """Tells of composed batches, for each part, how many faces there are and how often some was shown; else None."""
+    composed = composition(recipe.sampler)
+    if composed is None:
+        return None
+    chosen = chosen_from(recipe.sampler, train, seed=recipe.seed)
+    labelled = int(has_label(chosen, composed.label).sum())
+    return {
+        "labelled": {"faces": labelled, "shown": batches * composed.labelled},
+        "unlabelled": {"faces": len(chosen.sample) - labelled, "shown": batches * composed.unlabelled},
     }
 
 

@@ -177,7 +177,11 @@ class Composed:
                 raise ValueError(
                     f"Composed: {split.name!r} must hold {least} or more {name} samples ({name}={sizes[name]}, "
                     f"epoch={self.epoch!r}); it has {len(part)} of {len(split.sample)}; "
-                    + ("choose other data" if len(part) == 0 else f"lower {name}, or let the epoch be of the others")
+                    + (
+                        f"lower {name}, or let the epoch be of the others"
+                        if len(part)
+                        else f"choose other data, or by label which of {', '.join(split.labels)} counts"
+                    )
                 )
         shown = [
             _passes(
@@ -236,11 +240,11 @@ def few_of_each(split: Split, label: str, count: int, *, seed: int) -> Int64[Ten
     return torch.cat(chosen).sort().values
 
 
-def chosen_from(sampler: Sampler, split: Split, *, seed: int) -> int:
-    """Samples of a split that an order may hold: those of a `Fraction`'s part, else all."""
+def chosen_from(sampler: Sampler, split: Split, *, seed: int) -> Split:
+    """Gives the samples of a split that an order may hold: those of a `Fraction`'s part, else all."""
     while isinstance(sampler, Fraction):
         split, sampler = _only(split, sampler.part(split, seed=seed)), sampler.of
-    return len(split.sample)
+    return split
 
 
 def _passes(

@@ -19,11 +19,17 @@ def encoder(request: pytest.FixtureRequest) -> nn.Module:
     return made
 
 
-def test_per_view_equals_one_pass_a_view(encoder: nn.Module) -> None:
+def divide(encoder: nn.Module, lengths: tuple[int, ...], tracked: tuple[bool, ...]) -> None:
+    parts = normalise_per_view(encoder)
+    parts.lengths, parts.tracked = lengths, tracked
+
+
+@pytest.mark.parametrize("lengths", [(6, 6), (4, 9)])
+def test_per_view_equals_one_pass_a_view(encoder: nn.Module, lengths: tuple[int, int]) -> None:
     separate = copy.deepcopy(encoder)
-    normalise_per_view(encoder).tracked = (True, True)
-    views = torch.randn(2, 6, 3, 32, 32) * torch.tensor([1.0, 3.0]).view(2, 1, 1, 1, 1)
-    joined = encoder(views.flatten(0, 1)).chunk(2)
+    divide(encoder, lengths, (True, True))
+    views = [torch.randn(length, 3, 32, 32) * scale for length, scale in zip(lengths, (1.0, 3.0), strict=True)]
+    joined = encoder(torch.cat(views)).split(lengths)
     for view, found in zip(views, joined, strict=True):
         torch.testing.assert_close(found, separate(view), atol=2e-4, rtol=2e-4)
     for (name, left), right in zip(encoder.named_buffers(), separate.buffers(), strict=True):
@@ -32,7 +38,7 @@ def test_per_view_equals_one_pass_a_view(encoder: nn.Module) -> None:
 
 def test_running_statistics_come_from_the_tracked_view_alone(encoder: nn.Module) -> None:
     plain_only = copy.deepcopy(encoder)
-    normalise_per_view(encoder).tracked = (False, True)
+    divide(encoder, (6, 6), (False, True))
     other, plain = torch.randn(6, 3, 32, 32) * 9, torch.randn(6, 3, 32, 32)
     encoder(torch.cat([other, plain]))
     plain_only(plain)
@@ -42,14 +48,14 @@ def test_running_statistics_come_from_the_tracked_view_alone(encoder: nn.Module)
 
 def test_joint_statistics_differ_from_those_per_view(encoder: nn.Module) -> None:
     per_view = copy.deepcopy(encoder)
-    normalise_per_view(per_view).tracked = (True, True)
+    divide(per_view, (6, 6), (True, True))
     views = torch.cat([torch.randn(6, 3, 32, 32) * 9, torch.randn(6, 3, 32, 32)])
     assert not torch.allclose(encoder(views), per_view(views), atol=1e-2)
 
 
 def test_evaluation_and_names_of_weights_stay_as_they_were(encoder: nn.Module) -> None:
     before = copy.deepcopy(encoder).eval()
-    normalise_per_view(encoder).tracked = (True, False)
+    divide(encoder, (2, 2), (True, False))
     encoder.eval()
     assert list(encoder.state_dict()) == list(before.state_dict())
     picture = torch.randn(4, 3, 32, 32)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from engine.backbone import Backbone
 from engine.recipe import Recipe, settings
-from engine.recipe.baselines import pictures_a_face, supervised_equal_cost
+from engine.recipe.baselines import pictures_a_batch, supervised_equal_cost
 from engine.recipe.file import RecipeFile
 from engine.runs import checkpoint
 from engine.runs.folder import RunDir
@@ -456,5 +456,5 @@ def test_set_reaches_every_field() -> None:
 
 
 def test_the_teachers_passes_count_in_the_cost() -> None:
-    assert pictures_a_face(recipe()) == 4
+    assert pictures_a_batch(recipe()) == 4 * recipe().batch_size
     assert len(supervised_equal_cost(recipe()).views) == 4

@@ -10,7 +10,7 @@ from torch import nn
 
 from engine.recipe import Recipe, settings
 from engine.recipe import file as recipe_file
-from engine.recipe.baselines import pictures_a_face
+from engine.recipe.baselines import pictures_a_batch
 from engine.runs.initial import MissingWeightsError, locate
 from engine.tasks.base import Shape
 
@@ -24,8 +24,8 @@ def read(name: str, variant: str = "") -> Recipe:
 
 def test_pre_training_and_fine_tuning_cost_what_the_hybrid_costs() -> None:
     hybrid, pretrain, finetune = (read(f"fer2013_{name}") for name in ("hmtl", "pretrain", "finetune"))
-    spent = sum(r.epochs * pictures_a_face(r) * r.batch_size for r in (pretrain, finetune))
-    assert spent == hybrid.epochs * pictures_a_face(hybrid) * hybrid.batch_size
+    spent = sum(r.epochs * pictures_a_batch(r) for r in (pretrain, finetune))
+    assert spent == hybrid.epochs * pictures_a_batch(hybrid)
     assert finetune.init == "runs/fer2013_pretrain"
     for field in ("data", "augment", "backbone", "image_size", "evaluation_crop", "batch_size", "sampler", "optim"):
         assert getattr(pretrain, field) == getattr(finetune, field) == getattr(hybrid, field), field
