@@ -79,7 +79,8 @@ def test_a_field_that_was_added_since_has_its_default() -> None:
 
 def test_two_recipes_are_compared_field_by_field() -> None:
     written = through_json(tiny.recipe())
-    assert written["views"]["puzzle"] == {"kind": "Puzzle", "grid": 2, "turn": False, "fresh": False, "size": None}
+    drawn = {"fresh": False, "size": None, "of": "all", "augment": None, "samples": 1.0}
+    assert written["views"]["puzzle"] == {"kind": "Puzzle", **drawn, "grid": 2, "turn": False}
     assert differences(written, through_json(tiny.recipe())) == []
     other = tiny.recipe(epochs=3, views={"plain": Plain(), "puzzle": Puzzle(grid=3)})
     assert differences(written, through_json(other)) == ["views.puzzle.grid: 2 -> 3", "epochs: 2 -> 3"]
