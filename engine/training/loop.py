@@ -378,8 +378,9 @@ class Trainer:
             for name, criterion in self.criteria.items():
                 criterion.load_state_dict(state["criteria"][name])
         except (KeyError, RuntimeError) as error:  # a part that this version keeps otherwise, or not at all
+            what = " ".join(str(error).split())
             raise ValueError(
-                f"checkpoint: {path} was written by another version, which kept other things of a training ({error}); "
+                f"checkpoint: {path} was written by another version, which kept other things of a training ({what}); "
                 "go on with that version, or start again with another --out"
             ) from error
         torch.set_rng_state(state["rng"])
