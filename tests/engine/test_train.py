@@ -251,9 +251,7 @@ def test_a_loss_hears_of_epochs_and_steps_and_its_state_is_kept(tmp_path: Path) 
     run_dir.close()
     assert again.criteria["expression"].steps == again.at.total == 8
     other = trainer(tiny.recipe())  # its loss keeps no count, as that of another version may not
-    with pytest.raises(
-        ValueError, match=r"written by another version, .* \"steps\"\. \); go on with that version, or start again"
-    ):
+    with pytest.raises(ValueError, match=r"another version, .*steps.*; go on with that version, or start again"):
         other.load(tmp_path / "run" / "checkpoints" / "last", run_dir)
 
 
