@@ -16,8 +16,10 @@ from torch import Tensor
 
 import kernels
 from engine.recipe import file as recipe_file
+from engine.recipe import settings
 from engine.recipe.baselines import pictures_a_batch, supervised, supervised_equal_cost
 from engine.recipe.smoke import smoke
+from engine.recipe.written import describe, read
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, Perceptual, PoseRegression, SolvePuzzle, SolveTurns
 from engine.tasks.base import Look
 from engine.training.evaluate import look
@@ -351,6 +353,16 @@ def test_a_label_that_is_there_without_the_one_composed_by_may_be_learnt_from_al
     sampler = Composed(labelled=3, unlabelled=5, label="glasses")
     views = {"plain": Plain(), "puzzle": Puzzle(grid=2)}
     assert composed_recipe(sampler=sampler, views=views).sampler == sampler
+
+
+def test_parts_and_shares_are_set_from_the_command_line() -> None:
+    wanted = ["plain.of=labelled", "plain.augment=strong()", "puzzle.samples=0.3"]
+    composing = ["sampler=Composed(labelled=3, unlabelled=5)", "views.puzzle.of='unlabelled'"]
+    found = settings.apply(tiny.recipe(), [*(f"views.{field}" for field in wanted), *composing])
+    assert found.views["plain"] == Plain(of="labelled", augment=kernels.strong())
+    assert found.views["puzzle"] == Puzzle(grid=2, samples=0.3, of="unlabelled")
+    assert found.sampler == Composed(labelled=3, unlabelled=5)
+    assert read(describe(found.views["plain"]), View, "a view") == found.views["plain"]
 
 
 def test_baselines_of_a_composed_recipe_see_its_labelled_faces_alone() -> None:
