@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from engine.training.objective import Objective, compile_objective
 from engine.training.render import Renderer
 from engine.views import EVALUATION, Cells, HiddenParts, Holes, Plain, Puzzle, Turned, View
 from kernels import Augment
-from loaders import Composed, Faces, Fraction, Source, Synthetic
-from loaders.base import Batch, hidden
+from loaders import Composed, Fraction, HideLabels, Synthetic
+from loaders.base import Augmented, Batch
+from loaders.feed.streams import augment
 from tests.engine import tiny
 from tests.engine.test_objective import counting
 from tests.engine.test_render import renderer
@@ -37,25 +38,11 @@ from tests.engine.test_train import run, trainer
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@dataclass(frozen=True, slots=True)
-class Hidden:
-    """The first so many faces of train keep their labels."""
-
-    source: Source
-    kept: int
-
-    def open(self, split: str, device: torch.device | str) -> Faces:
-        faces = self.source.open(split, device)
-        bare = torch.arange(len(faces.split.sample)) >= (self.kept if split == "train" else 10**9)
-        target = {name: hidden(each, bare) for name, each in faces.split.target.items()}
-        return replace(faces, split=replace(faces.split, target=target))
-
-
 def composed_recipe(**changes: Any) -> Any:
     """Supervision on 3 labelled faces of a batch of 8, the puzzle on the 5 others."""
     plain = {
-        "data": Hidden(Synthetic(train=40, val=12, test=12, size=32), kept=10),
-        "sampler": Composed(labelled=3, unlabelled=5),
+        "data": HideLabels(Synthetic(train=40, val=12, test=12, size=32), keep=10),
+        "sampler": Composed(labelled=3, unlabelled=5, label="expression"),
         "views": {"plain": Plain(of="labelled"), "puzzle": Puzzle(grid=2, of="unlabelled")},
     }
     return tiny.recipe(**{**plain, **changes})
@@ -70,7 +57,7 @@ def composed(faces: int = 6, labelled: int = 2) -> Batch:
 
 @pytest.mark.parametrize("of", ["labelled", "unlabelled"])
 def test_a_view_of_a_part_shows_its_samples_as_a_view_of_all_shows_them(of: Any) -> None:
-    augment = replace(kernels.strong(), cut=0.3)
+    strong = replace(kernels.strong(), cut=0.3)
     views: dict[str, View] = {
         "plain": Plain(),
         "puzzle": Puzzle(grid=3),
@@ -78,10 +65,10 @@ def test_a_view_of_a_part_shows_its_samples_as_a_view_of_all_shows_them(of: Any)
         "parts": HiddenParts(),
     }
     chosen = slice(2) if of == "labelled" else slice(2, None)
-    maker = renderer(views, augment, hiding=frozenset({"holes"}))
+    maker = renderer(views, strong, hiding=frozenset({"holes"}))
     everything = maker.training(composed(), epoch=1, step=0)
     mixed = {name: replace(view, of=of) if name != "plain" else view for name, view in views.items()}
-    part = renderer(mixed, augment, hiding=frozenset({"holes"})).training(composed(), epoch=1, step=0)
+    part = renderer(mixed, strong, hiding=frozenset({"holes"})).training(composed(), epoch=1, step=0)
     assert torch.equal(part.pictures["plain"], everything.pictures["plain"])
     assert torch.equal(part.whole["holes"], everything.whole["holes"][chosen])
     for name in ("puzzle", "holes", "parts"):
@@ -138,7 +125,14 @@ def test_a_view_may_have_its_own_augmentation_and_shares_its_draw_with_its_equal
 
 def test_a_source_that_augments_by_itself_gives_parts_but_no_second_augmentation() -> None:
     made = renderer({"plain": Plain(of="labelled"), "puzzle": Puzzle(grid=2, of="unlabelled")})
-    assert made.shared().augment == made.augment
+    draw, batch = made.shared(), composed()
+    tables = draw(kernels.Key(made.seed, 1, batch.sample, batch.occurrence), batch.mean, (24, 24))
+    faces = augment(batch.store, tables, size=24, blurs=draw.blurs)
+    ahead = replace(batch, store=faces, augmented=Augmented(tables, (24, 24)))
+    found, expected = (made.training(each, epoch=1, step=0) for each in (ahead, batch))
+    for name, picture in found.pictures.items():
+        assert torch.equal(found.where[name], expected.where[name])
+        torch.testing.assert_close(picture, expected.pictures[name], atol=0.6 / 255 / 0.25, rtol=0)  # whole gray levels
     with pytest.raises(ValueError, match=r"set data.augment='kernel', or let all views have one size and one augment"):
         renderer({"plain": Plain(), "strong": Plain(augment=kernels.strong())}).shared()
 
