@@ -97,6 +97,23 @@ def _changed(value: Any, hint: Any, change: _Change, path: tuple[str, ...]) -> A
     raise ValueError(f"--set: {here} (={value!r}) has no fields; it cannot be followed by .{next(iter(change.within))}")
 
 
+def has(recipe: Recipe, field: str) -> bool:
+    """Tells whether a recipe has the field of this path, such as "optim.lr"; see `apply`."""
+    value: Any = recipe
+    for name in field.split("."):
+        if is_dataclass(value) and name in [f.name for f in fields(value)]:
+            value = getattr(value, name)
+        elif isinstance(value, Mapping) and name in value:
+            value = value[name]
+        elif isinstance(value, tuple) and _is_index(name, value):
+            value = value[int(name)]
+        elif isinstance(value, tuple) and (named := [item for item in value if getattr(item, "name", None) == name]):
+            value = named[0]
+        else:
+            return False
+    return True
+
+
 def _is_index(name: str, items: Sequence[Any]) -> bool:
     return name.isdigit() and int(name) < len(items)
 

@@ -9,11 +9,12 @@ import typer
 
 from engine.table.bootstrap import RESAMPLES
 from engine.table.experiment import read
-from engine.table.making import commands_of, make_table
+from engine.table.making import commands_of, make_sweep, make_table
 from engine.table.plan import make_plan
+from engine.table.sweep import make_search, read_sweep
 from loaders.exit_status import exit_status
 
-RESULTS = Path("benchmarks/results/runs")
+RESULTS, SWEEPS = Path("benchmarks/results/runs"), Path("benchmarks/results/sweeps")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -21,7 +22,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command()
 def main(
     experiment_file: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="NAME or path.py with an `experiment`")],
-    seeds: Annotated[int | None, typer.Option(help="runs of each row; the experiment's number if not given")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="runs of each row; if not given the experiment's number, in a search 1")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="folder of runs and table; runs/NAME if not given")] = None,
     set_: Annotated[
         list[str] | None,
@@ -30,13 +33,27 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="groups whose title holds TEXT; may be given several times")
     ] = None,
+    rows: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="with --sweep: rows whose name holds TEXT; repeatable")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=A,B",
+            help="search: each row with each of these values, judged on the split it selects on; the test split is "
+            "not opened; repeatable, for every combination",
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(help="runs at once on this machine")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU if there is one")] = None,
     list_: Annotated[
         bool, typer.Option("--list", help="print one command for each missing run, for a scheduler, and run nothing")
     ] = False,
     no_run: Annotated[bool, typer.Option("--no-run", help="print the table of what is done, and run nothing")] = False,
-    results: Annotated[Path, typer.Option(help="folder of the small files that finished runs leave")] = RESULTS,
+    results: Annotated[
+        Path | None,
+        typer.Option(help=f"folder of the small files that finished runs leave; if not given {RESULTS} or {SWEEPS}"),
+    ] = None,
     resamples: Annotated[int, typer.Option(help="draws of the bootstrap")] = RESAMPLES,
 ) -> None:
     """Run what is missing of EXPERIMENT, go on with what was interrupted, skip what is done, and print the table."""
@@ -46,14 +63,23 @@ def main(
                 raise ValueError(f"table: {name} (={value}) must be 1 or more")
         file = read(experiment_file).only(only or ())
         folder = out or Path("runs") / file.name
-        plan = make_plan(file, seeds=seeds, out=folder, results=results, set_=set_ or (), device=device)
+        search = None
+        if sweep:
+            search = make_search(file, [read_sweep(text) for text in sweep], set_=set_ or (), rows=rows or ())
+            file, folder, set_ = search.file, out or folder / "sweep", None
+        elif rows:
+            raise ValueError(f"table: rows (={', '.join(rows)}) goes with --sweep; choose groups by --only")
+        small = results or (SWEEPS if search else RESULTS)
+        plan = make_plan(file, seeds=seeds, out=folder, results=small, set_=set_ or (), device=device)
         if list_:
             for note in plan.notes:
                 typer.echo(f"note: {note}", err=True)
             for line in commands_of(plan):
                 typer.echo(line)
-            return
-        make_table(plan, folder, run=not no_run, at_once=jobs, resamples=resamples)
+        elif search is not None:
+            make_sweep(search, plan, folder, run=not no_run, at_once=jobs)
+        else:
+            make_table(plan, folder, run=not no_run, at_once=jobs, resamples=resamples)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ from pathlib import Path
 import typer
 
 from engine.runs.environment import as_shell, command
+from engine.table import sweep
 from engine.table.plan import Job, Plan, collect
 from engine.table.report import draw_chart, number, to_csv, to_markdown
 from engine.table.results import make_results
 from engine.table.running import Ended, InterruptedTableError, log_of, run_all
+from engine.table.sweep import Search
 from loaders.exit_status import FAILED, INTERRUPTED
 from loaders.files import write_text
 
@@ -42,30 +44,51 @@ def make_table(plan: Plan, folder: Path, *, run: bool, at_once: int, resamples: 
     Raises:
         typer.Exit: With `INTERRUPTED` on Ctrl-C or SIGTERM, with `FAILED` where a run failed; the table is written.
     """
-    progress = _Progress(plan, total=len(plan.missing))
-    stopped = None
-    if run and plan.missing:
-        try:
-            run_all(plan.missing, at_once=at_once, started=progress.started, ended=progress.ended)
-        except InterruptedTableError as error:
-            stopped = error
+    progress = _run(plan, at_once if run else 0)
     results = make_results(progress.plan, progress.failed, resamples=resamples)
-    failures = {ended.job.name: ended.tail for ended in progress.failed.values()}
-    text = to_markdown(results, command=command(), failures=failures, notes=plan.notes)
+    text = to_markdown(results, command=command(), failures=progress.failures, notes=plan.notes)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", to_csv(results))
     draw_chart(results, folder / "chart.png")
     typer.echo(text)
     typer.echo(f"wrote {folder / 'table.md'}, table.csv and chart.png", err=True)
-    if stopped is not None:
-        typer.echo(str(stopped), err=True)
-        raise typer.Exit(INTERRUPTED)
-    if progress.failed:
-        typer.echo(
-            f"error: {len(progress.failed)} of {progress.total} runs failed; their logs are in {folder}", err=True
-        )
-        raise typer.Exit(FAILED)
+    progress.exit(folder)
+
+
+def make_sweep(search: Search, plan: Plan, folder: Path, *, run: bool, at_once: int) -> None:
+    """Runs the trials of a search that are missing and writes sweep.md and sweep.csv into a folder; prints the table.
+
+    Args:
+        search: What is searched.
+        plan: The runs of `search.file`.
+        folder: Where the files go; made if it is not there.
+        run: Whether to run what is missing.
+        at_once: How many runs there may be at a time.
+
+    Raises:
+        typer.Exit: See `make_table`.
+    """
+    progress = _run(plan, at_once if run else 0)
+    results = make_results(progress.plan, progress.failed)
+    text = sweep.to_markdown(search, progress.plan, results, command=command(), failures=progress.failures)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "sweep.md", text)
+    write_text(folder / "sweep.csv", sweep.to_table(search, results).csv())
+    typer.echo(text)
+    typer.echo(f"wrote {folder / 'sweep.md'} and sweep.csv", err=True)
+    progress.exit(folder)
+
+
+def _run(plan: Plan, at_once: int) -> _Progress:
+    """Runs what a plan misses, `at_once` runs at a time; 0 runs nothing."""
+    progress = _Progress(plan, total=len(plan.missing))
+    if at_once and plan.missing:
+        try:
+            run_all(plan.missing, at_once=at_once, started=progress.started, ended=progress.ended)
+        except InterruptedTableError as error:
+            progress.stopped = str(error)
+    return progress
 
 
 @dataclass(slots=True)
@@ -77,6 +100,22 @@ class _Progress:
     begun: int = 0
     seen: set[str] = field(default_factory=set)
     failed: dict[str, Ended] = field(default_factory=dict)
+    stopped: str = ""
+    """Why not all were run; empty if all were."""
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Maps the name of each run that failed to the end of its output."""
+        return {ended.job.name: ended.tail for ended in self.failed.values()}
+
+    def exit(self, folder: Path) -> None:
+        """Raises typer.Exit where the runs were stopped or one failed, and says so."""
+        if self.stopped:
+            typer.echo(self.stopped, err=True)
+            raise typer.Exit(INTERRUPTED)
+        if self.failed:
+            typer.echo(f"error: {len(self.failed)} of {self.total} runs failed; their logs are in {folder}", err=True)
+            raise typer.Exit(FAILED)
 
     def started(self, job: Job, elsewhere: bool) -> None:
         self.begun += job.key not in self.seen  # a run that another process had may have to be started after all

@@ -18,6 +18,8 @@ from engine.table.fingerprint import described_without_data, fingerprint, is_rec
 from engine.table.finished import Finished
 from loaders import identity as data_identity
 
+_LONGEST_NAME = 200  # a file's name has at most 255 characters; seed, key and suffix follow
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
@@ -205,4 +207,5 @@ def collect(job: Job, file: ExperimentFile, results: Path) -> Finished | None:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("%", " percent")).strip("-")
+    found = re.sub(r"[^a-z0-9]+", "-", text.lower().replace("%", " percent")).strip("-")
+    return found[:_LONGEST_NAME]

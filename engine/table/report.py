@@ -40,13 +40,18 @@ def to_markdown(results: Results, *, command: str, failures: Mapping[str, str], 
             _reading(results),
             *_environment(results),
             *map(markdown.plain, notes),
-            *(
-                f"**Failed: {markdown.plain(name)}.** The end of its output:\n\n{markdown.fence(tail)}"
-                for name, tail in failures.items()
-            ),
+            *failed_runs(failures),
             markdown.fence(command, "sh"),
         ]
     )
+
+
+def failed_runs(failures: Mapping[str, str]) -> list[str]:
+    """Writes a paragraph for each run that failed: its name, and the end of its output."""
+    return [
+        f"**Failed: {markdown.plain(name)}.** The end of its output:\n\n{markdown.fence(tail)}"
+        for name, tail in failures.items()
+    ]
 
 
 def _subtitle(results: Results) -> str:
