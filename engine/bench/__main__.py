@@ -20,6 +20,7 @@ from engine.recipe import file as recipe_file
 from engine.recipe import settings
 from engine.training.device import choose_device
 from engine.training.meters import NonFiniteLossError
+from engine.training.ranks import LostRankError, joined
 from loaders.exit_status import exit_status
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -94,16 +95,30 @@ def step(
 
     DALI and FFCV come twice: with the kernel augmenting in the step, and augmenting by themselves ahead of it.
     """
-    console = Console()
-    with exit_status(NonFiniteLossError), _scratch(scratch) as folder:
-        where = choose_device(device)
+    with (
+        joined(device) as ranks,
+        exit_status(NonFiniteLossError, LostRankError, speaks=ranks.speaks),
+        _scratch(scratch) as folder,
+    ):
+        console = Console(quiet=not ranks.first)
+        where = choose_device(ranks.device(device))
         file = recipe_file.read(recipe)
         chosen = settings.apply(file.recipe, set_ or [])
         with console.status("writing the faces in other forms") as status:
             found = of_recipe(chosen, folder, faces=faces, names=tuple(source or ()))
-            rows, compiled = measure_steps(chosen, found, device=where, steps=steps, rounds=rounds, say=status.update)
-        facts = {"recipe": recipe, "batch size": chosen.batch_size, "steps a turn": steps, "rounds": rounds}
-        _show(report.of_steps(found, rows, facts, where, compiled), out, console)
+            rows, compiled = measure_steps(
+                chosen, found, device=where, steps=steps, rounds=rounds, say=status.update, ranks=ranks
+            )
+        facts: dict[str, Any] = {
+            "recipe": recipe,
+            "batch size": chosen.batch_size,
+            "batches a step": chosen.accumulate,
+            "ranks": ranks.world,
+            "steps a turn": steps,
+            "rounds": rounds,
+        }
+        if ranks.first:
+            _show(report.of_steps(found, rows, facts, where, compiled), out, console)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from engine.bench.feeds import OfSource
 from engine.recipe import Recipe
 from engine.training.clock import Clock, summarise
 from engine.training.loop import Position, Trainer
+from engine.training.ranks import Ranks
 from engine.training.train import open_split
 from loaders import Batch, Loader
 from loaders.base import augments
@@ -49,6 +50,7 @@ def measure_steps(
     steps: int,
     rounds: int,
     say: Callable[[str], None] = lambda text: None,
+    ranks: Ranks | None = None,
 ) -> tuple[list[StepRow], bool]:
     """Trains in turns from one batch repeated, the ceiling, and from each case.
 
@@ -59,6 +61,7 @@ def measure_steps(
         steps: Optimiser steps of a turn.
         rounds: In each, every feed has one turn.
         say: Told what is going on.
+        ranks: Those that take the steps together.
 
     Returns:
         The rows, the ceiling first; and whether the step was compiled.
@@ -73,7 +76,7 @@ def measure_steps(
     assert data.split == recipe.train
     truth = Truth(data, recipe.batch_size)
     with ExitStack() as stack:
-        with closing(open_split(replace(recipe, data=data.truth), data.split, device)) as loader:
+        with closing(open_split(replace(recipe, data=data.truth), data.split, device, ranks)) as loader:
             feeds: dict[str, Iterator[Batch]] = {CEILING: itertools.repeat(next(loader.epoch(0)))}
         off: dict[str, Difference] = {}
         for case in data.cases:
@@ -86,10 +89,10 @@ def measure_steps(
                 say(f"{case.name}: views, compared with those of the kernel")
                 off[case.name] = compare(case, recipe, data.split, device)
             own = replace(recipe, data=case.feed.source)
-            loader = stack.enter_context(closing(open_split(own, data.split, device)))
+            loader = stack.enter_context(closing(open_split(own, data.split, device, ranks)))
             feeds[case.name] = stack.enter_context(closing(_endless(loader)))
         recipe.check_labels(loader.split)
-        trainer = Trainer(recipe, loader, loader, device)
+        trainer = Trainer(recipe, loader, loader, device, ranks=ranks)
         rows = [StepRow(name, off=off.get(name)) for name in feeds]
         say("first step" + (" (compilation)" if trainer.compiled else ""))
         _turn(trainer, feeds[CEILING], Clock(), SETTLING)
@@ -107,14 +110,14 @@ def measure_steps(
 
 def _turn(trainer: Trainer, batches: Iterator[Batch], clock: Clock, steps: int) -> None:
     """Takes steps as training does, counted by the same clock."""
-    accumulate = trainer.recipe.accumulate
+    images = trainer.recipe.batch_size * trainer.recipe.accumulate
     faces = clock.waiting(batches)
     start = time.perf_counter()
     for _ in range(steps):
-        group = list(itertools.islice(faces, accumulate))
+        group = list(itertools.islice(faces, trainer.share))
         trainer.step(group)
         now = time.perf_counter()
-        clock.step(now - start, sum(len(batch.row) for batch in group), first=False)
+        clock.step(now - start, images, first=False)
         start = now
     trainer.settle(clock)
 

@@ -7,10 +7,14 @@ does a run, bit for bit.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import math
 import os
+import re
+import signal
 import socket
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -199,6 +203,7 @@ def joined(device: str | None, threads: int | None = None) -> Iterator[Ranks]:
     if world == 1:
         yield Ranks()
         return
+    _end_with_torchrun()
     limit = timedelta(seconds=SECONDS)
     store, _, _ = next(rendezvous("env://", rank, world, timeout=limit))
     store.set_timeout(limit)
@@ -256,6 +261,12 @@ def _set_threads(threads: int | None, ranks: int) -> None:
         torch.set_num_threads(threads)
 
 
+def _end_with_torchrun() -> None:
+    """Has SIGTERM sent to this rank when torchrun is killed, lest it goes on and writes beside a run started anew."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 @contextmanager
 def _waiting(ranks: Ranks) -> Iterator[None]:
     """Turns what gloo and NCCL say of a rank that does not answer into a sentence.
@@ -266,7 +277,8 @@ def _waiting(ranks: Ranks) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        reason = re.sub(r"^\[.*?\] ", "", str(error).splitlines()[0]).partition(". ")[0]
         raise LostRankError(
             f"another of the {ranks.world} ranks has ended, or has not answered for {SECONDS} s "
-            f"({str(error).splitlines()[0]}); see what it said last, and go on with --resume"
+            f"({reason}); see what it said last, and go on with --resume"
         ) from error

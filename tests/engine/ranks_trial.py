@@ -2,7 +2,7 @@
 
 python tests/engine/ranks_trial.py equal                  # this file's recipes at 1, 2, 4 and 8 ranks
 python tests/engine/ranks_trial.py equal --recipes        # those of recipes/ too, as --smoke makes them: half an hour
-python tests/engine/ranks_trial.py kill --times 20        # kill -9, each time another rank, moment and number of ranks
+python tests/engine/ranks_trial.py kill --times 20        # kill -9 of a rank or of torchrun, at any moment
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ recipe = tiny.recipe(epochs=30, batch_size=2, accumulate=4, checkpoint_every=1)
 
 
 def kill(root: Path, times: int, signals: Sequence[int] = (signal.SIGKILL,)) -> list[str]:
-    """Kills one of the ranks of a run again and again, goes on with another number of ranks, and compares the end."""
+    """Kills a rank or torchrun again and again, goes on with another number of ranks, and compares the end."""
     recipe = root / "killed.py"
     recipe.write_text(KILLED)
     words = ["-m", "engine.run", str(recipe), "--device", "cpu", "--threads", "1", "--resume", "--out"]
@@ -197,8 +197,8 @@ def kill(root: Path, times: int, signals: Sequence[int] = (signal.SIGKILL,)) -> 
         process = launch(world, *words, str(root / "killed"))
         wait_for_checkpoint(root / "killed", process)
         time.sleep(0.5 * chance.random())
-        if ranks := ranks_of(process):
-            os.kill(chance.choice(ranks), chance.choice(signals))
+        if process.poll() is None:
+            os.kill(chance.choice([*ranks_of(process), process.pid]), chance.choice(signals))
         start = time.perf_counter()
         output, _ = process.communicate()
         errors = output.count("error: ")

@@ -134,7 +134,7 @@ def test_the_ranks_of_a_host_share_its_cores(
 def test_a_rank_that_does_not_answer_is_told_in_a_sentence() -> None:
     told = r"another of the 2 ranks has ended, .* \(closed\); .* go on with --resume"
     with pytest.raises(LostRankError, match=told), ranks._waiting(Ranks(0, 2)):
-        raise RuntimeError("closed\nand a stack")
+        raise RuntimeError("[tcp/pair.cc:5] closed. This is typical\nand a stack")
 
 
 @pytest.fixture
