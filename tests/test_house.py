@@ -394,7 +394,9 @@ PLACE = re.compile(
     """,
     re.VERBOSE,
 )
-LEFTOVER = re.compile(r"(^|/)(__pycache__|\.venv|\.mypy_cache|\.ruff_cache|\.pytest_cache|[^/]+\.egg-info)/|\.py[co]$")
+LEFTOVER = re.compile(
+    r"(^|/)(__pycache__|\.venv|\.mypy_cache|\.ruff_cache|\.pytest_cache|[^/]+\.egg-info)(/|$)|\.py[co]$"
+)
 
 
 def test_no_tracked_file_names_a_place_of_one_machine() -> None:
@@ -433,6 +435,7 @@ def test_no_leftover_is_tracked() -> None:
     assert [str(p.relative_to(ROOT)) for p in tracked() if LEFTOVER.search(str(p.relative_to(ROOT)))] == []
     assert LEFTOVER.search("engine/__pycache__/loop.cpython-311.pyc")
     assert LEFTOVER.search("hmtl.egg-info/PKG-INFO")
+    assert LEFTOVER.search(".venv")  # a link
 
 
 # --- recipes -----------------------------------------------------------------------------------------------------
