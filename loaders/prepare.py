@@ -89,7 +89,7 @@ def prepare(
     if format == "ffcv":
         require_writer(jpeg)
         origin["jpeg"] = jpeg
-    done = _finished(out, origin, force, format)
+    done = _finished(importer, out, origin, force, format)
     if done is not None:
         labels = ", ".join(done["labels"]) or "no labels"
         console.print(f"{out} is finished: {done['shape'][0]:,} faces, {labels}; --force makes it again", **LINE)
@@ -149,7 +149,9 @@ def _json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _finished(out: Path, origin: Mapping[str, Any], force: bool, format: str) -> Mapping[str, Any] | None:
+def _finished(
+    importer: Importer, out: Path, origin: Mapping[str, Any], force: bool, format: str
+) -> Mapping[str, Any] | None:
     """The source.json of a finished store at `out` that was made from `origin`; None where one must be written."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -159,6 +161,8 @@ def _finished(out: Path, origin: Mapping[str, Any], force: bool, format: str) ->
         return None
     kind, pixels, opened = KINDS[format]
     found = read_source(out, kind=kind, pixels=pixels)["origin"]
+    added = {f.name: _json(f.default) for f in fields(importer) if f.name != "source"}  # type: ignore[arg-type]
+    found = found | {"options": added | found.get("options", {})}  # one that was added since had its default
     different = [key for key in origin if found.get(key) != origin[key]]
     if different:
         made = "; ".join(f"{key} {found.get(key)} there, {origin[key]} here" for key in different)

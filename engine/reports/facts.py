@@ -15,14 +15,14 @@ DRAWN = "> **Drawn faces.** {what} Its figures show that the code runs from end 
 
 def is_smoke(run: Run) -> bool:
     """Tells whether `--smoke` made a run: then the faces are drawn, and the labels of other data are made up."""
-    return _kind(run.recipe.get("data")) == "Relabelled"
+    return _kind(_shown_through(run.recipe.get("data"))) == "Relabelled"
 
 
 def drawn_note(run: Run) -> str:
     """Writes what must stand above the figures of a run on drawn faces; empty for other runs."""
     if is_smoke(run):
         return DRAWN.format(what="`--smoke` puts faces drawn by `Synthetic` in the place of the recipe's data.")
-    if _kind(run.recipe.get("data")) == "Synthetic":
+    if _kind(_shown_through(run.recipe.get("data"))) == "Synthetic":
         return DRAWN.format(what="The faces of this run are drawn by `Synthetic`.")
     return ""
 
@@ -38,7 +38,14 @@ def describe_data(run: Run) -> str:
         for task, names in run.classes.items()
     ]
     faces = [f"faces: {splits}"] if splits else []
-    return "; ".join([_source(data), *faces, *_part(run), *_shown(run), *classes]) + "."
+    return "; ".join([_source(data), *faces, *_note(run, data), *_part(run), *_shown(run), *classes]) + "."
+
+
+def _note(run: Run, data: Mapping[str, Any]) -> list[str]:
+    """Repeats what a source that joins others, or hides labels, says of the training split."""
+    train = str(run.recipe.get("train", "train"))
+    note = as_mapping(run.result.get("notes")).get(train)
+    return [f"{train}: {markdown.plain(note)}"] if note and _kind(data) in ("Union", "HideLabels") else []
 
 
 def _part(run: Run) -> list[str]:
@@ -68,14 +75,30 @@ def _shown(run: Run) -> list[str]:
 
 
 def _source(data: Mapping[str, Any]) -> str:
-    """Names the source, such as `Packed` of `data/fer2013`, and the importer where it reads files by one."""
-    while _kind(data) == "Relabelled":
-        data = as_mapping(data.get("source"))
+    """Names the source, such as `Packed` of `data/fer2013`, what it joins, or the importer it reads by."""
+    data = _shown_through(data, "Relabelled", "HideLabels")
     words = f"`{_kind(data) or 'a source without a name'}`"
+    if _kind(data) == "Union":
+        parts = {name: _sources(data.get(name)) for name in ("labelled", "unlabelled")}
+        return f"{words} of {'; '.join(f'{name} {named}' for name, named in parts.items() if named)}"
+    if _kind(data) == "WithTest":
+        return f"{_source(as_mapping(data.get('source')))}, test of {_source(as_mapping(data.get('test')))}"
     place = data.get("path", data.get("source"))
     if isinstance(place, Mapping):  # an importer
         words, place = f"{words}, read by `{_kind(place)}`", place.get("source")
     return f"{words} of `{place}`" if isinstance(place, str) else words
+
+
+def _sources(data: object) -> str:
+    return " and ".join(_source(as_mapping(part)) for part in (data if isinstance(data, list) else [data]))
+
+
+def _shown_through(data: object, *kinds: str) -> Mapping[str, Any]:
+    """Finds the source whose faces a wrapper shows: by default whose labels are hidden."""
+    found = as_mapping(data)
+    while _kind(found) in (kinds or ("HideLabels",)):
+        found = as_mapping(found.get("source"))
+    return found
 
 
 def _kind(data: object) -> str:

@@ -39,7 +39,7 @@ from engine.training.progress import Bars
 from engine.training.ranks import Ranks
 from engine.training.show import show_inpainting, show_views
 from engine.weights import load_weights
-from loaders import Loader, Split
+from loaders import Loader, Split, identity
 from loaders.base import augments
 from loaders.feed.samplers import chosen_from, composition, has_label
 
@@ -94,10 +94,8 @@ def train(
         if profile is not None:
             check_profile(profile, trainer)  # once more: fewer steps are left of a run that goes on
         run.declare(recipe.figures)
-        run.started(
-            describe_environment(device)
-            | {"ranks": ranks.world, "deterministic": deterministic, "from_step": trainer.at.total}
-        )
+        start = {"ranks": ranks.world, "deterministic": deterministic, "from_step": trainer.at.total}
+        run.started(describe_environment(device) | start | {"data": identity(recipe.data)})
         if trainer.at.total == 0 and ranks.first:
             shown = loaders[recipe.select if augments(recipe.data) else recipe.train]  # faces that are as stored
             show_views(trainer.renderer, next(iter(shown.epoch(0))), run.path / CHARTS / "views.png")
@@ -224,6 +222,7 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
             if split != recipe.train
         },
         "counts": {split: len(loader.split.sample) for split, loader in loaders.items()},
+        "notes": {split: loader.note for split, loader in loaders.items()},
         "trained_on": len(chosen_from(recipe.sampler, trainer.train.split, seed=recipe.seed).sample),
         "shown": shown_faces(recipe, trainer.train.split, batches),
         "views": list(recipe.views),

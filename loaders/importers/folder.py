@@ -1,4 +1,4 @@
-"""Imports class folders: `<split>/<class>/*` or `<class>/*`."""
+"""Imports class folders, `<split>/<class>/*` or `<class>/*`, or every picture of a folder without labels."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from loaders.base import Classes
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import check_shares, stratified
-from loaders.importers.layout import ENDINGS
+from loaders.importers.layout import ENDINGS, is_picture
 
 SPLITS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
 
 
 @dataclass(frozen=True, slots=True)
 class ClassFolders:
-    """Reads `<split>/<class>/*` or `<class>/*`.
+    """Reads `<split>/<class>/*` or `<class>/*`, or pictures without labels.
 
     Attributes:
         source: The folder.
@@ -28,6 +28,8 @@ class ClassFolders:
         val_share: Share of each class that goes from train to val, where the source has no val; 0 makes none.
         test_share: The same for test, which `val_share` does not move. Both are shares of the source's train.
         seed: Chooses the pictures.
+        unlabelled: Read every picture in the folder and in the folders in it, whatever they are called, as faces
+            without labels; all of them are train.
     """
 
     source: Path
@@ -36,14 +38,18 @@ class ClassFolders:
     val_share: float = 0.0
     test_share: float = 0.0
     seed: int = 0
+    unlabelled: bool = False
 
     def survey(self) -> Contents:
         """Finds splits and classes.
 
         Raises:
             ValueError: The folder is missing or empty, its layout is neither of the two, a class has no picture in any
-                split or is not in `classes`, or a share is out of range or asked of a source that has that split.
+                split or is not in `classes`, or a share is out of range or asked of a source that has that split;
+                or it is to be read unlabelled and has no picture, or classes or shares are given.
         """
+        if self.unlabelled:
+            return self._without_labels()
         splits, notes = self._splits()
         found = sorted({folder.name for folders in splits.values() for folder in folders})
         names = tuple(name for item in self.classes for name in item.split(",")) or tuple(found)
@@ -75,6 +81,42 @@ class ClassFolders:
             total=total,
         )
 
+    def _without_labels(self) -> Contents:
+        given = [name for name in ("classes", "val_share", "test_share") if getattr(self, name)]
+        if given:
+            raise ValueError(
+                f"folder {self.source}: {given[0]} (={getattr(self, given[0])!r}) must be left out where pictures have "
+                "no labels; all of them are train"
+            )
+        self._refuse_no_folder()
+        total = sum(isinstance(found, Record) for found in self._every_picture())
+        if total == 0:
+            raise ValueError(
+                f"folder {self.source}: must hold pictures ({', '.join(sorted(ENDINGS))}), in it or in folders in it; "
+                "there are none"
+            )
+        note = "no picture has a label: every one in the folder and in the folders in it is train"
+        return Contents(labels={}, notes=(note,), records=self._every_picture, total=total)
+
+    def _every_picture(self) -> Generator[Record | Skipped, None, None]:
+        """Lists what is in the folder and in the folders in it, by its path."""
+        for path in sorted(self.source.rglob("*")):
+            inside = path.relative_to(self.source)
+            if any(part.startswith(".") for part in inside.parts):
+                if not path.is_dir():
+                    yield Skipped(str(inside), "hidden file")
+            elif path.is_dir():
+                if path.is_symlink():
+                    yield Skipped(str(inside), "folder that is a link")
+            elif is_picture(path):
+                yield Record(split="train", path=str(inside), labels={}, picture=path)
+            else:
+                yield Skipped(str(inside), "not a picture", f"its name ends in {path.suffix!r}")
+
+    def _refuse_no_folder(self) -> None:
+        if not self.source.is_dir():
+            raise ValueError(f"folder {self.source}: must be a folder of pictures; there is none")
+
     def _refuse_empty(
         self,
         splits: dict[str, list[Path]],
@@ -98,12 +140,12 @@ class ClassFolders:
 
     def _splits(self) -> tuple[dict[str, list[Path]], list[str]]:
         """Class folders of each split, and notes."""
-        if not self.source.is_dir():
-            raise ValueError(f"folder {self.source}: must be a folder of pictures; there is none")
+        self._refuse_no_folder()
         tops = _folders(self.source)
         if not tops:
             loose = len(_pictures(self.source))
-            found = f"its pictures (={loose:,}) lie in no class folder, sort them" if loose else "it has no folder"
+            loose_ones = f"its pictures (={loose:,}) lie in no class folder, sort them, or read them as unlabelled"
+            found = loose_ones if loose else "it has no folder"
             if not any(self.source.iterdir()):
                 found = "it is empty, give the folder that holds the pictures"
             raise ValueError(f"folder {self.source}: must hold <split>/<class>/* or <class>/*; {found}")

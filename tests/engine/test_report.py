@@ -158,12 +158,28 @@ def test_a_part_of_the_training_data_is_said_with_its_share_and_number(unpainted
         ),
         ({"kind": "Synthetic", "train": 9}, "`Synthetic`; faces:"),
         ({"kind": "Relabelled", "source": {"kind": "Synthetic"}}, "`Synthetic`; faces:"),
+        ({"kind": "HideLabels", "source": {"kind": "Packed", "path": "data/x"}}, "`Packed` of `data/x`; faces:"),
+        (
+            {"kind": "WithTest", "source": {"kind": "Packed", "path": "a"}, "test": {"kind": "Packed", "path": "b"}},
+            "`Packed` of `a`, test of `Packed` of `b`; faces:",
+        ),
+        (
+            {"kind": "Union", "labelled": {"kind": "Packed", "path": "a"}, "unlabelled": [{"kind": "Synthetic"}]},
+            "`Union` of labelled `Packed` of `a`; unlabelled `Synthetic`; faces:",
+        ),
         ({}, "`a source without a name`; faces:"),
     ],
 )
 def test_every_kind_of_source_is_named(unpainted: Path, data: dict[str, object], words: str) -> None:
     edit_json(unpainted / "recipe.json", data=data)
     assert section(report(unpainted), "Data").strip().startswith(words)
+
+
+def test_what_a_joined_source_says_is_repeated(unpainted: Path) -> None:
+    edit_json(unpainted / "result.json", notes={"train": "12 faces of A, and 9 without labels of B"})
+    assert "12 faces" not in section(report(unpainted), "Data")
+    edit_json(unpainted / "recipe.json", data={"kind": "Union"})
+    assert "train: 12 faces of A, and 9 without labels of B; expression has" in section(report(unpainted), "Data")
 
 
 def test_drawn_faces_are_said_above_the_figures(unpainted: Path) -> None:

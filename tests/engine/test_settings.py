@@ -14,7 +14,7 @@ from engine.optim import SGD, Steps
 from engine.recipe.settings import apply
 from engine.tasks import SYNTHETIC_7, PoseBins
 from engine.views import Holes, Plain, Puzzle
-from loaders import Fraction, Packed
+from loaders import Fraction, HideLabels, Packed, Union
 from tests.engine import tiny
 
 
@@ -43,6 +43,8 @@ from tests.engine import tiny
         ("total=Geometric()", lambda r: r.total, Geometric()),
         ("sampler=Fraction(0.2, label='expression')", lambda r: r.sampler, Fraction(0.2, label="expression")),
         ("data=Packed('data/fer2013')", lambda r: r.data, Packed("data/fer2013")),
+        ("data=HideLabels(Packed('a'), keep=402)", lambda r: r.data, HideLabels(Packed("a"), 402)),
+        ("data=Union(Packed('a'), (Packed('b'),))", lambda r: r.data, Union(Packed("a"), (Packed("b"),))),
         ("data.train=64", lambda r: r.data.train, 64),
         ("test=None", lambda r: r.test, None),
         ("select=dev", lambda r: r.select, "dev"),

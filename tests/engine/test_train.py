@@ -32,7 +32,7 @@ from engine.training.ranks import Ranks
 from engine.training.train import open_split, train
 from engine.views import Holes, Plain, Puzzle
 from engine.weights import load_weights
-from loaders import Batch, Fraction, Loader, Packed, Split
+from loaders import Batch, Fraction, HideLabels, Loader, Packed, Split, Union, identity
 from tests.engine import tiny
 
 CPU = torch.device("cpu")
@@ -80,6 +80,18 @@ def test_a_finished_run_leaves_everything_and_its_figures_agree(tmp_path: Path) 
     weights = load_weights(tmp_path / "run" / "checkpoints" / "best")
     assert weights.about["classes"] == {"expression": list(SYNTHETIC_7)}
     assert weights.about["preprocessing"]["image_size"] == 32
+
+
+def test_faces_without_labels_train_what_needs_none_and_the_run_says_what_its_data_is(tmp_path: Path) -> None:
+    drawn = tiny.recipe().data
+    data = Union(labelled=HideLabels(drawn, keep=2), unlabelled=replace(drawn, train=6, seed=1))  # type: ignore[type-var]
+    out = run(tiny.recipe(data=data, epochs=1), tmp_path / "run").parent
+    (start,) = json.loads((out / "environment.json").read_text())
+    assert start["data"] == json.loads(json.dumps(identity(data)))
+    result = json.loads((out / "result.json").read_text())
+    assert result["counts"]["train"] == 38
+    assert "2 of the 32 faces of train keep expression" in result["notes"]["train"]
+    assert "32 faces of HideLabels(Synthetic), and 6 without labels of Synthetic" in (out / "report.md").read_text()
 
 
 def test_a_loss_that_is_no_number_stops_the_run_names_the_step_and_keeps_the_last_good_checkpoint(

@@ -18,7 +18,7 @@ from engine.recipe.smoke import smoke
 from engine.recipe.written import describe, differences, read
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, Perceptual, TimmTeacher
 from engine.views import HiddenParts, Plain, Puzzle
-from loaders import Folder, Fraction, Packed, WithTest
+from loaders import Folder, Fraction, HideLabels, Packed, Union, WithTest
 from loaders.importers import FairFace, Fer2013
 from tests.engine import tiny
 
@@ -47,6 +47,11 @@ def test_every_recipe_is_read_back_as_it_was(recipe: Recipe) -> None:
     [
         {"data": WithTest(Folder(FairFace(Path("a"))), Folder(Fer2013(Path("b"), ferplus=False), size=48))},
         {"data": Packed("data/x", tier="mapped"), "sampler": Fraction(0.5, label="expression", of=Fraction(0.5))},
+        {
+            "data": Union(
+                (HideLabels(Packed("a"), 402), Packed("b")), Packed("c"), {"expression": {"x": "y", "z": None}}
+            )
+        },
         {"optim": SGD(lr=1, schedule=Steps(at=(1, 2.5))), "total": Uncertainty(), "test_time": Averaging(crops=1)},
         {"backbone": replace(tiny.BACKBONE, options={"channels": (8, 8, 16, 16), "kind": None, "more": {"a": (1,)}})},
         {
@@ -57,7 +62,7 @@ def test_every_recipe_is_read_back_as_it_was(recipe: Recipe) -> None:
             ),
         },
     ],
-    ids=["paths", "sources", "optimisers", "mappings", "nested tuples"],
+    ids=["paths", "sources", "joined sources", "optimisers", "mappings", "nested tuples"],
 )
 def test_every_value_is_read_back_as_it_was(changes: dict[str, Any]) -> None:
     recipe = tiny.recipe(**changes)

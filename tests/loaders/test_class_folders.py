@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from loaders import Classes, Folder
+from loaders import Classes, Folder, Loader, Packed
+from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders, Record, Skipped
+from loaders.prepare import Format, prepare
+from loaders.store.checking import check
 from tests.loaders.data_sets import CLASSES, COUNTS, picture, write_folders
 
 
@@ -145,7 +150,9 @@ def test_missing_and_empty_sources_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must hold <split>/<class>/\* or <class>/\*; it has no folder$"):
         ClassFolders(tmp_path).survey()
     Image.fromarray(picture(0, 0)).save(tmp_path / "face.png")
-    with pytest.raises(ValueError, match=r"; its pictures \(=1\) lie in no class folder, sort them"):
+    with pytest.raises(
+        ValueError, match=r"; its pictures \(=1\) lie in no class folder, sort them, or read them as unlabelled"
+    ):
         ClassFolders(tmp_path).survey()
     (tmp_path / "train" / "angry").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"class folders must hold pictures \(.bmp, .*\); there are none"):
@@ -216,3 +223,62 @@ def test_a_val_share_beside_a_val_or_without_train_is_refused(folders: Path, tmp
     write_folders(tmp_path, {"test": (1, 1, 1)})
     with pytest.raises(ValueError, match=r"must be 0 where the source has no train split; it has test"):
         ClassFolders(tmp_path, val_share=0.1).survey()
+
+
+def loose(root: Path) -> ClassFolders:
+    """Pictures in a folder and in folders in it, with what is none; every picture is to be read."""
+    for place, name in enumerate(
+        ("b.png", "a/x.png", "a/deep/er/y.PNG", "train/sad/z.png", ".thumbs/t.png", "._b.png")
+    ):
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(0, place)).save(file)
+    (root / "a" / "notes.txt").write_text("who is who")
+    (root / "again").symlink_to(root / "a")
+    return ClassFolders(root, unlabelled=True)
+
+
+def test_every_picture_is_read_without_a_label(tmp_path: Path) -> None:
+    source = loose(tmp_path)
+    records, skipped = listed(source)
+    assert [(r.path, r.split, r.labels) for r in records] == [
+        (name, "train", {}) for name in ("a/deep/er/y.PNG", "a/x.png", "b.png", "train/sad/z.png")
+    ]
+    assert {(s.path, s.reason) for s in skipped} == {
+        ("._b.png", "hidden file"),
+        (".thumbs/t.png", "hidden file"),
+        ("a/notes.txt", "not a picture"),
+        ("again", "folder that is a link"),
+    }
+    assert (source.survey().labels, source.survey().total) == ({}, 4)
+
+
+@pytest.mark.parametrize("format", ["packed", "folder"])
+def test_a_store_without_labels_is_read_like_any_other(tmp_path: Path, format: Format) -> None:
+    prepare(loose(tmp_path / "in"), tmp_path / "out", Form(), format=format)
+    source = Packed(tmp_path / "out") if format == "packed" else Folder(tmp_path / "out", workers=0)
+    for same in (source, Folder(ClassFolders(tmp_path / "in", unlabelled=True), workers=0)):
+        with closing(Loader.open(same, "train", batch_size=4, seed=0, device="cpu")) as loader:
+            (batch,) = loader.epoch(0)
+            assert (loader.split.labels, batch.target) == ({}, {})
+            assert batch.store[batch.row, 0, 0, 1].tolist() == [2, 1, 0, 3]
+
+
+def test_a_store_without_labels_is_checked(tmp_path: Path) -> None:
+    prepare(loose(tmp_path / "in"), tmp_path / "out", Form())
+    found = check(tmp_path / "out")
+    assert (found.splits["train"].pictures, found.splits["train"].classes) == (4, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ("a",)}, r"classes \(=\('a',\)\) must be left out where pictures have no labels"),
+        ({"val_share": 0.1}, r"val_share \(=0.1\) must be left out .* all of them are train"),
+        ({"source": Path("nowhere")}, "folder nowhere: must be a folder of pictures; there is none"),
+        ({}, r"must hold pictures \(.*\), in it or in folders in it; there are none"),
+    ],
+)
+def test_what_makes_no_sense_without_labels_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ClassFolders(**{"source": tmp_path, "unlabelled": True, **changes}).survey()

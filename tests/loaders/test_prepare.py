@@ -49,6 +49,17 @@ def test_a_run_prints_counts_and_a_second_one_finds_it_finished(folders: Path, t
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (tmp_path / "s").iterdir()} == written
 
 
+def test_a_store_made_before_an_option_was_added_is_finished(folders: Path, tmp_path: Path) -> None:
+    assert run("folder", folders, "--out", tmp_path / "s")[0] == 0
+    file = tmp_path / "s" / "source.json"
+    source = json.loads(file.read_text())
+    assert source["origin"]["options"].pop("unlabelled") is False
+    file.write_text(json.dumps(source))
+    assert "is finished: 33 faces" in run("folder", folders, "--out", tmp_path / "s")[1]
+    assert run("folder", folders, "--unlabelled", "--out", tmp_path / "s")[0] == 2
+    assert "23 faces of 10 x 10" in run("folder", folders / "train", "--unlabelled", "--out", tmp_path / "t")[1]
+
+
 def test_classes_that_a_split_or_all_faces_lack_are_said(folders: Path, tmp_path: Path) -> None:
     _, text = run("folder", folders, "--out", tmp_path / "s")
     assert "note: no face of val has expression sad" in text
@@ -174,6 +185,7 @@ def test_the_choices_of_the_command_line_reach_the_importer(tmp_path: Path, fold
         "val_share": 0.5,
         "test_share": 0.0,
         "seed": 3,
+        "unlabelled": False,
     }
     assert source["counts"]["val"] == {"total": 7, "mood": {"sad": 1, "happy": 2, "angry": 4}}
     assert "note: val is a stratified 0.5 of train, chosen by seed 3" in text
@@ -191,7 +203,7 @@ def test_the_choices_of_the_command_line_reach_the_importer(tmp_path: Path, fold
         (
             "folder x --skip-damaged",
             "--skip-damaged must be left out for folder; it takes --label expression, --classes, --val-share 0.0, "
-            "--test-share 0.0, --seed 0 (--skip-damaged is of fer2013)",
+            "--test-share 0.0, --seed 0, --unlabelled (--skip-damaged is of fer2013)",
         ),
         ("folder x --no-ferplus", "--no-ferplus must be left out for folder"),
         ("folder x y --out z", "folder must get one SOURCE; drop 'y', or quote a path with blanks"),
