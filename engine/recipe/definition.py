@@ -9,9 +9,10 @@ from typing import Literal
 from engine.averaging import Averaging, averaged_name
 from engine.backbone import Backbone
 from engine.figures import Figure
-from engine.losses import Geometric, Total, WeightedSum
+from engine.losses import ConstantWeight, Geometric, Total, WeightedSum
 from engine.optim import Optim
 from engine.recipe.hints import advice, check_fields, shown
+from engine.recipe.schedule import phases
 from engine.tasks.base import Supervised, Task
 from engine.views import EVALUATION, Plain, View
 from kernels import Augment
@@ -164,9 +165,17 @@ class Recipe:
             task.check(self.views)
             for augment in (self.views[name].augment for name in task.on):
                 task.check_augment(self.augment if augment is None else augment)
+        if not any(isinstance(task.weight, int | float) and task.weight > 0 for task in self.tasks):
+            phases(self.tasks)  # refuses steps at which nothing is trained
         if isinstance(self.total, Geometric):
             for task in self.supervised:
-                if task.weight == 0 or (len(task.on) > 1 and task.join in ("sum", "mean")):
+                if len(self.supervised) > 1 and not isinstance(task.weight, int | float | ConstantWeight):
+                    raise ValueError(
+                        f"Recipe: total (=Geometric()) takes the geometric mean of the supervised losses, which "
+                        f"the weight of {task.name!r} (={task.weight}) may pull to 0; "
+                        "give it a number, or use WeightedSum()"
+                    )
+                if task.weight in (0, ConstantWeight(0)) or (len(task.on) > 1 and task.join in ("sum", "mean")):
                     raise ValueError(
                         f"Recipe: total (=Geometric()) takes the geometric mean of supervised losses; {task.name!r} "
                         f"has weight {task.weight} and joins {len(task.on)} views by {task.join!r}: "

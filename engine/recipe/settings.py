@@ -7,7 +7,7 @@ import difflib
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import engine.averaging
 import engine.backbone
@@ -145,9 +145,11 @@ def parse(text: str, hint: Any, where: str) -> Any:
             value = text  # a path reads as a division: it is the text as given, not as Python would write it
     except SyntaxError:
         value = text
+    kinds = get_args(hint) or (hint,)
     for candidate in (value, text):
         if fits(candidate, hint):
-            return float(candidate) if hint is float else candidate
+            whole = type(candidate) is int and float in kinds and int not in kinds
+            return float(candidate) if whole else candidate
     raise ValueError(f"{where} (={text}) must be of type {readable(hint)}; {advice(value, hint)}")
 
 

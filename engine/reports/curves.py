@@ -40,15 +40,19 @@ _ROOM = 0.13
 def curve_panels(metrics: Metrics) -> list[dict[str, dict[str, str]]]:
     """Chooses what is drawn: rows of panels, each a quantity ("loss", "lr", "expression/accuracy") to split to column.
 
-    First comes what belongs to no task (total loss, learning rate), then task by task, its loss first. Columns without
-    one finite value and the columns of time (`seconds`, ...) are left out.
+    First comes what belongs to no task (total loss, learning rate), then task by task, its loss first and its weight,
+    where that follows a schedule, last. Columns of time (`seconds`, ...) and those without one finite value are left
+    out.
     """
     tasks: dict[str, dict[str, dict[str, str]]] = {"": {}}
+    weights = {column.partition("/")[2]: column for column in metrics if column.startswith("weight/")}
     for column, values in metrics.items():
         split, slash, quantity = column.partition("/")
-        if slash and np.isfinite(values).any():
+        if slash and split != "weight" and np.isfinite(values).any():
             task = quantity.rpartition("/")[0]
             tasks.setdefault(task, {}).setdefault(quantity, {})[split] = column
+    for task, column in weights.items():
+        tasks.setdefault(task, {})[f"{task}/weight"] = {"": column}
     if "lr" in metrics and np.isfinite(metrics["lr"]).any():
         tasks[""]["lr"] = {"": "lr"}
     panels = [

@@ -275,7 +275,9 @@ def _scores(entry: Mapping[str, Any]) -> Scores:
 
 def _last_of(metrics: Mapping[str, Float64[np.ndarray, " e"]]) -> Scores:
     """The figures of the last epoch that was evaluated, while there is no result."""
-    evaluated = {name: values for name, values in metrics.items() if "/" in name and not name.startswith("train/")}
+    evaluated = {
+        name: values for name, values in metrics.items() if "/" in name and not name.startswith(("train/", "weight/"))
+    }
     if not evaluated:
         return Scores(None, {})
     there = np.flatnonzero(np.isfinite(np.stack(list(evaluated.values()))).any(axis=0))

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from engine.figures import Figure
-from engine.losses import Join
+from engine.losses import Join, Weight
 from engine.views import Cells, CutView, View
 from kernels import Augment
 from loaders.base import Classes, Label, Split, hidden
@@ -112,13 +112,14 @@ class Task(ABC):
     Args:
         name: The word for it in logs, checkpoints and `--set`.
         on: Names of the views it looks at in training; one may be given without a tuple around it.
-        weight: Weight of its loss.
+        weight: Weight of its loss: a number, or a schedule over the run. At a step where it is 0 the task is not
+            trained: its head and loss are not computed, nor a view that no other task looks at.
         join: How its losses over several views are joined.
     """
 
     name: str
     on: tuple[str, ...]
-    weight: float = 1.0
+    weight: float | Weight = 1.0
     join: Join = "sum"
 
     def __post_init__(self) -> None:
@@ -159,7 +160,7 @@ class Task(ABC):
                 )
         if len(set(self.on)) < len(self.on):
             raise ValueError(f"{self}: on (={self.on}) names a view twice; name each view once")
-        if self.weight < 0:
+        if isinstance(self.weight, int | float) and self.weight < 0:
             raise ValueError(f"{self}: weight (={self.weight}) must be 0 or more")
 
     def check_augment(self, augment: Augment) -> None:  # noqa: B027 - a task may leave it as it is

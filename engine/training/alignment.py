@@ -25,16 +25,8 @@ GRADIENT_COSINE = "gradient_cosine"
 class Alignment:
     """Averages the gradient cosine of each pretext task, on the device until it is asked for."""
 
-    def __init__(
-        self,
-        objective: Objective,
-        weights: TaskWeights,
-        supervised: frozenset[str],
-        every: int,
-        device: torch.device,
-    ) -> None:
-        self.objective, self.weights, self.supervised, self.every = objective, dict(weights), supervised, every
-        self.pretext = tuple(name for name in weights if name not in supervised)
+    def __init__(self, supervised: frozenset[str], pretext: Sequence[str], every: int, device: torch.device) -> None:
+        self.supervised, self.pretext, self.every = supervised, tuple(pretext), every
         self._sums = torch.zeros(2, len(self.pretext), dtype=torch.float64, device=device)  # of cosines; how many
         self._read = self._sums.to("cpu", copy=True)
 
@@ -42,20 +34,35 @@ class Alignment:
         """Says whether a step, counted from 0, is one to measure at."""
         return step % self.every == 0
 
-    def measure(self, rendered: Rendered, scale: Callable[[Tensor], Tensor] = lambda loss: loss) -> None:
+    def measure(
+        self,
+        objective: Objective,
+        weights: TaskWeights,
+        rendered: Rendered,
+        scale: Callable[[Tensor], Tensor] = lambda loss: loss,
+    ) -> None:
         """Adds one batch: a forward pass of its own and a backward pass a task, without waiting for the device.
+
+        Nothing is measured where the objective holds no supervised task, or no pretext task.
 
         Training does not notice: no gradient is kept, and buffers and random numbers are put back. Nothing is compiled
         here, since several backward passes go through one graph.
 
         Args:
+            objective: Computes the losses of the tasks that are trained at this step.
+            weights: Task name to its weight at this step.
+            rendered: The batch, in the views that these tasks look at.
             scale: What multiplies a loss, so that gradients in fp16 do not vanish; one factor for all.
         """
-        with _untouched(self.objective):
-            losses = {name: scale(loss) for name, loss in self.objective(rendered).items()}
-            parameters = [p for p in self.objective.model.encoder.parameters() if p.requires_grad]
-            cosines = gradient_cosines(losses, self.weights, self.supervised, parameters)
-        found = torch.stack([cosines[name] for name in self.pretext])
+        live = {task.name for task in objective.tasks}
+        if not (live & self.supervised and live - self.supervised):
+            return
+        with _untouched(objective):
+            losses = {name: scale(loss) for name, loss in objective(rendered).items()}
+            parameters = [p for p in objective.model.encoder.parameters() if p.requires_grad]
+            cosines = gradient_cosines(losses, weights, self.supervised, parameters)
+        off = self._sums.new_full((), torch.nan)
+        found = torch.stack([cosines.get(name, off) for name in self.pretext])
         known = torch.isfinite(found)
         self._sums += torch.stack([torch.where(known, found, 0.0), known.double()])
 

@@ -19,8 +19,10 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from engine.losses import TaskWeights
 from engine.optim import set_rate
 from engine.recipe import Recipe
+from engine.recipe.schedule import live_tasks, phases, weights_at
 from engine.runs import checkpoint
 from engine.runs.folder import RunDir
 from engine.runs.initial import take_over
@@ -38,6 +40,7 @@ from engine.training.parts import build_model, classes, describe_weights, render
 from engine.training.precision import autocast, resolve
 from engine.training.progress import Bars
 from engine.training.ranks import Ranks, seed_place
+from engine.training.render import Renderer
 from engine.weights import Weights, load_weights
 from loaders import Batch, Loader
 
@@ -58,6 +61,18 @@ class Position:
     """Optimiser steps of the running epoch."""
     total: int = 0
     """Optimiser steps since the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Holds what trains the tasks that have a weight above 0 at a step."""
+
+    renderer: Renderer
+    """Renders the views that one of them looks at."""
+    objective: Objective
+    """Computes their losses."""
+    compiled: nn.Module
+    """The same, compiled if the recipe is."""
 
 
 @dataclass(slots=True)
@@ -103,6 +118,8 @@ class Trainer:
                 f"Recipe: accumulate (={recipe.accumulate}) must be at most the batches of an epoch, of which there "
                 f"are {len(train) * self.ranks.world}; lower it, or batch_size"
             )
+        self.phases = phases(recipe.tasks, recipe.epochs * self.steps)
+        """Of the whole run, by the tasks that have a weight above 0."""
         dtype = resolve(recipe.precision, device)
         self.autocast: Callable[[], Any] = lambda: autocast(dtype, device)
         self.renderer = renderer(recipe, dtype)
@@ -118,17 +135,14 @@ class Trainer:
         self.criteria = {task.name: task.criterion(train.split).to(device) for task in recipe.tasks}
         for criterion in self.criteria.values():
             criterion.attach(self.model.encoder.network, recipe.mean, recipe.std)
-        self.total_loss = recipe.total.build(
-            {task.name: task.weight for task in recipe.tasks},
-            frozenset(task.name for task in recipe.supervised),
-        ).to(device)
+        supervised = frozenset(task.name for task in recipe.supervised)
+        self.total_loss = recipe.total.build([task.name for task in recipe.tasks], supervised).to(device)
         self.compiled = recipe.compile if recipe.compile is not None else device.type == "cuda"
-        objective = Objective(self.model, recipe.tasks, self.criteria)
-        self.objective: nn.Module = (
-            compile_objective(objective, recipe.views, recipe.image_size) if self.compiled else objective
-        )
-        total, every = self.total_loss, recipe.gradient_cosine_every
-        self.alignment = None if every is None else Alignment(objective, total.weights, total.supervised, every, device)
+        self.live: dict[tuple[str, ...], Live] = {}
+        """What trains each set of tasks that has been trained together so far."""
+        pretext = [task.name for task in recipe.tasks if task.name not in supervised]
+        every = recipe.gradient_cosine_every
+        self.alignment = None if every is None else Alignment(supervised, pretext, every, device)
         self.optimiser = recipe.optim.build([self.model, self.total_loss])
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.ema = None if recipe.ema is None else WeightAverage(self.model, recipe.ema)
@@ -160,8 +174,12 @@ class Trainer:
         """
         recipe = self.recipe
         set_rate(self.optimiser, recipe.optim.rate(self.at.epoch + (self.at.step + 0.5) / self.steps, recipe.epochs))
-        losses = self._gradient(batches[0], 0) if recipe.accumulate == 1 else self._gradient_of_all(batches)
-        self.watch.add(losses, self.at.total)
+        weights = self.weights(self.at.epoch * self.steps + self.at.step)
+        if recipe.accumulate == 1:
+            losses = self._gradient(batches[0], 0, weights)
+        else:
+            losses = self._gradient_of_all(batches, weights)
+        self.watch.add(losses, self.at.total, live_tasks(weights))
         if recipe.optim.clip is not None:
             self.scaler.unscale_(self.optimiser)
             clip_grad_norm_([p for group in self.optimiser.param_groups for p in group["params"]], recipe.optim.clip)
@@ -175,19 +193,21 @@ class Trainer:
         self.at.step += 1
         self.at.total += 1
 
-    def _gradient(self, batch: Batch, place: int) -> Float32[Tensor, " tasks+1"]:
-        """Adds the gradient of one batch of the step to that of the parameters; gives its total and its losses."""
-        rendered = self.renderer.training(batch, epoch=self.at.epoch, step=self.at.step)
+    def _gradient(self, batch: Batch, place: int, weights: TaskWeights) -> Float32[Tensor, " tasks+1"]:
+        """Adds the gradient of one batch to that of the parameters; gives its total and its losses, 0 of tasks off."""
+        live = self.trains(live_tasks(weights))
+        rendered = live.renderer.training(batch, epoch=self.at.epoch, step=self.at.step)
         if self.alignment is not None and place == 0 and self.alignment.due(self.at.total):
             with self.autocast():
-                self.alignment.measure(rendered, self.scaler.scale)
+                self.alignment.measure(live.objective, weights, rendered, self.scaler.scale)
         with self.autocast():
-            losses = self.objective(rendered)
-        total = self.total_loss(losses)
+            losses = live.compiled(rendered)
+        total = self.total_loss(losses, weights)
         self.scaler.scale(total / self.recipe.accumulate).backward()
-        return torch.stack([total.detach(), *(loss.detach() for loss in losses.values())])
+        off = torch.zeros_like(total)
+        return torch.stack([total, *(losses.get(name, off) for name in weights)]).detach()
 
-    def _gradient_of_all(self, batches: Sequence[Batch]) -> Float32[Tensor, " tasks+1"]:
+    def _gradient_of_all(self, batches: Sequence[Batch], weights: TaskWeights) -> Float32[Tensor, " tasks+1"]:
         """Leaves the gradient of all batches of the step, on all ranks; gives the means of their totals and losses.
 
         The running statistics become the mean of what each batch makes of those before the step, as if it came alone.
@@ -201,7 +221,7 @@ class Trainer:
             self.optimiser.zero_grad(set_to_none=True)
             for statistic, value in zip(self.statistics, before, strict=True):
                 statistic.copy_(value)
-            losses = self._gradient(batches[place // self.ranks.world], place)
+            losses = self._gradient(batches[place // self.ranks.world], place, weights)
             shares = (*self._gradients(), *(statistic / count for statistic in moved), losses / count)
             return torch.cat([share.reshape(-1) for share in shares])
 
@@ -216,6 +236,26 @@ class Trainer:
     def _gradients(self) -> list[Tensor]:
         """Lists the gradients that the parameters hold."""
         return [p.grad for group in self.optimiser.param_groups for p in group["params"] if p.grad is not None]
+
+    def weights(self, step: int) -> dict[str, float]:
+        """Gives what each task weighs at an optimiser step, counted from 0 over the whole run."""
+        return weights_at(self.recipe.tasks, step, self.recipe.epochs * self.steps)
+
+    def trains(self, names: tuple[str, ...]) -> Live:
+        """Gives what trains these tasks, in the order of the recipe, together; made when it is first asked for."""
+        if names not in self.live:
+            recipe = self.recipe
+            tasks = [task for task in recipe.tasks if task.name in names]
+            objective = Objective(self.model, tasks, self.criteria)
+            compiled = compile_objective(objective, recipe.views, recipe.image_size) if self.compiled else objective
+            self.live[names] = Live(renderer(recipe, self.renderer.dtype, tasks), objective, compiled)
+        return self.live[names]
+
+    def _scheduled(self) -> dict[str, float]:
+        """Gives what the tasks with a schedule weighed at the last step, by the names they are logged by."""
+        weights = self.weights(self.at.epoch * self.steps + self.at.step - 1)
+        scheduled = [task.name for task in self.recipe.tasks if not isinstance(task.weight, int | float)]
+        return {f"weight/{name}": weights[name] for name in scheduled}
 
     def fit(self, run: RunDir, bars: Bars) -> None:
         """Trains to the last epoch of the recipe.
@@ -276,6 +316,7 @@ class Trainer:
         self.watch.check()
         if self.alignment is not None:
             losses |= self.alignment.recent()
+        losses |= self._scheduled()
         rate = self.optimiser.param_groups[0]["lr"]
         run.log("step", epoch=self.at.epoch + 1, step=self.at.total, lr=rate, **losses)
         run.scalars(self.at.total, {f"step/{name}": value for name, value in losses.items()} | {"step/lr": rate})
@@ -284,6 +325,7 @@ class Trainer:
     def _finish_epoch(self, run: RunDir, bars: Bars, speed: Mapping[str, Any]) -> None:
         recipe, rate = self.recipe, self.optimiser.param_groups[0]["lr"]
         row: dict[str, float | int | None] = {"epoch": self.at.epoch + 1, "step": self.at.total, "lr": rate}
+        row |= self._scheduled()
         row |= {f"train/{name}": value for name, value in self.watch.epoch().items()}
         if self.alignment is not None:
             row |= {f"train/{name}": value for name, value in self.alignment.epoch().items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,18 +25,20 @@ class Watch:
     """Sums up the total and each task's loss, and remembers the first step at which the total was not finite."""
 
     def __init__(self, tasks: Sequence[str], device: torch.device) -> None:
+        self.tasks = tuple(tasks)
         self.names = ("loss", *(f"{task}/loss" for task in tasks))
         self._sums = torch.zeros(len(self.names), dtype=torch.float64, device=device)
         self._bad = torch.full((), -1, dtype=torch.int64, device=device)
-        self._count = 0
+        self._counts = [0] * len(self.names)
         self._read = [0.0] * len(self.names)
-        self._read_count = 0
+        self._read_counts = [0] * len(self.names)
 
-    def add(self, losses: Float32[Tensor, " tasks+1"], step: int) -> None:
-        """Adds the total and the losses of one step, without waiting for the device."""
+    def add(self, losses: Float32[Tensor, " tasks+1"], step: int, live: Collection[str]) -> None:
+        """Adds the total and the losses of one step, 0 of tasks not in `live`, without waiting for the device."""
         self._sums += losses.double()
         self._bad.masked_fill_((self._bad < 0) & ~torch.isfinite(losses[0]), step)
-        self._count += 1
+        trained = (True, *(task in live for task in self.tasks))
+        self._counts = [count + more for count, more in zip(self._counts, trained, strict=True)]
 
     def check(self) -> None:
         """Reads the device.
@@ -49,32 +51,35 @@ class Watch:
             raise NonFiniteLossError(bad)
 
     def recent(self) -> dict[str, float]:
-        """Gives the mean losses since the last call; reads the device."""
+        """Gives the mean losses since the last call, of the tasks that were trained; reads the device."""
         sums = self._sums.tolist()
-        count = max(self._count - self._read_count, 1)
-        means = {name: (now - was) / count for name, now, was in zip(self.names, sums, self._read, strict=True)}
-        self._read, self._read_count = sums, self._count
-        return means
+        added = [now - was for now, was in zip(sums, self._read, strict=True)]
+        counts = [now - was for now, was in zip(self._counts, self._read_counts, strict=True)]
+        self._read, self._read_counts = sums, self._counts
+        return self._means(added, counts)
 
     def epoch(self) -> dict[str, float]:
-        """Gives the mean losses of the epoch so far; reads the device."""
-        return {name: value / max(self._count, 1) for name, value in zip(self.names, self._sums.tolist(), strict=True)}
+        """Gives the mean losses of the epoch so far, of the tasks that were trained; reads the device."""
+        return self._means(self._sums.tolist(), self._counts)
+
+    def _means(self, sums: Sequence[float], counts: Sequence[int]) -> dict[str, float]:
+        return {name: sum_ / count for name, sum_, count in zip(self.names, sums, counts, strict=True) if count}
 
     def reset(self) -> None:
         """Begins an epoch."""
         self._sums.zero_()
-        self._count, self._read_count = 0, 0
-        self._read = [0.0] * len(self.names)
+        self._counts = [0] * len(self.names)
+        self._read, self._read_counts = [0.0] * len(self.names), self._counts
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "sums": self._sums.cpu(),
-            "count": self._count,
+            "counts": list(self._counts),
             "read": list(self._read),
-            "read_count": self._read_count,
+            "read_counts": list(self._read_counts),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._sums.copy_(state["sums"])
-        self._count, self._read_count = state["count"], state["read_count"]
+        self._counts, self._read_counts = list(state["counts"]), list(state["read_counts"])
         self._read = list(state["read"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -75,16 +75,19 @@ class Model(nn.Module):
         }
         self.parts: Parts | None = None if batch_statistics == "joint" else normalise_per_view(self.encoder.network)
 
-    def forward(self, pictures: Mapping[str, Float[Tensor, "b 3 s s"]]) -> dict[str, dict[str, Tensor]]:
-        """Gives task name to view name to output, for each task on each of its views.
+    def forward(
+        self, pictures: Mapping[str, Float[Tensor, "b 3 s s"]], tasks: Collection[str] | None = None
+    ) -> dict[str, dict[str, Tensor]]:
+        """Gives task name to view name to output, for each of some tasks (None: all) on each of its views.
 
         Views may differ in their number of pictures, which then is that of the part of the batch they are of.
         """
-        wanted = {view for views in self.on.values() for view in views}
+        on = {name: views for name, views in self.on.items() if tasks is None or name in tasks}
+        wanted = {view for views in on.values() for view in views}
         features = self.encode({name: picture for name, picture in pictures.items() if name in wanted})
         return {
             name: {view: self.heads[name](features[view]) for view in views if view in features}
-            for name, views in self.on.items()
+            for name, views in on.items()
         }
 
     def encode(self, pictures: Mapping[str, Float[Tensor, "b 3 s s"]]) -> dict[str, Features]:

@@ -18,17 +18,18 @@ from engine.views import View
 
 
 class Objective(nn.Module):
-    """Computes the losses of a batch, by task."""
+    """Computes the losses of a batch, by task; the heads of tasks that it is not given are not run."""
 
     def __init__(self, model: Model, tasks: Sequence[Task], criteria: Mapping[str, Criterion]) -> None:
         super().__init__()
         self.model = model
         self.tasks = tuple(tasks)
+        self.names = tuple(task.name for task in tasks)
         self.criteria = nn.ModuleDict(criteria)
 
     def forward(self, rendered: Rendered) -> dict[str, Tensor]:
         """Gives task name to its loss, joined over the views it looks at, in fp32."""
-        outputs = self.model(rendered.pictures)
+        outputs = self.model(rendered.pictures, self.names)
         criteria: Mapping[str, Criterion] = cast(Mapping[str, Criterion], self.criteria)
         return {
             task.name: join_views(
@@ -48,16 +49,18 @@ def _seen(task: Task, rendered: Rendered, view: str) -> Look:
 def compile_objective(
     objective: Objective, views: Mapping[str, View], image_size: int, *, backend: str | Callable[..., Any] = "inductor"
 ) -> nn.Module:
-    """Compiles the work of an objective.
+    """Compiles the work of an objective, of which a run has one for each set of tasks that it trains together.
 
     Where all sizes are fixed that is one graph of everything. Where views are shown at sizes drawn each step it is one
     graph of the encoder a size: whole objectives would need one a *combination* of sizes, and beyond a limit of graphs
     torch.compile goes on uncompiled without a word. Heads and losses, which are small, then stay as they are.
     """
     if all(view.size is None or len(view.size) == 1 for view in views.values()):
+        _make_room(1)
         compiled: nn.Module = torch.compile(objective, backend=backend)  # type: ignore[assignment]
         return compiled
-    _make_room(encoder_graphs(views, image_size))
+    seen = {view for task in objective.tasks for view in task.on}
+    _make_room(encoder_graphs({name: view for name, view in views.items() if name in seen}, image_size))
     objective.model.encoder.compile(dynamic=False, backend=backend)
     return objective
 

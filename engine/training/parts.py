@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from engine.recipe import Recipe
 from engine.recipe.written import describe
+from engine.tasks.base import Task
 from engine.training.model import Model
 from engine.training.render import Renderer
 from loaders import Classes, Loader
@@ -26,10 +28,12 @@ def build_model(recipe: Recipe) -> Model:
     )
 
 
-def renderer(recipe: Recipe, dtype: torch.dtype) -> Renderer:
-    """Builds the renderer of a recipe."""
+def renderer(recipe: Recipe, dtype: torch.dtype, tasks: Sequence[Task] | None = None) -> Renderer:
+    """Builds the renderer of a recipe: of the views that some of its tasks (None: all) look at."""
+    tasks = recipe.tasks if tasks is None else tasks
+    seen = {view for task in tasks for view in task.on}
     return Renderer(
-        views=recipe.views,
+        views={name: view for name, view in recipe.views.items() if name in seen},
         augment=recipe.augment,
         image_size=recipe.image_size,
         evaluation_crop=recipe.evaluation_crop,
@@ -37,7 +41,7 @@ def renderer(recipe: Recipe, dtype: torch.dtype) -> Renderer:
         std=recipe.std,
         seed=recipe.seed,
         dtype=dtype,
-        hiding=frozenset(view for task in recipe.tasks if task.needs_whole for view in task.on),
+        hiding=frozenset(view for task in tasks if task.needs_whole for view in task.on),
     )
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from engine.averaging import averaged_name
 from engine.recipe import Recipe
-from engine.recipe.baselines import pictures_a_batch
+from engine.recipe.baselines import pictures_in
 from engine.recipe.file import RecipeFile
 from engine.recipe.written import describe, differences
 from engine.reports.report import write_report
@@ -203,7 +203,8 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
         if task.needs_whole and trainer.ranks.first:
             batch = next(iter(loaders[recipe.select].epoch(0)))
             show_inpainting(trainer.evaluated, trainer.renderer, batch, task, run.path / CHARTS / "inpaint.png")
-    batches, pictures = trainer.at.total * recipe.accumulate, pictures_a_batch(recipe)
+    batches = trainer.at.total * recipe.accumulate
+    pictures = recipe.accumulate * sum(phase.steps * pictures_in(recipe, phase) for phase in trainer.phases)
     return {
         "name": name,
         "finished": True,
@@ -226,8 +227,8 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
         "trained_on": len(chosen_from(recipe.sampler, trainer.train.split, seed=recipe.seed).sample),
         "shown": shown_faces(recipe, trainer.train.split, batches),
         "views": list(recipe.views),
-        "pictures_a_face": pictures / recipe.batch_size,
-        "pictures_through_encoder": batches * pictures,
+        "pictures_a_face": pictures / (batches * recipe.batch_size),
+        "pictures_through_encoder": pictures,
         "parameters": {
             "training": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
             "inference": sum(p.numel() for p in trainer.model.inference().parameters()),

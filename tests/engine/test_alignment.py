@@ -85,7 +85,8 @@ def test_in_training_it_is_the_cosine_of_the_two_gradients_on_the_encoder() -> N
         Objective(model, made.recipe.tasks, made.criteria)(rendered)[name].backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.encoder.parameters() if p.grad is not None]))
     expected = float(torch.cosine_similarity(gradients[0], gradients[1], dim=0))
-    made.alignment.measure(rendered)
+    objective = Objective(made.model, made.recipe.tasks, made.criteria)
+    made.alignment.measure(objective, made.weights(0), rendered)
     assert made.alignment.recent() == {"puzzle/gradient_cosine": pytest.approx(expected, abs=1e-5)}
     assert made.alignment.recent() == {}
     assert made.alignment.epoch() == {"puzzle/gradient_cosine": pytest.approx(expected, abs=1e-5)}

@@ -45,21 +45,23 @@ def test_join_over_views(join: str, expected: float) -> None:
     ],
 )
 def test_total_of_two_supervised_tasks_and_a_pretext_one(total: Total, expected: float) -> None:
-    built = total.build({"a": 1.0, "b": 3.0, "pretext": 0.5}, frozenset({"a", "b"}))
-    assert built({"a": A, "b": B, "pretext": torch.tensor(4.0)}).item() == pytest.approx(expected, rel=1e-6)
+    built = total.build(["a", "b", "pretext"], frozenset({"a", "b"}))
+    weights = {"a": 1.0, "b": 3.0, "pretext": 0.5}
+    assert built({"a": A, "b": B, "pretext": torch.tensor(4.0)}, weights).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_geometric_total_without_a_supervised_task_is_the_weighted_sum() -> None:
-    built = Geometric().build({"pretext": 0.5}, frozenset())
-    assert built({"pretext": torch.tensor(4.0)}).item() == 2.0
+    built = Geometric().build(["pretext"], frozenset())
+    assert built({"pretext": torch.tensor(4.0)}, {"pretext": 0.5}).item() == 2.0
 
 
 def test_uncertainty_weighs_a_loss_down_the_greater_it_is() -> None:
-    built = Uncertainty().build({"small": 1.0, "great": 1.0}, frozenset({"small"}))
+    built = Uncertainty().build(["small", "great"], frozenset({"small"}))
     optimiser = torch.optim.SGD(built.parameters(), lr=0.05)
     for _ in range(500):
         optimiser.zero_grad()
-        built({"small": torch.tensor(0.5), "great": torch.tensor(5.0)}).backward()
+        losses = {"small": torch.tensor(0.5), "great": torch.tensor(5.0)}
+        built(losses, {"small": 1.0, "great": 1.0}).backward()
         optimiser.step()
     found = {name: value.item() for name, value in built.log_variance.items()}  # type: ignore[operator, union-attr]
     # d/ds (exp(-s) L + s/2) = 0 at s = ln(2 L).

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.recipe import Recipe
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
-from engine.training.loop import Trainer
+from engine.training.loop import Live, Trainer
 from engine.training.objective import Objective, compile_objective, encoder_graphs
 from engine.training.train import open_split
 from engine.views import LARGER_SIZES, SMALLER_SIZES, Plain, Puzzle
@@ -98,7 +98,8 @@ def test_evaluation_stays_uncompiled_and_the_model_can_be_copied() -> None:
     made = trainer(recipe)
     graphs: list[object] = []
     objective = Objective(made.model, recipe.tasks, made.criteria)
-    made.objective = compile_objective(objective, recipe.views, recipe.image_size, backend=counting(graphs))
+    compiled = compile_objective(objective, recipe.views, recipe.image_size, backend=counting(graphs))
+    made.live[objective.names] = Live(made.renderer, objective, compiled)
     for batch in made.train.epoch(0):
         made.step([batch])
     trained = len(graphs)

@@ -21,11 +21,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from engine.averaging import Averaging
-from engine.losses import Uncertainty
+from engine.losses import AnnealWeight, Uncertainty
 from engine.optim import SGD, AdaBelief, AdamW
 from engine.recipe import Recipe
 from engine.recipe.file import RecipeFile
 from engine.run import app
+from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
 from engine.training.loop import StoppedError, Trainer
 from engine.training.train import train
 from loaders.files import hidden
@@ -34,6 +35,8 @@ from tests.engine.scalars import read_scalars
 
 QUIET = Console(quiet=True)
 CPU = torch.device("cpu")
+FADING = (Expression(SYNTHETIC_7), SolvePuzzle(weight=AnnealWeight(0.3, hold=0.25, end=0.85)))
+"""The puzzle fades out over the steps 3 to 7 of 8; the last one trains expression alone."""
 TIMES = {"seconds", "images_per_second", "wait_share"}
 
 
@@ -87,6 +90,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         ({"optim": SGD(lr=0.01, clip=1.0), "accumulate": 2, "ema": 0.9, "checkpoint_every": 1}, 3),
         ({"total": Uncertainty(), "optim": AdamW(lr=1e-3), "log_every": 2}, 5),
         ({"gradient_cosine_every": 1, "log_every": 3, "test_time": Averaging(crops=1)}, 3),
+        ({"tasks": FADING, "log_every": 3}, 5),
     ],
     ids=[
         "before-any-checkpoint-of-the-epoch",
@@ -94,6 +98,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         "accumulate-ema-clip",
         "uncertainty-second-epoch",
         "gradient-cosine-averaging",
+        "inside-the-ramp-of-a-weight",
     ],
 )
 def test_interrupted_anywhere_it_ends_the_same(
