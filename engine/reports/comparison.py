@@ -18,6 +18,7 @@ from engine.recipe.written import differences
 from engine.reports import markdown
 from engine.reports.classwise import confusion_counts, recall
 from engine.reports.curves import Metrics, overlaid_curves
+from engine.reports.facts import is_smoke
 from engine.reports.table import Table
 from engine.runs.result import ClassPredictions, Run, as_mapping, as_number, read_arrays, read_predictions, read_run
 
@@ -104,7 +105,14 @@ def compare(paths: Sequence[Path]) -> Comparison:
     return Comparison(
         _figures(runs, labels),
         notes=(*notes, *left_out),
-        warnings=tuple(evaluated_on_others(runs, names)),
+        warnings=(
+            *(
+                f"{name} is a smoke test on drawn faces, its figures mean nothing"
+                for name, run in zip(names, runs, strict=True)
+                if is_smoke(run)
+            ),
+            *evaluated_on_others(runs, names),
+        ),
         recipes={
             f"Recipe: {names[0]} -> {name}": differences(runs[0].recipe, run.recipe) or ["the same recipe"]
             for name, run in zip(names[1:], runs[1:], strict=True)

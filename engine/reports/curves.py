@@ -269,7 +269,7 @@ def draw_levels(
             text = f"{shown.write(value, decimals=1)} {'↑' if above else '↓'}"
             notes[above].append((height, _note(text, line)))
         else:
-            axes.axhline(height, color=MUTED, linewidth=1.0, linestyle=line.get_linestyle(), zorder=1)
+            axes.axhline(height, color=MUTED, linewidth=1.0, linestyle=style, zorder=1)
     _make_room(axes, least=least, above=len(notes[True]), below=len(notes[False]))
     for above, here in notes.items():
         if here:

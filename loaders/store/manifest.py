@@ -61,7 +61,10 @@ class Manifest:
             ValueError: There is no such split.
         """
         if name not in self.splits:
-            raise ValueError(f"{where}: split (={name!r}) must be one of {', '.join(self.splits)}; name one of these")
+            raise ValueError(
+                f"{where}: split (={name!r}) must be one of {', '.join(self.splits)}; name one of these, or prepare "
+                "the faces again with one more (--val-share, --test-share)"
+            )
         sample = torch.nonzero(self.split == self.splits.index(name)).flatten()
         return Split(name, sample, shape, self.labels, {label: t[sample] for label, t in self.target.items()})
 

@@ -62,6 +62,12 @@ def test_a_row_holds_what_a_run_cost_and_reached(runs: list[Path]) -> None:
             assert column(table, f"expression\n{label}\n{split} (%)") == wanted
 
 
+def test_smoke_runs_are_named_as_such(runs: list[Path]) -> None:
+    edit_json(runs[1] / "recipe.json", data={"kind": "Relabelled"})
+    text = " ".join(printed(compare(runs), 100).split())
+    assert "fer2013_supervised is a smoke test on drawn faces, its figures mean nothing" in text
+
+
 def test_other_headline_metrics_have_columns_and_a_dash_where_a_run_has_none(runs: list[Path]) -> None:
     result = json.loads((runs[1] / "result.json").read_text())
     for which in ("last", "best"):
