@@ -182,14 +182,14 @@ def equal(root: Path, worlds: Sequence[int], names: Sequence[str]) -> int:
 
 
 KILLED = """from tests.engine import tiny
-recipe = tiny.recipe(epochs=30, batch_size=2, accumulate=4, checkpoint_every=1)
+recipe = tiny.recipe(epochs={epochs}, batch_size=2, accumulate=4, checkpoint_every=1)
 """
 
 
-def kill(root: Path, times: int, signals: Sequence[int] = (signal.SIGKILL,)) -> list[str]:
+def kill(root: Path, times: int, signals: Sequence[int] = (signal.SIGKILL,), epochs: int = 30) -> list[str]:
     """Kills a rank or torchrun again and again, goes on with another number of ranks, and compares the end."""
     recipe = root / "killed.py"
-    recipe.write_text(KILLED)
+    recipe.write_text(KILLED.format(epochs=epochs))
     words = ["-m", "engine.run", str(recipe), "--device", "cpu", "--threads", "1", "--resume", "--out"]
     chance = random.Random(0)
     for number in range(times):

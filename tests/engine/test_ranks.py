@@ -173,5 +173,5 @@ def test_a_refusal_of_all_ranks_is_told_once_with_how_to_keep_the_step(tmp_path:
 
 
 @pytest.mark.slow
-def test_asked_to_stop_or_killed_a_run_goes_on_with_other_ranks_to_the_same_end(tmp_path: Path) -> None:
-    assert kill(tmp_path, times=2, signals=(signal.SIGUSR1, signal.SIGKILL)) == []
+def test_asked_to_stop_a_run_goes_on_with_other_ranks_to_the_same_end(tmp_path: Path) -> None:
+    assert kill(tmp_path, times=1, signals=(signal.SIGUSR1,), epochs=8) == []
