@@ -108,7 +108,7 @@ def test_a_loss_that_is_no_number_stops_the_run_names_the_step_and_keeps_the_las
 def test_the_first_bad_step_is_remembered_without_reading_the_device() -> None:
     watch = Watch(["a"], CPU)
     for step, value in enumerate([1.0, float("inf"), 2.0, float("nan")]):
-        watch.add(torch.tensor([value, value]), step)
+        watch.add(torch.tensor([value, value]), step, ["a"])
     with pytest.raises(NonFiniteLossError, match=r"at step 1;"):
         watch.check()
 
