@@ -44,7 +44,7 @@ class Restated(nn.Module):
     def __init__(self, trainer: Trainer, grid: int) -> None:
         super().__init__()
         self.grid, tiles = grid, grid * grid
-        self.encoder = copy.deepcopy(trainer.model.encoder)
+        self.encoder = copy.deepcopy(trainer.model.encoder.network)
         expression = trainer.model.heads["expression"].linear
         puzzle = trainer.model.heads["puzzle"].linear
         assert isinstance(expression, nn.Linear)
@@ -110,7 +110,7 @@ def test_the_puzzling_recipe_is_its_restatement_loss_by_loss_over_20_steps(grid:
         assert recent["expression/loss"] == pytest.approx(supervised.item(), rel=2e-4)
         assert recent["puzzle/loss"] == pytest.approx(pretext.item(), rel=2e-4)
         assert recent["loss"] == pytest.approx((supervised + pretext).item(), rel=2e-4)
-    for ours, theirs in zip(made.model.encoder.parameters(), restated.encoder.parameters(), strict=True):
+    for ours, theirs in zip(made.model.encoder.network.parameters(), restated.encoder.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-2)
 
 

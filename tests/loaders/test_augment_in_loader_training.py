@@ -87,7 +87,7 @@ def trained(recipe: Recipe) -> tuple[dict[str, Tensor], list[float], dict[str, f
                 trainer.step([batch])
                 losses.append(trainer.watch.recent()["loss"])
         _, rows = trainer.predict(trainer.model, val)
-        return trainer.model.state_dict(), losses, figures(recipe.tasks, rows)
+        return trainer.model.state_dict(), losses, figures(recipe.tasks, recipe.views, rows)
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def trained(source: Source) -> tuple[str, dict[str, float]]:
     state = hashlib.sha256()
     for name, tensor in trainer.model.state_dict().items():
         state.update(name.encode() + tensor.numpy().tobytes())
-    return state.hexdigest(), figures(recipe.tasks, rows)
+    return state.hexdigest(), figures(recipe.tasks, recipe.views, rows)
 
 
 @pytest.fixture(scope="module")
