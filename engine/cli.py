@@ -85,7 +85,3 @@ def copy_recipe(name: Annotated[str, typer.Argument(help="a recipe that `hmtl re
         with exit_status():
             raise
     typer.echo(f"wrote {to}; train it with: hmtl train {to}")
-
-
-if __name__ == "__main__":
-    app()
