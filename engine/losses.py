@@ -125,9 +125,15 @@ def _check_shares(weight: Weight, first: str, last: str) -> None:
         )
 
 
-def geometric_mean(losses: Sequence[Float32[Tensor, ""]]) -> Float32[Tensor, ""]:
-    """exp(mean(log(max(loss, 1e-6)))) in fp32, of batch means (authors' code)."""
-    return torch.stack([loss.float() for loss in losses]).clamp(min=1e-6).log().mean().exp()
+def geometric_mean(
+    losses: Sequence[Float32[Tensor, ""]], weights: Sequence[float] | None = None
+) -> Float32[Tensor, ""]:
+    """exp(mean(log(max(loss, 1e-6)))) in fp32, of batch means (authors' code); with weights, by the weighted mean."""
+    logs = torch.stack([loss.float() for loss in losses]).clamp(min=1e-6).log()
+    if weights is None:
+        return logs.mean().exp()
+    weighted = [weight * log for weight, log in zip(weights, logs, strict=True)]
+    return (torch.stack(weighted).sum() / sum(weights)).exp()
 
 
 def join_views(losses: Sequence[Float32[Tensor, ""]], join: Join) -> Float32[Tensor, ""]:
@@ -184,6 +190,24 @@ class Geometric:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightedGeometric:
+    """L = product over tasks of L_task ** (weight / sum of weights): the weighted geometric mean of all losses.
+
+    With one supervised and one pretext task of equal weight this is sqrt(L_supervised * L_pretext), the total of the
+    authors' second repository. Weights are factors there, which only scale the gradient as a whole; here they are
+    exponents (ours), so that they say how much a task counts, and a task that is off leaves the mean of the others.
+
+    Args:
+        focused: To the power 1.5, so that a step is larger the greater the losses are (authors' second repository).
+    """
+
+    focused: bool = False
+
+    def build(self, tasks: Iterable[str], supervised: frozenset[str]) -> TotalLoss:
+        return _WeightedGeometric(tasks, supervised, self.focused)
+
+
+@dataclass(frozen=True, slots=True)
 class Uncertainty:
     """L = sum over tasks of exp(-s) * weight * L_task + s / 2 with one learned s a task, 0 at the start.
 
@@ -205,6 +229,16 @@ class _Geometric(TotalLoss):
         pretext = [weights[name] * loss for name, loss in losses.items() if name not in self.supervised]
         parts = ([geometric_mean(supervised)] if supervised else []) + pretext
         return torch.stack(parts).sum()
+
+
+class _WeightedGeometric(TotalLoss):
+    def __init__(self, tasks: Iterable[str], supervised: frozenset[str], focused: bool) -> None:
+        super().__init__(tasks, supervised)
+        self.focused = focused
+
+    def forward(self, losses: Mapping[str, Float32[Tensor, ""]], weights: TaskWeights) -> Float32[Tensor, ""]:
+        mean = geometric_mean(list(losses.values()), [weights[name] for name in losses])
+        return mean * mean.sqrt() if self.focused else mean
 
 
 class _Uncertainty(TotalLoss):

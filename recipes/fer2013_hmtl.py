@@ -10,11 +10,14 @@ Try:     --set sampler="Fraction(0.2, label='expression')" --set epochs=20     (
          recipes/fer2013_hmtl.py:supervised_equal_cost     (two plain views)
          recipes/fer2013_hmtl.py:one_stream                (the paper's: every face puzzled, both heads on that view)
          recipes/fer2013_hmtl.py:shared_stream             (one view, three faces in ten puzzled, the others whole)
+         recipes/fer2013_hmtl.py:map_heads                 (the puzzle is solved on a branch of the feature map)
+         recipes/fer2013_hmtl.py:second_repository         (the authors': that in one stream, sqrt(tiles * supervised))
 """
 
 from dataclasses import replace
 
 from engine.backbone import Backbone
+from engine.losses import WeightedGeometric
 from engine.optim import AdamW
 from engine.recipe import Recipe
 from engine.recipe.baselines import supervised as one_view
@@ -49,5 +52,9 @@ one_stream = replace(
     batch_statistics="joint",
 )
 shared_stream = replace(one_stream, views={"puzzle": Puzzle(grid=2, samples=0.3)})
+map_heads = replace(recipe, tasks=(recipe.tasks[0], SolvePuzzle(weight=0.3, head="map")))
+second_repository = replace(
+    one_stream, tasks=(one_stream.tasks[0], SolvePuzzle(head="map", join_tiles="mean")), total=WeightedGeometric()
+)
 supervised = one_view(recipe)
 supervised_equal_cost = equal_cost(recipe)

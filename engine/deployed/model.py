@@ -50,7 +50,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
     with keyed_initialisation(0, "deployed"):  # its values are replaced; torch's generator stays as it was
         encoder = Encoder(Backbone(**known["backbone"]).build())
         shape = measure_shape(encoder, known["backbone"]["name"], known["preprocessing"]["image_size"])
-        network = InferenceModel(encoder, {name: task.head(shape, {}) for name, task in tasks.items()})
+        network = InferenceModel(encoder, {name: task.build_head(shape, {}) for name, task in tasks.items()})
     kept = {key: tensor for key, tensor in weights.tensors.items() if _is_part(key, tasks)}
     if wrong := misfits(network.state_dict(), kept, "the model"):
         raise ValueError(f"{where} does not fit what it says of itself ({wrong}); take another copy")

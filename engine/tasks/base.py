@@ -167,7 +167,7 @@ class Task(ABC):
         """Refuses, with a ValueError, ranges of augmentation under which its target would not hold; by default none."""
 
     @abstractmethod
-    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+    def build_head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         """Builds the module from `Features` to the output."""
         ...
 

@@ -58,7 +58,7 @@ class Inpaint(Pretext):
         if self.perceptual is not None:
             self.perceptual.check(str(self))
 
-    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+    def build_head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return Decoder(shape, self.width)
 
     def criterion(self, split: Split) -> Criterion:

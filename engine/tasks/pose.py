@@ -118,7 +118,7 @@ class PoseRegression(PoseTask):
     def check_augment(self, augment: Augment) -> None:
         _refuse_turns(self, augment)
 
-    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+    def build_head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return PoseHead(shape.width, (len(self.angles),), self.dropout)
 
     def answer(self, output: Tensor) -> Float32[Tensor, "b k"]:
@@ -166,7 +166,7 @@ class PoseBins(PoseTask):
     def check_augment(self, augment: Augment) -> None:
         _refuse_turns(self, augment)
 
-    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+    def build_head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return PoseHead(shape.width, (len(self.angles), self.bins), self.dropout)
 
     def answer(self, output: Tensor) -> Float32[Tensor, "b k"]:
@@ -205,7 +205,7 @@ class PoseRotation(PoseTask):
                 "a rotation needs yaw and pitch; for one angle take PoseRegression"
             )
 
-    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+    def build_head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return PoseHead(shape.width, (6,), self.dropout)
 
     def rotation(self, output: Tensor) -> Float32[Tensor, "b 3 3"]:

@@ -50,7 +50,7 @@ class SoftmaxTask(Supervised):
         if self.hidden < 0:
             raise ValueError(f"{self}: hidden (={self.hidden}) must be 0 or more units; 0 for a linear head")
 
-    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
+    def build_head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return ClassHead(shape.width, len(self.names), self.dropout, self.hidden)
 
     def criterion(self, split: Split) -> Criterion:

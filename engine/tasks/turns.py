@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import nn
-
 from engine.figures import Figure
-from engine.tasks.base import Criterion, Rows, Shape
-from engine.tasks.puzzle import TileCrossEntropy, TileHead, TileTask
+from engine.tasks.base import Criterion, Rows
+from engine.tasks.puzzle import TileCrossEntropy, TileTask
 from engine.views import Puzzle, Turned, View
 from loaders.base import Split
 
@@ -18,12 +16,12 @@ QUARTERS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolveTurns(TileTask):
-    """One softmax a position over 0, 90, 180 and 270 degrees, all on the pooled representation.
+    """One softmax a position over 0, 90, 180 and 270 degrees, all on the pooled representation or on the map.
 
     It looks at tiles turned in their places, `Turned(grid=2)`, or at a puzzle of turned tiles, `Puzzle(grid=2,
     turn=True)`, which `SolvePuzzle` may look at too (puzzling + rotation): position i is asked of the tile that stands
-    there. The loss of a view is the sum over its positions, so `weight` is a weight per tile, as of a puzzle. Flat
-    logits cost ln 4 a tile and guessing is right for a quarter of the tiles.
+    there. By default the loss of a view is the sum over its positions, so `weight` is a weight per tile, as of a
+    puzzle. Flat logits cost ln 4 a tile and guessing is right for a quarter of the tiles.
     """
 
     on: tuple[str, ...] = ("turned",)
@@ -36,11 +34,11 @@ class SolveTurns(TileTask):
                 "give the recipe a view Turned(grid=2) or Puzzle(grid=2, turn=True) and name that"
             )
 
-    def head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
-        return TileHead(shape.width, self.tiles(views), QUARTERS, self.dropout)
+    def classes(self, views: Mapping[str, View]) -> int:
+        return QUARTERS
 
     def criterion(self, split: Split) -> Criterion:
-        return TileCrossEntropy("turn")
+        return TileCrossEntropy("turn", self.join_tiles)
 
     def figures(self, views: Mapping[str, View]) -> tuple[Figure, ...]:
         return (

@@ -66,7 +66,7 @@ class Model(nn.Module):
         heads: dict[str, nn.Module] = {}
         for task in tasks:
             with keyed_initialisation(seed, f"heads.{task.name}"):
-                heads[task.name] = task.head(shape, views)
+                heads[task.name] = task.build_head(shape, views)
         self.heads = nn.ModuleDict(heads)
         self.on = {task.name: task.on for task in tasks}
         self.supervised = tuple(task.name for task in tasks if task.label is not None)

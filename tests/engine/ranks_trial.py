@@ -71,7 +71,7 @@ RECIPES = {
             Expression(SYNTHETIC_7, on=("plain", "puzzle"), join="geometric"),
             SolvePuzzle(on=("puzzle",), weight=0.3),
             SolveTurns(on=("puzzle",)),
-            SolvePuzzle(name="other", on=("again",)),
+            SolvePuzzle(name="other", on=("again",), head="map"),
         ),
         total=Geometric(),
         batch_statistics="per_view",

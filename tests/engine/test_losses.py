@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from engine.losses import Geometric, Total, Uncertainty, WeightedSum, geometric_mean, join_views
+from engine.losses import Geometric, Total, Uncertainty, WeightedGeometric, WeightedSum, geometric_mean, join_views
 
 A, B = torch.tensor(2.0), torch.tensor(8.0)
 
@@ -41,6 +41,8 @@ def test_join_over_views(join: str, expected: float) -> None:
     [
         (WeightedSum(), 1 * 2 + 3 * 8 + 0.5 * 4),
         (Geometric(), math.sqrt((1 * 2) * (3 * 8)) + 0.5 * 4),
+        (WeightedGeometric(), (2**1 * 8**3 * 4**0.5) ** (1 / 4.5)),
+        (WeightedGeometric(focused=True), (2**1 * 8**3 * 4**0.5) ** (1.5 / 4.5)),
         (Uncertainty(), 1 * 2 + 3 * 8 + 0.5 * 4),  # at its start, s = 0
     ],
 )
@@ -53,6 +55,24 @@ def test_total_of_two_supervised_tasks_and_a_pretext_one(total: Total, expected:
 def test_geometric_total_without_a_supervised_task_is_the_weighted_sum() -> None:
     built = Geometric().build(["pretext"], frozenset())
     assert built({"pretext": torch.tensor(4.0)}, {"pretext": 0.5}).item() == 2.0
+
+
+def test_the_weighted_geometric_total_of_two_equal_weights_is_the_authors() -> None:
+    losses = {"tiles": torch.tensor(2.0, requires_grad=True), "expression": torch.tensor(8.0, requires_grad=True)}
+    built = WeightedGeometric().build(losses, frozenset({"expression"}))
+    total = built(losses, {"tiles": 0.3, "expression": 0.3})
+    assert total.item() == pytest.approx(math.sqrt(2 * 8), rel=1e-6)
+    total.backward()
+    gradients = [loss.grad.item() for loss in losses.values() if loss.grad is not None]
+    assert gradients == pytest.approx([0.5 * math.sqrt(8 / 2), 0.5 * math.sqrt(2 / 8)], rel=1e-6)
+
+
+def test_the_weighted_geometric_total_hands_over_to_what_is_left_without_a_jump() -> None:
+    built = WeightedGeometric().build(["expression", "puzzle"], frozenset({"expression"}))
+    nearly = built({"expression": A, "puzzle": B}, {"expression": 1.0, "puzzle": 1e-6})
+    alone = built({"expression": A}, {"expression": 0.7, "puzzle": 0.0})
+    assert nearly.item() == pytest.approx(alone.item(), rel=1e-5)
+    assert alone.item() == pytest.approx(2.0, rel=1e-6)
 
 
 def test_uncertainty_weighs_a_loss_down_the_greater_it_is() -> None:

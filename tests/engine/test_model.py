@@ -35,6 +35,30 @@ def test_inference_gives_the_training_models_outputs_and_has_no_pretext_paramete
     assert kept == {name for name in model.state_dict() if name.startswith(("encoder.", "heads.expression."))}
 
 
+def test_a_head_on_the_map_changes_neither_the_start_of_the_others_nor_the_deployed_model() -> None:
+    pooled, on_map = (
+        build_model(tiny.recipe(tasks=(Expression(SYNTHETIC_7), SolvePuzzle(head=head)))) for head in ("pooled", "map")
+    )
+    start, deployed = pooled.inference().state_dict(), on_map.inference().state_dict()
+    assert start.keys() == deployed.keys()
+    assert all(torch.equal(value, start[name]) for name, value in deployed.items())
+    output = on_map({"puzzle": PICTURES["puzzle"]}, ["puzzle"])["puzzle"]["puzzle"]
+    assert output.shape == (3, 4, 4)
+    output.sum().backward()
+    assert all(parameter.grad is not None for parameter in on_map.encoder.parameters())
+
+
+@pytest.mark.parametrize(("small_pictures", "side"), [(False, 2), (True, 6)])
+def test_a_head_on_the_map_reads_the_small_maps_of_small_pictures(small_pictures: bool, side: int) -> None:
+    backbone = Backbone("resnet10t", small_pictures=small_pictures)
+    recipe = tiny.recipe(backbone=backbone, image_size=48, tasks=(Expression(SYNTHETIC_7), SolvePuzzle(head="map")))
+    model = build_model(recipe).eval()
+    pictures = {"puzzle": torch.randn(2, 3, 48, 48)}
+    with torch.no_grad():
+        assert model.encode(pictures)["puzzle"].map.shape[2:] == (side, side)
+        assert model(pictures, ["puzzle"])["puzzle"]["puzzle"].shape == (2, 4, 4)
+
+
 def test_weights_of_the_encoder_keep_the_names_of_timm() -> None:
     model = build_model(tiny.recipe())
     saved = {name: value.clone() for name, value in model.state_dict().items()}

@@ -43,7 +43,7 @@ class FindNose(Supervised):
     def wants(self):
         return {self.label: Numbers(("x", "y"))}
 
-    def head(self, shape, views):
+    def build_head(self, shape, views):
         return Head(shape.width)
 
     def criterion(self, split):

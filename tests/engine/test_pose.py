@@ -351,7 +351,7 @@ def test_the_figures_are_those_declared_the_mean_first(task: PoseTask) -> None:
 def test_a_head_gives_what_its_loss_reads() -> None:
     features = Features(torch.randn(2, 6, 1, 1), torch.randn(2, 6))
     for task in HEADS:
-        output = task.head(Shape(channels=6, width=6, stride=32), {"plain": Plain()})(features)
+        output = task.build_head(Shape(channels=6, width=6, stride=32), {"plain": Plain()})(features)
         assert criterion(task).loss(output, look([[1.0, 2, 3]] * 2)).isfinite()
 
 

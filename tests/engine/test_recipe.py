@@ -27,6 +27,14 @@ from tests.engine import tiny
             r"Expression 'expression': join \(='geometrc'\) must be of type 'sum' or 'mean' or",
         ),
         (
+            {"tasks": (Expression(SYNTHETIC_7), SolvePuzzle(head="pool"))},  # type: ignore[arg-type]
+            r"SolvePuzzle 'puzzle': head \(='pool'\) must be of type 'pooled' or 'map'",
+        ),
+        (
+            {"tasks": (Expression(SYNTHETIC_7), SolvePuzzle(join_tiles="geometric"))},  # type: ignore[arg-type]
+            r"SolvePuzzle 'puzzle': join_tiles \(='geometric'\) must be of type 'sum' or 'mean'",
+        ),
+        (
             {"tasks": (Expression(SYNTHETIC_7, on=("plain", "puzzle")), SolvePuzzle()), "total": Geometric()},
             r"joins 2 views by 'sum': set join='geometric'",
         ),

@@ -58,7 +58,8 @@ def test_frozen_features_are_those_of_the_hybrid_and_its_backbone(name: str) -> 
         assert recipe.init == "runs/fer2013_hmtl"
         assert recipe.backbone == hybrid.backbone
         assert recipe.image_size == hybrid.image_size
-        linear_layers = [m for m in recipe.tasks[0].head(SHAPE, recipe.views).modules() if isinstance(m, nn.Linear)]
+        head = recipe.tasks[0].build_head(SHAPE, recipe.views)
+        linear_layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
         assert len(linear_layers) == (1 if variant == "linear" else 2)
     assert read(name) == read(name, "nonlinear")
 

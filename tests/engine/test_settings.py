@@ -9,7 +9,7 @@ import pytest
 
 import kernels
 from engine.averaging import Averaging
-from engine.losses import Geometric
+from engine.losses import Geometric, WeightedGeometric
 from engine.optim import SGD, Steps
 from engine.recipe.settings import apply
 from engine.tasks import SYNTHETIC_7, PoseBins
@@ -40,7 +40,10 @@ from tests.engine import tiny
         ("augment=strong()", lambda r: r.augment, kernels.strong()),
         ("augment.rotation=(-30, 30)", lambda r: r.augment.rotation, (-30.0, 30.0)),
         ("optim=SGD(lr=0.1, schedule=Steps(at=(1,)))", lambda r: r.optim, SGD(lr=0.1, schedule=Steps(at=(1,)))),
+        ("tasks.puzzle.head=map", lambda r: r.tasks[1].head, "map"),
+        ("tasks.puzzle.join_tiles=mean", lambda r: r.tasks[1].join_tiles, "mean"),
         ("total=Geometric()", lambda r: r.total, Geometric()),
+        ("total=WeightedGeometric(focused=True)", lambda r: r.total, WeightedGeometric(focused=True)),
         ("sampler=Fraction(0.2, label='expression')", lambda r: r.sampler, Fraction(0.2, label="expression")),
         ("data=Packed('data/fer2013')", lambda r: r.data, Packed("data/fer2013")),
         ("data=HideLabels(Packed('a'), keep=402)", lambda r: r.data, HideLabels(Packed("a"), 402)),

@@ -392,7 +392,7 @@ def test_smoke_keeps_the_composition() -> None:
     assert all(bool((batch.target["expression"] >= 0).any()) for batch in made.select.epoch(0))
 
 
-@pytest.mark.parametrize("variant", ["one_stream", "shared_stream"])
+@pytest.mark.parametrize("variant", ["one_stream", "shared_stream", "second_repository"])
 def test_one_stream_is_one_view_that_both_heads_look_at(variant: str) -> None:
     recipe = recipe_file.read(f"{ROOT / 'recipes/fer2013_hmtl.py'}:{variant}").recipe
     assert pictures_a_batch(recipe) == recipe.batch_size == pictures_a_batch(supervised(recipe))
@@ -400,6 +400,6 @@ def test_one_stream_is_one_view_that_both_heads_look_at(variant: str) -> None:
     made = trainer(smoke(recipe))
     rendered = made.renderer.training(next(iter(made.train.epoch(0))), epoch=0, step=0)
     assert list(rendered.pictures) == ["puzzle"]
-    assert (rendered.cells["puzzle"].cut is None) == (variant == "one_stream")
+    assert (rendered.cells["puzzle"].cut is None) == (variant != "shared_stream")
     losses = made.trains(made.phases[0].tasks).objective(rendered)
     assert all(bool(loss.isfinite()) for loss in losses.values())

@@ -136,10 +136,71 @@ def test_turns_figures_count_tiles_and_whole_faces_and_guessing_is_right_for_a_q
 
 def test_puzzling_and_rotation_ask_two_questions_of_one_view() -> None:
     shape, features = Shape(8, 6, 4), Features(torch.randn(2, 8, 2, 2), torch.randn(2, 6))
-    assert SolvePuzzle(on="both").head(shape, VIEWS)(features).shape == (2, 9, 9)  # type: ignore[arg-type]
-    assert SolveTurns(on="both").head(shape, VIEWS)(features).shape == (2, 9, 4)  # type: ignore[arg-type]
+    assert SolvePuzzle(on="both").build_head(shape, VIEWS)(features).shape == (2, 9, 9)  # type: ignore[arg-type]
+    assert SolveTurns(on="both").build_head(shape, VIEWS)(features).shape == (2, 9, 4)  # type: ignore[arg-type]
     for task in (SolvePuzzle(on=("both",)), SolveTurns(on=("both",)), Inpaint(on=("parts",))):
         task.check(VIEWS)
+
+
+@pytest.mark.parametrize("side", [1, 2, 6, 7])
+@pytest.mark.parametrize("head", ["pooled", "map"])
+def test_tile_heads_answer_for_every_tile_on_a_map_of_any_side(head: Any, side: int) -> None:
+    features = Features(torch.randn(3, 8, side, side), torch.randn(3, 6))
+    for task, tiles, classes in (
+        (SolvePuzzle(head=head), 4, 4),
+        (SolvePuzzle(on=("both",), head=head), 9, 9),
+        (SolveTurns(on=("both",), head=head), 9, 4),
+    ):
+        assert task.build_head(Shape(8, 6, 32), VIEWS)(features).shape == (3, tiles, classes)
+
+
+def test_the_branch_of_the_map_is_what_numpy_computes_of_its_weights() -> None:
+    module = SolveTurns(head="map").build_head(Shape(5, 3, 32), VIEWS)
+    generator = torch.Generator().manual_seed(0)
+    for tensor in module.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(0.2 * torch.rand(tensor.shape, generator=generator) + 0.01)  # variances are positive
+    feature_map = torch.randn(2, 5, 2, 3, generator=generator)
+    state = {name: value.double().numpy() for name, value in module.state_dict().items()}
+    expected = feature_map.double().numpy()
+    for convolution, normalisation in ((0, 1), (3, 4), (6, 7)):
+        weight = state[f"branch.{convolution}.weight"]
+        edge = weight.shape[2] // 2
+        height, width = expected.shape[2:]
+        padded = np.pad(expected, ((0, 0), (0, 0), (edge, edge), (edge, edge)))
+        expected = sum(
+            np.einsum("oc,bcyx->boyx", weight[:, :, i, j], padded[:, :, i : i + height, j : j + width])
+            for i in range(2 * edge + 1)
+            for j in range(2 * edge + 1)
+        )
+        mean, variance, scale, shift = (
+            state[f"branch.{normalisation}.{name}"][:, None, None]
+            for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        expected = np.maximum((expected - mean) / np.sqrt(variance + 1e-5) * scale + shift, 0)
+    pooled = expected.mean(axis=(2, 3))
+    answers = []
+    for tile in range(4):
+        units, classes = slice(16 * tile, 16 * (tile + 1)), slice(4 * tile, 4 * (tile + 1))
+        hidden = np.maximum(pooled @ state["hidden.weight"][units].T + state["hidden.bias"][units], 0)
+        answers.append(hidden @ state["linear.weight"][classes, :, 0].T + state["linear.bias"][classes])
+    found = module.eval()(Features(feature_map, torch.zeros(2, 3)))
+    np.testing.assert_allclose(found.detach().numpy(), np.stack(answers, axis=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("cut", [None, [True, False, True, False, True]])
+@pytest.mark.parametrize(("join", "share"), [("sum", 1.0), ("mean", 0.25)])
+def test_tiles_are_summed_or_averaged_over_the_cut_samples(join: Any, share: float, cut: list[bool] | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 4, 4, generator=generator)
+    shows = torch.stack([torch.randperm(4, generator=generator) for _ in range(5)])
+    cells = Cells(shows.to(torch.int16), cut=None if cut is None else torch.tensor(cut))
+    probability = logits.double().softmax(dim=2).numpy()
+    samples = [b for b in range(5) if cut is None or cut[b]]
+    expected = -sum(math.log(probability[b, i, shows[b, i]]) for b in samples for i in range(4)) / len(samples)
+    criterion = SolvePuzzle(join_tiles=join).criterion(tiny.split([0]))
+    found = criterion.loss(logits, replace(look(shows=cells.shows), cells=cells)).item()
+    assert found == pytest.approx(share * expected, rel=1e-5)
 
 
 def test_inpaint_costs_nothing_when_perfect_and_counts_hidden_pixels_alone() -> None:
@@ -168,7 +229,7 @@ def test_inpaint_keeps_known_pixels_and_fills_hidden_ones() -> None:
 
 @pytest.mark.parametrize(("stride", "map_side", "size"), [(32, 2, 48), (16, 4, 64), (4, 7, 28), (32, 7, 224)])
 def test_inpaint_decoder_reaches_the_size_of_the_view(stride: int, map_side: int, size: int) -> None:
-    head = Inpaint(width=32).head(Shape(channels=6, width=6, stride=stride), VIEWS)
+    head = Inpaint(width=32).build_head(Shape(channels=6, width=6, stride=stride), VIEWS)
     guess = head(Features(torch.randn(2, 6, map_side, map_side), torch.randn(2, 6)))
     whole = torch.randn(2, 3, size, size)
     shows = torch.full((2, 16), -1, dtype=torch.int16)
