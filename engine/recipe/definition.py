@@ -163,6 +163,7 @@ class Recipe:
             raise ValueError(f"Recipe: tasks have the names {', '.join(names)}; give each its own, name='...'")
         for task in self.tasks:
             task.check(self.views)
+            task.check_beside(self.tasks, self.ema)
             for augment in (self.views[name].augment for name in task.on):
                 task.check_augment(self.augment if augment is None else augment)
         if not any(isinstance(task.weight, int | float) and task.weight > 0 for task in self.tasks):
@@ -181,7 +182,7 @@ class Recipe:
                         f"has weight {task.weight} and joins {len(task.on)} views by {task.join!r}: "
                         "set join='geometric' and a weight above 0, or use WeightedSum()"
                     )
-        used = {view for task in self.tasks for view in task.on}
+        used = {view for task in self.tasks for view in task.sees}
         for view in self.views:
             if view not in used:
                 raise ValueError(
@@ -199,7 +200,7 @@ class Recipe:
                     f"Recipe: views[{name!r}] is of (={view.of!r}) a part of composed batches, and sampler (="
                     f"{self.sampler}) composes none; set sampler=Composed(labelled=..., unlabelled=...), or of='all'"
                 )
-            tasks = [task for task in self.tasks if name in task.on]
+            tasks = [task for task in self.tasks if name in task.sees]
             if composed is not None and view.of == "all" and all(_lacks(task, composed.label) for task in tasks):
                 raise ValueError(
                     f"Recipe: views[{name!r}] is of (='all') labelled and unlabelled samples, and only "
@@ -226,6 +227,11 @@ class Recipe:
         return tuple(task for task in self.tasks if isinstance(task, Supervised))
 
     @property
+    def evaluated(self) -> tuple[Task, ...]:
+        """The tasks that have figures."""
+        return tuple(task for task in self.tasks if task.figures(self.views))
+
+    @property
     def averaged_tasks(self) -> tuple[Supervised, ...]:
         """The tasks whose probabilities `test_time` averages: those that learn classes."""
         if self.test_time is None:
@@ -246,7 +252,7 @@ class Recipe:
     @property
     def headline(self) -> str:
         """The figure that epochs are chosen by, `<task>/<figure>`: the first of the first supervised task, or task."""
-        task = (*self.supervised, *self.tasks)[0]
+        task = (*self.supervised, *self.evaluated)[0]
         return f"{task.name}/{task.figures(self.views)[0].name}"
 
 

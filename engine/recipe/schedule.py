@@ -63,7 +63,7 @@ def phases(tasks: Sequence[Task], steps: int = 1000) -> list[Phase]:
         if not found or found[-1][1] != live:
             found.append((step, live))
     stops = [*(start for start, _ in found[1:]), steps]
-    views = {task.name: task.on for task in tasks}
+    views = {task.name: task.sees for task in tasks}
     return [
         Phase(start, stop, live, frozenset(view for name in live for view in views[name]))
         for (start, live), stop in zip(found, stops, strict=True)

@@ -17,6 +17,7 @@ from engine.tasks.expression import Expression
 from engine.tasks.inpaint import Inpaint
 from engine.tasks.perceptual import CheckpointTeacher, EMATeacher, Perceptual, TimmTeacher
 from engine.tasks.pose import PoseBins, PoseRegression, PoseRotation
+from engine.tasks.pseudo_labels import FixMatch, PseudoLabels
 from engine.tasks.puzzle import SolvePuzzle
 from engine.tasks.turns import SolveTurns
 
@@ -34,11 +35,13 @@ __all__ = [
     "CheckpointTeacher",
     "EMATeacher",
     "Expression",
+    "FixMatch",
     "Inpaint",
     "Perceptual",
     "PoseBins",
     "PoseRegression",
     "PoseRotation",
+    "PseudoLabels",
     "SolvePuzzle",
     "SolveTurns",
     "Task",

@@ -7,7 +7,7 @@ whose head is dropped for inference. The loop never asks which is which.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from engine.figures import Figure
-from engine.losses import Join, Weight
+from engine.losses import Join, Weight, join_views
 from engine.views import Cells, CutView, View
 from kernels import Augment
 from loaders.base import Classes, Label, Split, hidden
@@ -57,6 +57,8 @@ class Look:
     """The same view with nothing hidden, for tasks whose `needs_whole` is set."""
     target: Mapping[str, Tensor]
     """Label name to its targets; -1 or NaN where one is missing."""
+    taught: Tensor | None = None
+    """What a teacher's head says of these samples, for tasks that have a `taught_by`; without gradient."""
 
     @property
     def cut(self) -> Bool[Tensor, " b"] | None:
@@ -100,9 +102,28 @@ class Criterion(nn.Module):
         """The batch mean of the loss on one view, in fp32."""
         raise NotImplementedError
 
+    def over_views(self, outputs: Sequence[Tensor], looks: Sequence[Look], join: Join) -> Float32[Tensor, ""]:
+        """The loss over all views of a task, in its order: those of each view joined; a loss may compare views."""
+        return join_views([self.loss(output, look) for output, look in zip(outputs, looks, strict=True)], join)
+
     def rows(self, output: Tensor, look: Look) -> Mapping[str, Tensor]:
         """What evaluation keeps of each sample: tensors whose first axis is b."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class TaughtBy:
+    """Asks a network, without gradient and in evaluation mode, what the head of a task says of a view.
+
+    Args:
+        task: Name of the task whose head answers.
+        view: Name of the view that is looked at.
+        average: Whether the moving average of the weights answers, the recipe's `ema`, or the weights themselves.
+    """
+
+    task: str
+    view: str
+    average: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +157,21 @@ class Task(ABC):
         ...
 
     @property
+    def head_of(self) -> str:
+        """Name of the task whose head it trains: its own, unless it is one more loss of another's."""
+        return self.name
+
+    @property
+    def taught_by(self) -> TaughtBy | None:
+        """Whose answers its loss needs; they stand in `Look.taught`."""
+        return None
+
+    @property
+    def sees(self) -> tuple[str, ...]:
+        """Names of the views that must be rendered for it: those it is trained on, and its teacher's."""
+        return self.on if self.taught_by is None else (*self.on, self.taught_by.view)
+
+    @property
     def needs_whole(self) -> bool:
         """Whether its loss needs the view with nothing hidden."""
         return False
@@ -163,6 +199,9 @@ class Task(ABC):
         if isinstance(self.weight, int | float) and self.weight < 0:
             raise ValueError(f"{self}: weight (={self.weight}) must be 0 or more")
 
+    def check_beside(self, tasks: Sequence[Task], ema: float | None) -> None:  # noqa: B027 - a task may stand alone
+        """Refuses, with a ValueError, other tasks of the recipe, or its `ema`, that it cannot be trained with."""
+
     def check_augment(self, augment: Augment) -> None:  # noqa: B027 - a task may leave it as it is
         """Refuses, with a ValueError, ranges of augmentation under which its target would not hold; by default none."""
 
@@ -178,7 +217,10 @@ class Task(ABC):
 
     @abstractmethod
     def figures(self, views: Mapping[str, View]) -> tuple[Figure, ...]:
-        """Declares what `measure` computes, in the order it is shown; the first tells how well the task is solved."""
+        """Declares what `measure` computes, in the order it is shown; the first tells how well the task is solved.
+
+        A task without figures is not evaluated.
+        """
         ...
 
     @abstractmethod

@@ -40,6 +40,7 @@ class Alignment:
         weights: TaskWeights,
         rendered: Rendered,
         scale: Callable[[Tensor], Tensor] = lambda loss: loss,
+        taught: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Adds one batch: a forward pass of its own and a backward pass a task, without waiting for the device.
 
@@ -53,12 +54,13 @@ class Alignment:
             weights: Task name to its weight at this step.
             rendered: The batch, in the views that these tasks look at.
             scale: What multiplies a loss, so that gradients in fp16 do not vanish; one factor for all.
+            taught: What the teachers of tasks say of the batch.
         """
         live = {task.name for task in objective.tasks}
         if not (live & self.supervised and live - self.supervised):
             return
         with _untouched(objective):
-            losses = {name: scale(loss) for name, loss in objective(rendered).items()}
+            losses = {name: scale(loss) for name, loss in objective(rendered, taught).items()}
             parameters = [p for p in objective.model.encoder.parameters() if p.requires_grad]
             cosines = gradient_cosines(losses, weights, self.supervised, parameters)
         off = self._sums.new_full((), torch.nan)

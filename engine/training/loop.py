@@ -35,7 +35,7 @@ from engine.training.ema import WeightAverage
 from engine.training.evaluate import figures, predict, prediction_arrays
 from engine.training.meters import NonFiniteLossError, Watch
 from engine.training.model import Model
-from engine.training.objective import Objective, compile_objective
+from engine.training.objective import Objective, compile_objective, teach
 from engine.training.parts import build_model, classes, describe_weights, renderer
 from engine.training.precision import autocast, resolve
 from engine.training.progress import Bars
@@ -197,11 +197,13 @@ class Trainer:
         """Adds the gradient of one batch to that of the parameters; gives its total and its losses, 0 of tasks off."""
         live = self.trains(live_tasks(weights))
         rendered = live.renderer.training(batch, epoch=self.at.epoch, step=self.at.step)
+        with self.autocast():  # its own: autocast would keep weights that were cast without gradient
+            taught = teach(live.objective.tasks, self.model, self.ema and self.ema.module, rendered)
         if self.alignment is not None and place == 0 and self.alignment.due(self.at.total):
             with self.autocast():
-                self.alignment.measure(live.objective, weights, rendered, self.scaler.scale)
+                self.alignment.measure(live.objective, weights, rendered, self.scaler.scale, taught)
         with self.autocast():
-            losses = live.compiled(rendered)
+            losses = live.compiled(rendered, taught)
         total = self.total_loss(losses, weights)
         self.scaler.scale(total / self.recipe.accumulate).backward()
         off = torch.zeros_like(total)
@@ -333,7 +335,7 @@ class Trainer:
         self.at = Position(self.at.epoch + 1, 0, self.at.total)
         if self.at.epoch % recipe.evaluate_every == 0 or self.at.epoch == recipe.epochs:
             samples, rows = self.predict(self.evaluated, self.select)
-            self.last_figures = figures(recipe.tasks, recipe.views, rows)
+            self.last_figures = figures(recipe.evaluated, recipe.views, rows)
             row |= {f"{recipe.select}/{name}": value for name, value in self.last_figures.items()}
             arrays = prediction_arrays(samples, rows)
             run.predictions(f"{recipe.select}-{checkpoint.LAST}", arrays)
@@ -361,7 +363,7 @@ class Trainer:
 
     def predict(self, model: Model, loader: Loader) -> tuple[Any, dict[str, Rows]]:
         """Evaluates a model on a split; see `engine.training.evaluate.predict`."""
-        return predict(model, self.renderer, loader, self.recipe.tasks, self.criteria, self.autocast(), self.ranks)
+        return predict(model, self.renderer, loader, self.recipe.evaluated, self.criteria, self.autocast(), self.ranks)
 
     def predict_averaged(self, model: Model, loader: Loader, tasks: Sequence[Task]) -> dict[str, Rows]:
         """Evaluates some tasks with test-time augmentation, in the same order; see `engine.training.averaging`."""
@@ -448,7 +450,7 @@ def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def _line(row: Mapping[str, float | int | None], recipe: Recipe, speed: Mapping[str, float | str | None]) -> str:
     """Writes one epoch in one line."""
     parts = [f"epoch {row['epoch']}/{recipe.epochs}", f"loss {row['train/loss']:.3f}"]
-    for task in recipe.tasks:
+    for task in recipe.evaluated:
         figure = task.figures(recipe.views)[0].name
         value = row.get(f"{recipe.select}/{task.name}/{figure}")
         if value is not None:

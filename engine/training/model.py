@@ -64,11 +64,12 @@ class Model(nn.Module):
             self.encoder.requires_grad_(False).eval()
         shape = measure_shape(self.encoder, backbone.name, image_size)
         heads: dict[str, nn.Module] = {}
-        for task in tasks:
+        for task in (task for task in tasks if task.head_of == task.name):
             with keyed_initialisation(seed, f"heads.{task.name}"):
                 heads[task.name] = task.build_head(shape, views)
         self.heads = nn.ModuleDict(heads)
         self.on = {task.name: task.on for task in tasks}
+        self.head_of = {task.name: task.head_of for task in tasks}
         self.supervised = tuple(task.name for task in tasks if task.label is not None)
         self.tracked = {
             name: batch_statistics != "per_view_plain" or isinstance(view, Plain) for name, view in views.items()
@@ -86,7 +87,7 @@ class Model(nn.Module):
         wanted = {view for views in on.values() for view in views}
         features = self.encode({name: picture for name, picture in pictures.items() if name in wanted})
         return {
-            name: {view: self.heads[name](features[view]) for view in views if view in features}
+            name: {view: self.heads[self.head_of[name]](features[view]) for view in views if view in features}
             for name, views in on.items()
         }
 

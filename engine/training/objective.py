@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from engine.losses import join_views
 from engine.tasks.base import Criterion, Look, Supervised, Task
 from engine.training.evaluate import look
-from engine.training.model import Model
+from engine.training.model import Model, evaluating
 from engine.training.render import Rendered
 from engine.views import View
 
@@ -27,22 +27,37 @@ class Objective(nn.Module):
         self.names = tuple(task.name for task in tasks)
         self.criteria = nn.ModuleDict(criteria)
 
-    def forward(self, rendered: Rendered) -> dict[str, Tensor]:
-        """Gives task name to its loss, joined over the views it looks at, in fp32."""
+    def forward(self, rendered: Rendered, taught: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Gives task name to its loss, joined over the views it looks at, in fp32; `taught` is of `teach`."""
         outputs = self.model(rendered.pictures, self.names)
         criteria: Mapping[str, Criterion] = cast(Mapping[str, Criterion], self.criteria)
         return {
-            task.name: join_views(
-                [criteria[task.name].loss(outputs[task.name][view], _seen(task, rendered, view)) for view in task.on],
+            task.name: criteria[task.name].over_views(
+                [outputs[task.name][view] for view in task.on],
+                [_seen(task, rendered, view, taught or {}) for view in task.on],
                 task.join,
             )
             for task in self.tasks
         }
 
 
-def _seen(task: Task, rendered: Rendered, view: str) -> Look:
+def teach(tasks: Sequence[Task], model: Model, average: Model | None, rendered: Rendered) -> dict[str, Tensor]:
+    """Gives what the teachers of tasks say, by task; each network passes a view once, without gradient."""
+    answers: dict[TaughtBy, Tensor] = {}
+    for asked in dict.fromkeys(task.taught_by for task in tasks if task.taught_by is not None):
+        network = average if asked.average else model
+        assert network is not None
+        with evaluating(network):
+            features = network.encode({asked.view: rendered.pictures[asked.view]})[asked.view]
+            answers[asked] = network.heads[asked.task](features)
+    return {task.name: answers[task.taught_by] for task in tasks if task.taught_by is not None}
+
+
+def _seen(task: Task, rendered: Rendered, view: str, taught: Mapping[str, Tensor]) -> Look:
     """Gives what a task sees of a view: where it learns of whole samples alone, the others have no target."""
     seen = look(rendered, view)
+    if task.name in taught:
+        seen = replace(seen, taught=taught[task.name])
     return seen.of_whole() if isinstance(task, Supervised) and task.whole_only else seen
 
 

@@ -31,7 +31,7 @@ def build_model(recipe: Recipe) -> Model:
 def renderer(recipe: Recipe, dtype: torch.dtype, tasks: Sequence[Task] | None = None) -> Renderer:
     """Builds the renderer of a recipe: of the views that some of its tasks (None: all) look at."""
     tasks = recipe.tasks if tasks is None else tasks
-    seen = {view for task in tasks for view in task.on}
+    seen = {view for task in tasks for view in task.sees}
     return Renderer(
         views={name: view for name, view in recipe.views.items() if name in seen},
         augment=recipe.augment,

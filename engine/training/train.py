@@ -273,7 +273,7 @@ def _test(
         for which, model in models.items():
             samples, rows = trainer.predict(model, loaders[recipe.test])
             run.predictions(f"{recipe.test}-{which}", prediction_arrays(samples, rows))
-            found[which][recipe.test] = figures(recipe.tasks, recipe.views, rows)
+            found[which][recipe.test] = figures(recipe.evaluated, recipe.views, rows)
     return found
 
 
