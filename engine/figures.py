@@ -63,10 +63,10 @@ def figure_of(column: str, figures: Mapping[str, Figure]) -> Figure:
 
 
 def format_count(value: float | None) -> str:
-    """Writes a large number in three digits: 812, 5.29 M, 1.15 G; "–" where there is none."""
+    """Writes a large number in three digits: 812, 5.29 M, 1.15 G, 3.24 P; "–" where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
-    for size, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+    for size, suffix in ((1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{suffix}"
     return f"{value:g}"

@@ -11,10 +11,10 @@ Try:     --set views.puzzle.grid=2  --set tasks.expression.join=geometric  --set
 """
 
 from engine.backbone import Backbone
+from engine.baselines import supervised as one_view
+from engine.baselines import supervised_equal_cost as equal_cost
 from engine.optim import AdaBelief
 from engine.recipe import Recipe
-from engine.recipe.baselines import supervised as one_view
-from engine.recipe.baselines import supervised_equal_cost as equal_cost
 from engine.tasks import AFFECTNET_8, Expression, SolvePuzzle
 from engine.views import Plain, Puzzle
 from kernels import weak

@@ -14,10 +14,10 @@ Try:     recipes/affectnet_inpaint.py:pixels     (the pixel loss alone)
 from dataclasses import replace
 
 from engine.backbone import Backbone
+from engine.baselines import supervised as one_view
+from engine.baselines import supervised_equal_cost as equal_cost
 from engine.optim import AdaBelief
 from engine.recipe import Recipe
-from engine.recipe.baselines import supervised as one_view
-from engine.recipe.baselines import supervised_equal_cost as equal_cost
 from engine.tasks import AFFECTNET_8, Expression, Inpaint, Perceptual
 from engine.views import Holes, Plain
 from kernels import weak

@@ -8,10 +8,10 @@ Try:     --set views.puzzle.grid=3  --set tasks.puzzle.weight=0.1  --set seed=1
 """
 
 from engine.backbone import Backbone
+from engine.baselines import supervised as one_view
+from engine.baselines import supervised_equal_cost as equal_cost
 from engine.optim import AdamW
 from engine.recipe import Recipe
-from engine.recipe.baselines import supervised as one_view
-from engine.recipe.baselines import supervised_equal_cost as equal_cost
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
 from engine.views import Plain, Puzzle
 from kernels import Augment

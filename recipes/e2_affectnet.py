@@ -41,7 +41,7 @@ experiment = Experiment(
             set=("sampler=Fraction(0.2, label='expression')",),
             rows=(
                 Row("supervised", "recipes/affectnet_inpaint.py:supervised", published=52.46, baseline=True),
-                Row("supervised, 4 views", "recipes/affectnet_inpaint.py:supervised_equal_cost", baseline=True),
+                Row("supervised, 3 views", "recipes/affectnet_inpaint.py:supervised_equal_cost", baseline=True),
                 Row("in-painting-pl", "recipes/affectnet_inpaint.py", published=55.36),
             ),
         ),

@@ -12,10 +12,10 @@ Try:     --set sampler="Fraction(0.2, label='gender')" --set epochs=60     (20 %
 """
 
 from engine.backbone import Backbone
+from engine.baselines import supervised as one_view
+from engine.baselines import supervised_equal_cost as equal_cost
 from engine.optim import AdamW
 from engine.recipe import Recipe
-from engine.recipe.baselines import supervised as one_view
-from engine.recipe.baselines import supervised_equal_cost as equal_cost
 from engine.tasks import FAIRFACE_RACES, GENDERS, Attribute, SolvePuzzle
 from engine.views import Plain, Puzzle
 from kernels import Augment

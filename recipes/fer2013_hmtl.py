@@ -17,11 +17,11 @@ Try:     --set sampler="Fraction(0.2, label='expression')" --set epochs=20     (
 from dataclasses import replace
 
 from engine.backbone import Backbone
+from engine.baselines import supervised as one_view
+from engine.baselines import supervised_equal_cost as equal_cost
 from engine.losses import WeightedGeometric
 from engine.optim import AdamW
 from engine.recipe import Recipe
-from engine.recipe.baselines import supervised as one_view
-from engine.recipe.baselines import supervised_equal_cost as equal_cost
 from engine.tasks import FER2013_7, Expression, SolvePuzzle
 from engine.views import Plain, Puzzle
 from kernels import Augment

@@ -9,10 +9,10 @@ Try:     --set "tasks.pose=PoseRegression(weight=0.1)" --set "augment.rotation=(
 """
 
 from engine.backbone import Backbone
+from engine.baselines import supervised as one_view
+from engine.baselines import supervised_equal_cost as equal_cost
 from engine.optim import AdamW
 from engine.recipe import Recipe
-from engine.recipe.baselines import supervised as one_view
-from engine.recipe.baselines import supervised_equal_cost as equal_cost
 from engine.tasks import PoseRotation, SolvePuzzle
 from engine.views import Plain, Puzzle
 from kernels import Augment

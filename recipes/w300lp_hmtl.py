@@ -13,10 +13,10 @@ Try:     --set "tasks.pose=PoseRotation(weight=3.0)" --set "augment.rotation=(-2
 """
 
 from engine.backbone import Backbone
+from engine.baselines import supervised as one_view
+from engine.baselines import supervised_equal_cost as equal_cost
 from engine.optim import AdaBelief
 from engine.recipe import Recipe
-from engine.recipe.baselines import supervised as one_view
-from engine.recipe.baselines import supervised_equal_cost as equal_cost
 from engine.tasks import PoseBins, SolvePuzzle
 from engine.views import Plain, Puzzle
 from kernels import Augment

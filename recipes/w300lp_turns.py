@@ -14,10 +14,10 @@ Try:     --set init=None     (without pre-training)     recipes/w300lp_turns.py:
 from dataclasses import replace
 
 from engine.backbone import Backbone
+from engine.baselines import supervised as one_view
+from engine.baselines import supervised_equal_cost as equal_cost
 from engine.optim import AdaBelief
 from engine.recipe import Recipe
-from engine.recipe.baselines import supervised as one_view
-from engine.recipe.baselines import supervised_equal_cost as equal_cost
 from engine.tasks import PoseBins, SolvePuzzle, SolveTurns
 from engine.views import Plain, Puzzle, Turned
 from kernels import Augment

@@ -34,7 +34,7 @@ class Relabelled:
         faces = self.source.open(split, device)
         own = faces.split
         made = {
-            name: _made_up(label, own.sample) for name, label in self.labels.items() if own.labels.get(name) != label
+            name: made_up(label, own.sample) for name, label in self.labels.items() if own.labels.get(name) != label
         }
         target = {**own.target, **made}
         if split == "train" and self.labelled is not None:
@@ -44,8 +44,8 @@ class Relabelled:
         return replace(faces, split=relabelled)
 
 
-def _made_up(label: Label, sample: Tensor) -> Tensor:
-    """Makes up classes in turn, or numbers from -30 to 30."""
+def made_up(label: Label, sample: Tensor) -> Tensor:
+    """Makes up the targets of some samples: classes in turn, or numbers from -30 to 30."""
     if isinstance(label, Classes):
         return sample % len(label.names)
     return (sample[:, None] * 7 * torch.arange(1, 1 + len(label.columns)) % 61 - 30).float()

@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
+from engine.cost import Cost
 from engine.figures import Figure, format_count
 from engine.recipe.written import differences
 from engine.reports import markdown
@@ -101,6 +102,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
         notes.append(f"Guessing reaches: {', '.join(guesses)}.")
     if unfinished := [name for name, run in zip(names, runs, strict=True) if not run.finished]:
         notes.append(f"* unfinished, figures so far: {', '.join(unfinished)}.")
+    notes += _costs(runs, names)
     classes, left_out = _classes(runs, names)
     return Comparison(
         _figures(runs, labels),
@@ -127,7 +129,8 @@ def _figures(runs: Sequence[Run], labels: Sequence[str]) -> Table:
     columns: list[tuple[str, Callable[[Run], str]]] = [
         ("views", lambda run: ", ".join(map(str, run.result.get("views") or ())) or "–"),
         ("epochs", _epochs),
-        ("pictures\nseen", lambda run: format_count(as_number(run.result.get("pictures_through_encoder")))),
+        ("pictures\ntrained /\nforward only", lambda run: Cost.read(run.result).pictures_in_words()),
+        ("training\nFLOPs", lambda run: format_count(Cost.read(run.result).flops)),
         ("parameters\nat inference", lambda run: format_count(_parameters(run))),
         ("minutes", _minutes),
     ]
@@ -140,6 +143,16 @@ def _figures(runs: Sequence[Run], labels: Sequence[str]) -> Table:
     ]
     rows = [(label, *(text(run) for _, text in columns)) for label, run in zip(labels, runs, strict=True)]
     return Table(("run", *(head for head, _ in columns)), rows, left=2)
+
+
+def _costs(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    """Says how the costs of runs stand to that of the first, and which leave out that of what they start from."""
+    first = Cost.read(runs[0].result)
+    costs = [(name, Cost.read(run.result).beside(first)) for name, run in zip(names[1:], runs[1:], strict=True)]
+    notes = [f"Cost of {name} beside {names[0]}: {text}." for name, text in costs if text != "–"]
+    if started := [name for name, run in zip(names, runs, strict=True) if as_mapping(run.result.get("init"))]:
+        notes.append(f"Without the cost of what the encoder starts from: {', '.join(started)}.")
+    return notes
 
 
 def _headlines(runs: Sequence[Run]) -> dict[str, Figure]:

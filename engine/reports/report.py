@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from engine.figures import Figure
+from engine.figures import Figure, format_count
 from engine.reports import markdown
 from engine.reports.classwise import confusion, confusion_counts, recall, recall_bars
 from engine.reports.curves import learning_curves
@@ -42,6 +42,8 @@ _COST: tuple[tuple[tuple[str, ...], Callable[[float], str]], ...] = (
     (("steps",), lambda x: f"{x:,.0f} steps"),
     (("seconds",), lambda x: f"{x / 60:.1f} minutes" if x >= 60 else f"{x:.0f} seconds"),
     (("pictures_through_encoder",), lambda x: f"{x:,.0f} pictures through the encoder"),
+    (("pictures_forward_only",), lambda x: f"{x:,.0f} of them forward only"),
+    (("training_flops",), lambda x: f"{format_count(x)}FLOPs of training"),
     (("parameters", "training"), lambda x: f"{x:,.0f} parameters trained"),
     (("parameters", "inference"), lambda x: f"{x:,.0f} parameters at inference"),
 )

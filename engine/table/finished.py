@@ -21,13 +21,17 @@ from typing import Any
 
 import numpy as np
 
+from engine.cost import Cost
 from engine.runs.result import Run, as_mapping, as_number, read_arrays, read_run
 from engine.table.answers import Pictures, from_arrays, unpack
 from engine.table.fingerprint import fingerprint
 from loaders.files import write_text
 
 FORMAT, VERSION = "hmtl finished run", 1
-_COST = ("epochs", "steps", "seconds", "pictures_through_encoder", "parameters", "views", "select_on", "counts")
+_COST = (
+    *("epochs", "steps", "seconds", "pictures_through_encoder", "pictures_trained", "pictures_forward_only"),
+    *("training_flops", "parameters", "views", "select_on", "counts"),
+)
 _IDENTITY = ("key", "recipe", "data", "data_as_named")
 _METRIC_TOLERANCE = 2e-3
 
@@ -56,8 +60,9 @@ class Finished:
         return as_number(self.content.get("seconds"))
 
     @property
-    def pictures_through_encoder(self) -> float | None:
-        return as_number(self.content.get("pictures_through_encoder"))
+    def cost(self) -> Cost:
+        """Reads what its training cost, without that of the run it starts from."""
+        return Cost.read(self.content)
 
     @property
     def environment(self) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
+from engine.cost import Cost
 from engine.figures import Figure, format_count
 from engine.reports import markdown
 from engine.reports.plotting import BLUE, INK, MUTED, RULE, VERMILION, new_figure, quiet_axes, save_figure
@@ -21,6 +22,8 @@ _READING: Mapping[Verdict, str] = {
     "undecided": "no claim: the interval holds 0",
 }
 _LINE = 0.3  # inches
+PICTURES, FLOPS = "pictures trained / forward only", "training FLOPs"
+"""Heads of what rows cost beside their minutes."""
 
 
 def to_markdown(results: Results, *, command: str, failures: Mapping[str, str], notes: Sequence[str]) -> str:
@@ -108,7 +111,8 @@ def _rows(results: Results) -> str:
             "ours, last epoch": [_sample(figure, row.last) for row in rows],
             "ours, best epoch": [_sample(figure, row.best) for row in rows],
             "n": [str(len(row.last.values)) for row in rows],
-            "pictures through the encoder": [format_count(row.pictures) for row in rows],
+            PICTURES: [row.cost.pictures_in_words() for row in rows],
+            FLOPS: [format_count(row.cost.flops) for row in rows],
             f"{_unit_of_time(results)} a run": [_minutes(row) for row in rows],
             "note": [row.state for row in rows],
         },
@@ -129,6 +133,7 @@ def _differences(results: Results) -> str:
             ],
             "95 % interval": [_interval(figure, each) for each in differences],
             "relative": [_relative(each) for each in differences],
+            "cost": [each.cost for each in differences],
             "n seeds": [str(each.seeds) for each in differences],
             "n pictures": [f"{each.pictures:,}" if each.pictures else "–" for each in differences],
         },
@@ -176,7 +181,8 @@ def _reading(results: Results) -> str:
         "Figures are mean ± standard deviation of a single run over n seeds. The best epoch was chosen on the split "
         f"that the recipe selects on, where it is optimistic. Differences are of the {at}, over the seeds that both "
         "rows have; intervals are paired bootstraps over test pictures and seeds (over pictures alone with one seed), "
-        "and pictures count as independent of each other."
+        "and pictures count as independent of each other. Costs are of training, with that of what a row starts from; "
+        "a picture through a teacher or a frozen encoder only passes forward."
     )
 
 
@@ -199,7 +205,8 @@ def _environment(results: Results) -> list[str]:
 def to_csv(results: Results) -> str:
     """Writes a line a row and a line a difference, in the units of the runs: shares on 0..1, `published` as printed."""
     names = (
-        ["kind", "group", "row", "against", "metric", "split", "published", "n", "pictures_through_encoder", "minutes"]
+        ["kind", "group", "row", "against", "metric", "split", "published", "n"]
+        + [*Cost().written(), "minutes", "cost"]
         + [f"{at}_{what}" for at in ("last", "best") for what in ("mean", "sd", "values")]
         + ["difference", "low", "high", "n_pictures", "verdict", "note"]
     )
@@ -212,7 +219,7 @@ def to_csv(results: Results) -> str:
             "row": row.name,
             "published": row.published,
             "n": len(row.last.values),
-            "pictures_through_encoder": row.pictures,
+            **row.cost.written(),
             "minutes": _cell(row.minutes.mean),
             "note": row.state,
         }
@@ -235,6 +242,7 @@ def to_csv(results: Results) -> str:
                 "high": "" if interval is None else _cell(interval.high),
                 "n_pictures": difference.pictures,
                 "verdict": difference.verdict,
+                "cost": difference.cost,
                 "note": difference.reason,
             }
         )

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
+from engine.cost import Cost
 from engine.figures import Figure
 from engine.table.answers import Pictures
 from engine.table.bootstrap import RESAMPLES, Interval, paired_difference, resampled
@@ -48,8 +49,8 @@ class RowFigures:
     best: Sample
     minutes: Sample
     """Wall time of training."""
-    pictures: float | None
-    """Through the encoder in training: the cost."""
+    cost: Cost
+    """Of training, with that of the rows it starts from."""
     state: str
     """Why seeds are lacking: "not run: ...", "1 of 3 failed"; empty if none is."""
     done: tuple[Finished, ...]
@@ -73,6 +74,8 @@ class Difference:
     """Why there is no interval; empty if there is one."""
     verdict: Verdict | None
     """Whether the interval lies on one side of 0; None without one."""
+    cost: str
+    """Whether the row's cost was held equal to that of the other, and in what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def make_results(plan: Plan, failed: Collection[str], *, resamples: int = RESAMP
         of = dict(zip((row.name for row in group.rows), jobs, strict=True))
         rows += [_row(experiment, group, row, of, failed) for row in group.rows if row.shown]
         differences += [
-            comparing.difference(group.title, of, row.name, other)
+            comparing.difference(group, of, row, other)
             for row in group.rows
             for other in compared_with(row, group)
             if any(job.done for job in of[row.name]) and any(job.done for job in of[other])
@@ -129,12 +132,19 @@ def _row(
     jobs = of[row.name]
     done = tuple(job.done for job in jobs if job.done is not None)
     figures = {at: Sample(tuple(_figures(done, at, experiment))) for at in ("last", "best")}
-    costs = [cost for cost in map(_cost, *_with_start(group, row, of)) if cost is not None]
-    minutes = Sample(tuple(seconds / 60 for seconds, _ in costs))
-    pictures = next((pictures for _, pictures in costs), None)
+    seconds = [each for each in map(_seconds, *_with_start(group, row, of)) if each is not None]
+    minutes = Sample(tuple(each / 60 for each in seconds))
     state = _state(experiment, jobs, failed, len(figures["last"].values))
     return RowFigures(
-        group.title, row.name, row.published, figures["last"], figures["best"], minutes, pictures, state, done
+        group.title,
+        row.name,
+        row.published,
+        figures["last"],
+        figures["best"],
+        minutes,
+        _cost(group, row, of),
+        state,
+        done,
     )
 
 
@@ -148,14 +158,18 @@ def _with_start(group: Group, row: Row, of: Mapping[str, Sequence[Job]]) -> list
     return found
 
 
-def _cost(*jobs: Job) -> tuple[float, float] | None:
-    """Adds up seconds and pictures through the encoder of runs; None unless all are done and say so."""
-    seconds, pictures = 0.0, 0.0
-    for job in jobs:
-        if job.done is None or job.done.seconds is None or job.done.pictures_through_encoder is None:
-            return None
-        seconds, pictures = seconds + job.done.seconds, pictures + job.done.pictures_through_encoder
-    return seconds, pictures
+def _seconds(*jobs: Job) -> float | None:
+    """Adds up the seconds of runs; None unless all are done and say so."""
+    seconds = [None if job.done is None else job.done.seconds for job in jobs]
+    return None if None in seconds else sum(each for each in seconds if each is not None)
+
+
+def _cost(group: Group, row: Row, of: Mapping[str, Sequence[Job]]) -> Cost:
+    """Adds up what the runs of a row and of those it starts from cost; all seeds cost the same."""
+    for jobs in zip(*_with_start(group, row, of), strict=True):
+        if all(job.done is not None for job in jobs):
+            return sum((job.done.cost for job in jobs if job.done is not None), Cost(0, 0, 0))
+    return Cost()
 
 
 def _figures(done: Sequence[Finished], at: str, experiment: Experiment) -> list[float]:
@@ -187,11 +201,11 @@ class _Comparing:
     resamples: int
     resampled: dict[tuple[str, ...], _Resampled | str] = field(default_factory=dict)
 
-    def difference(self, group: str, jobs: Mapping[str, Sequence[Job]], row: str, against: str) -> Difference:
-        experiment = self.experiment
+    def difference(self, group: Group, jobs: Mapping[str, Sequence[Job]], row: Row, against: str) -> Difference:
+        experiment, other_row = self.experiment, next(other for other in group.rows if other.name == against)
         pairs = [
             (one.done, other.done)
-            for one, other in zip(jobs[row], jobs[against], strict=True)  # the same seed stands at the same place
+            for one, other in zip(jobs[row.name], jobs[against], strict=True)  # the same seed stands at the same place
             if one.done is not None and other.done is not None
         ]
         figures = [
@@ -205,7 +219,10 @@ class _Comparing:
         )
         interval, pictures, reason = self._interval(pairs, complete=bool(known.all()))
         verdict = None if interval is None else _verdict(interval, self.figure.greater_is_better)
-        return Difference(group, row, against, interval, mean, reference, int(known.sum()), pictures, reason, verdict)
+        cost = _cost(group, row, jobs).beside(_cost(group, other_row, jobs))
+        return Difference(
+            group.title, row.name, against, interval, mean, reference, int(known.sum()), pictures, reason, verdict, cost
+        )
 
     def _interval(
         self, pairs: Sequence[tuple[Finished, Finished]], *, complete: bool

@@ -19,7 +19,7 @@ from engine.reports.table import Table
 from engine.table import finished
 from engine.table.experiment import ExperimentFile, Group, Row
 from engine.table.plan import Plan
-from engine.table.report import failed_runs, metric_in_words, number
+from engine.table.report import FLOPS, PICTURES, failed_runs, metric_in_words, number
 from engine.table.results import Results, RowFigures
 
 _NO_TEST = "test=None"
@@ -166,7 +166,7 @@ def to_table(search: Search, results: Results) -> Table:
     figure = results.figure
     heads = (
         *("group", "row", *fields, "", f"{metric_in_words(results)} on {results.experiment.split}, last epoch"),
-        *("seeds", "epochs", "pictures through the encoder", "seconds a run", "note"),
+        *("seeds", "epochs", PICTURES, FLOPS, "seconds a run", "note"),
     )
     lines = []
     best: set[tuple[str, str]] = set()
@@ -179,7 +179,8 @@ def to_table(search: Search, results: Results) -> Table:
             (
                 *(group, name, *(tried.get(field, "–") for field in fields), "best" if first else ""),
                 number(figure, row.last.mean),
-                *(str(len(row.last.values)), format_count(epochs), format_count(row.pictures)),
+                *(str(len(row.last.values)), format_count(epochs)),
+                *(row.cost.pictures_in_words(), format_count(row.cost.flops)),
                 f"{60 * row.minutes.mean:.0f}" if row.minutes.values else "–",
                 row.state,
             )

@@ -177,9 +177,9 @@ class Task(ABC):
         return False
 
     @property
-    def teacher_passes(self) -> int:
-        """Pictures a face and step that its loss sends through a network of its own, part of a recipe's cost."""
-        return 0
+    def stages(self) -> tuple[int, ...]:
+        """Epochs, counted from 0, from which on its loss computes something else: its cost is counted anew then."""
+        return ()
 
     def check(self, views: Mapping[str, View]) -> None:
         """Refuses views it cannot look at, and fields that cannot be; a subclass that checks more calls this too.

@@ -42,8 +42,8 @@ class Inpaint(Pretext):
         return True
 
     @property
-    def teacher_passes(self) -> int:
-        return 0 if self.perceptual is None else 2  # the completed picture and the original
+    def stages(self) -> tuple[int, ...]:
+        return () if self.perceptual is None else (self.perceptual.from_epoch,)
 
     def check(self, views: Mapping[str, View]) -> None:
         Task.check(self, views)

@@ -17,8 +17,8 @@ import torch
 from rich.console import Console
 
 from engine.averaging import averaged_name
+from engine.cost import Cost
 from engine.recipe import Recipe
-from engine.recipe.baselines import pictures_in
 from engine.recipe.file import RecipeFile
 from engine.recipe.written import describe, differences
 from engine.reports.report import write_report
@@ -30,6 +30,7 @@ from engine.runs.initial import Origin, locate
 from engine.runs.result import CHARTS, read_arrays
 from engine.tasks.base import Supervised
 from engine.training.clock import summarise
+from engine.training.cost import cost_of
 from engine.training.evaluate import figures, prediction_arrays
 from engine.training.loop import Trainer
 from engine.training.model import Model
@@ -105,7 +106,7 @@ def train(
             trainer.fit(run, bars)
         if profile is not None:
             console.print(f"trace: {run.path / TRACE}, for Perfetto or chrome://tracing", highlight=False)
-        result = _finish(trainer, file.name, loaders, run)
+        result = _finish(trainer, file.name, loaders, run, _cost(recipe, trainer.steps, console))
         report = write_report(run.path, result=result) if ranks.first else run.path / "report.md"
         run.result(result)  # last: where it is, the run is whole
         return report
@@ -192,7 +193,7 @@ def _go_on(trainer: Trainer, run: RunDir, console: Console) -> None:
         )
 
 
-def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir) -> dict[str, Any]:
+def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir, cost: Cost) -> dict[str, Any]:
     """Evaluates on the test split and writes the last pictures; returns what result.json will hold."""
     recipe = trainer.recipe
     models = {"best": _best_model(trainer, run), "last": trainer.evaluated}
@@ -204,7 +205,6 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
             batch = next(iter(loaders[recipe.select].epoch(0)))
             show_inpainting(trainer.evaluated, trainer.renderer, batch, task, run.path / CHARTS / "inpaint.png")
     batches = trainer.at.total * recipe.accumulate
-    pictures = recipe.accumulate * sum(phase.steps * pictures_in(recipe, phase) for phase in trainer.phases)
     return {
         "name": name,
         "finished": True,
@@ -227,14 +227,23 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
         "trained_on": len(chosen_from(recipe.sampler, trainer.train.split, seed=recipe.seed).sample),
         "shown": shown_faces(recipe, trainer.train.split, batches),
         "views": list(recipe.views),
-        "pictures_a_face": pictures / (batches * recipe.batch_size),
-        "pictures_through_encoder": pictures,
+        "pictures_a_face": None if cost.pictures is None else cost.pictures / (batches * recipe.batch_size),
+        **cost.written(),
         "parameters": {
             "training": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
             "inference": sum(p.numel() for p in trainer.model.inference().parameters()),
         },
         "speed": summarise(trainer.clock, trainer.device, trainer.compiled),
     }
+
+
+def _cost(recipe: Recipe, steps: int, console: Console) -> Cost:
+    """Counts what the training has cost, of so many steps an epoch; says so where that cannot be."""
+    try:
+        return cost_of(recipe, steps)
+    except ValueError as error:
+        console.print(f"{error}; this run's cost is not known", highlight=False)
+        return Cost()
 
 
 def shown_faces(recipe: Recipe, train: Split, batches: int) -> dict[str, dict[str, int]] | None:

@@ -18,8 +18,8 @@ FILE = '''"""An experiment of the tests."""
 
 from dataclasses import replace
 
-from engine.recipe.baselines import supervised as one_view
-from engine.recipe.baselines import supervised_equal_cost as equal_cost
+from engine.baselines import supervised as one_view
+from engine.baselines import supervised_equal_cost as equal_cost
 from engine.table import Experiment, Group, Row, Start
 from tests.engine import tiny
 
@@ -77,6 +77,8 @@ def finish(plan: Plan, job: Job, right: int, *, metric: str = "expression/accura
         "seed": job.seed,
         "seconds": 90.0,
         "pictures_through_encoder": 64,
+        "pictures_forward_only": 0,
+        "training_flops": 640,
         "last": figures,
         "best": figures,
         "environment": {"device": "cpu", "cpu": "one of ours", "threads": 2, "date": "2026-11-23T00:00:00+00:00"},

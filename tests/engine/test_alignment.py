@@ -14,9 +14,9 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from engine.baselines import supervised_equal_cost
 from engine.losses import Uncertainty
 from engine.recipe import Recipe
-from engine.recipe.baselines import supervised_equal_cost
 from engine.recipe.file import RecipeFile
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
 from engine.training.alignment import gradient_cosines

@@ -49,7 +49,8 @@ def test_a_row_holds_what_a_run_cost_and_reached(runs: list[Path]) -> None:
     assert column(table, "run") == ["fer2013_hmtl", "fer2013_supervised"]
     assert column(table, "views") == ["plain, puzzle", "plain"]
     assert column(table, "epochs") == ["20", "9"]
-    assert column(table, "pictures\nseen") == ["236 k", "1.2 G"]
+    assert column(table, "pictures\ntrained /\nforward only") == ["236 k in all", "1.2 G in all"]
+    assert column(table, "training\nFLOPs") == ["–", "–"]
     assert column(table, "parameters\nat inference") == ["4.91 M", "4.91 M"]
     assert column(table, "minutes") == ["13.5", "13.5"]
     for split in ("val", "test"):

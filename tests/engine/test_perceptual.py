@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from engine.backbone import Backbone
 from engine.recipe import Recipe, settings
-from engine.recipe.baselines import pictures_a_batch, supervised_equal_cost
 from engine.recipe.file import RecipeFile
 from engine.runs import checkpoint
 from engine.runs.folder import RunDir
@@ -27,6 +26,7 @@ from engine.tasks.base import Look
 from engine.tasks.inpaint import HiddenL1AndPerceptual
 from engine.tasks.perceptual import MovingAverage, Teacher, compared_stages, distance
 from engine.training.batchnorm import normalise_per_view
+from engine.training.cost import cost_of
 from engine.training.loop import Trainer
 from engine.training.objective import Objective
 from engine.training.train import open_split, train
@@ -455,6 +455,7 @@ def test_set_reaches_every_field() -> None:
         settings.apply(recipe(), ["tasks.inpaint.perceptual.teacher.decy=0.9"])
 
 
-def test_the_teachers_passes_count_in_the_cost() -> None:
-    assert pictures_a_batch(recipe()) == 4 * recipe().batch_size
-    assert len(supervised_equal_cost(recipe()).views) == 4
+def test_the_teachers_passes_count_in_the_cost_from_the_epoch_on_in_which_they_begin() -> None:
+    taught = replace(recipe(), epochs=5)
+    found, batch = cost_of(taught, steps=3), taught.batch_size
+    assert (found.trained, found.forward_only) == (5 * 3 * 2 * batch, 4 * 3 * 2 * batch)

@@ -16,10 +16,10 @@ import torch
 
 from engine.losses import AnnealWeight, RampWeight
 from engine.recipe import Recipe
-from engine.recipe.baselines import pictures_a_batch
 from engine.tasks import SYNTHETIC_7, Expression, FixMatch, PseudoLabels, SolvePuzzle
 from engine.tasks.base import Look
 from engine.tasks.pseudo_labels import ConfidentCrossEntropy, SoftCrossEntropy
+from engine.training.cost import cost_of
 from engine.training.loop import Trainer
 from engine.training.objective import teach
 from engine.training.train import open_split
@@ -109,7 +109,9 @@ def test_the_teacher_answers_in_evaluation_mode_and_only_the_student_learns(task
 
 
 def test_faces_without_labels_are_encoded_once_and_the_weak_view_by_the_teacher() -> None:
-    assert pictures_a_batch(recipe(PseudoLabels())) == 4 + 6 + 6
+    for task in (PseudoLabels(), FixMatch()):
+        found = cost_of(recipe(task, epochs=1), steps=1)
+        assert (found.trained, found.forward_only) == (4 + 6, 6)
 
 
 def test_a_run_that_starts_with_a_puzzle_and_ends_with_pseudo_labels_is_resumed_bit_for_bit(

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from engine.averaging import Averaging
+from engine.baselines import supervised, supervised_equal_cost
 from engine.losses import Geometric
 from engine.optim import AdamW
-from engine.recipe.baselines import supervised, supervised_equal_cost
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
 from engine.views import Holes, Plain, Puzzle
 from loaders.base import Split

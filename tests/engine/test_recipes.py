@@ -10,9 +10,9 @@ from torch import nn
 
 from engine.recipe import Recipe, settings
 from engine.recipe import file as recipe_file
-from engine.recipe.baselines import pictures_a_batch
 from engine.runs.initial import MissingWeightsError, locate
 from engine.tasks.base import Shape
+from engine.training.cost import cost_of
 
 SHAPE = Shape(channels=8, width=8, stride=32)
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -24,8 +24,9 @@ def read(name: str, variant: str = "") -> Recipe:
 
 def test_pre_training_and_fine_tuning_cost_what_the_hybrid_costs() -> None:
     hybrid, pretrain, finetune = (read(f"fer2013_{name}") for name in ("hmtl", "pretrain", "finetune"))
-    spent = sum(r.epochs * pictures_a_batch(r) for r in (pretrain, finetune))
-    assert spent == hybrid.epochs * pictures_a_batch(hybrid)
+    spent = cost_of(pretrain, steps=1) + cost_of(finetune, steps=1)
+    assert spent.pictures == cost_of(hybrid, steps=1).pictures
+    assert spent.beside(cost_of(hybrid, steps=1)) == "equal FLOPs within 0.1 %"
     assert finetune.init == "runs/fer2013_pretrain"
     for field in ("data", "augment", "backbone", "image_size", "evaluation_crop", "batch_size", "sampler", "optim"):
         assert getattr(pretrain, field) == getattr(finetune, field) == getattr(hybrid, field), field

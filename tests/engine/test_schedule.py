@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from engine.baselines import supervised, supervised_equal_cost
 from engine.losses import AnnealWeight, ConstantWeight, Geometric, RampWeight, Uncertainty, Weight
 from engine.recipe import Recipe
-from engine.recipe.baselines import pictures_a_batch, pictures_in, supervised, supervised_equal_cost
 from engine.recipe.file import RecipeFile
 from engine.recipe.schedule import Phase, live_tasks, phases, weights_at
 from engine.recipe.settings import apply
@@ -24,6 +25,7 @@ from engine.recipe.written import describe, read
 from engine.reports.curves import curve_panels
 from engine.runs.result import read_run
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, Perceptual, SolvePuzzle
+from engine.training.cost import cost_of
 from engine.training.loop import Live, Trainer
 from engine.training.objective import Objective, compile_objective
 from engine.training.train import open_split, train
@@ -102,8 +104,10 @@ def test_phases_part_a_run_where_a_task_comes_or_goes() -> None:
 def test_the_passes_of_a_teacher_are_counted_while_its_task_is_trained() -> None:
     taught = Inpaint(on="puzzle", width=16, perceptual=Perceptual(), weight=AnnealWeight(1.0, 0.5, 0.5))  # type: ignore[arg-type]
     recipe = tiny.recipe(views={"plain": Plain(), "puzzle": Holes()}, tasks=(Expression(SYNTHETIC_7), taught))
-    assert taught.teacher_passes == 2
-    assert [pictures_in(recipe, phase) for phase in phases(recipe.tasks, 8)] == [8 * (2 + 2), 8]
+    found = cost_of(recipe, steps=4)  # its task for the first of two epochs, its teacher from the second on: never
+    assert (found.trained, found.forward_only) == (4 * 2 * 8 + 4 * 8, 0)
+    longer = cost_of(replace(recipe, epochs=8), steps=1)
+    assert (longer.trained, longer.forward_only) == (4 * 2 * 8 + 4 * 8, 3 * 2 * 8)
 
 
 def test_a_step_at_which_nothing_is_trained_is_refused() -> None:
@@ -139,9 +143,10 @@ def test_the_command_line_sets_a_schedule_and_its_fields_and_the_recipe_is_read_
 def test_baselines_keep_schedules_unless_they_would_leave_nothing_to_train() -> None:
     joins_late, leaves = HANDED_OVER
     hybrid = tiny.recipe(tasks=HANDED_OVER)
-    assert pictures_a_batch(hybrid) == 1.25 * 8
+    assert cost_of(hybrid, steps=4).pictures == 1.25 * 8 * 8
     assert supervised(hybrid).tasks[0].weight == joins_late.weight.at(1.0) == 1.0  # type: ignore[union-attr]
-    assert list(supervised_equal_cost(hybrid).views) == ["plain_0"]
+    equal = supervised_equal_cost(replace(hybrid, epochs=8))
+    assert (list(equal.views), equal.epochs) == (["plain_0"], 10)
     second = Expression(SYNTHETIC_7, name="second")
     kept = supervised(tiny.recipe(tasks=(joins_late, second, leaves)))
     assert [task.weight for task in kept.tasks] == [joins_late.weight, 1.0]
@@ -165,7 +170,8 @@ def test_what_no_live_task_looks_at_is_neither_rendered_nor_encoded_nor_counted(
     result = run(tiny.recipe(tasks=HANDED_OVER, log_every=2), tmp_path / "run")
     assert encoded == [8, 8, 16, 16, 8, 8, 8, 8]
     assert rendered == [("puzzle",)] * 2 + [("plain", "puzzle")] * 2 + [("plain",)] * 4
-    assert result["pictures_through_encoder"] == sum(encoded)
+    assert result["pictures_through_encoder"] == result["pictures_trained"] == sum(encoded)
+    assert result["pictures_forward_only"] == 0
     assert result["pictures_a_face"] == 1.25
 
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))

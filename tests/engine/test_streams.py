@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import kernels
+from engine.baselines import supervised, supervised_equal_cost
 from engine.recipe import file as recipe_file
 from engine.recipe import settings
-from engine.recipe.baselines import pictures_a_batch, supervised, supervised_equal_cost
 from engine.recipe.smoke import smoke
 from engine.recipe.written import describe, read
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, Perceptual, PoseRegression, SolvePuzzle, SolveTurns
 from engine.tasks.base import Look
+from engine.training.cost import cost_of
 from engine.training.evaluate import look
 from engine.training.objective import Objective, compile_objective
 from engine.training.render import Renderer
@@ -360,11 +361,13 @@ def test_parts_and_shares_are_set_from_the_command_line() -> None:
 
 def test_baselines_of_a_composed_recipe_see_its_labelled_faces_alone() -> None:
     hybrid = composed_recipe()
-    assert pictures_a_batch(hybrid) == 3 + 5
+    assert cost_of(hybrid, steps=1).pictures == hybrid.epochs * (3 + 5)
     one = supervised(hybrid)
     assert one.views == {"plain": Plain(of="labelled")}
-    assert pictures_a_batch(one) == 3
-    assert pictures_a_batch(supervised_equal_cost(hybrid)) == 3 * 3  # the nearest to 8
+    assert cost_of(one, steps=1).pictures == hybrid.epochs * 3
+    equal = supervised_equal_cost(replace(hybrid, epochs=27))
+    assert (len(equal.views), equal.epochs) == (3, 24)
+    assert cost_of(equal, steps=1).pictures == 27 * 8
 
 
 def test_a_composed_recipe_trains_and_says_what_it_saw(tmp_path: Path) -> None:
@@ -395,7 +398,9 @@ def test_smoke_keeps_the_composition() -> None:
 @pytest.mark.parametrize("variant", ["one_stream", "shared_stream", "second_repository"])
 def test_one_stream_is_one_view_that_both_heads_look_at(variant: str) -> None:
     recipe = recipe_file.read(f"{ROOT / 'recipes/fer2013_hmtl.py'}:{variant}").recipe
-    assert pictures_a_batch(recipe) == recipe.batch_size == pictures_a_batch(supervised(recipe))
+    one = cost_of(supervised(recipe), steps=1)
+    assert one.pictures == recipe.epochs * recipe.batch_size
+    assert cost_of(recipe, steps=1).beside(one) == "equal FLOPs within 0.1 %"
     assert [task.on for task in recipe.tasks] == [("puzzle",)] * 2
     made = trainer(smoke(recipe))
     rendered = made.renderer.training(next(iter(made.train.epoch(0))), epoch=0, step=0)

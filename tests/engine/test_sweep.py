@@ -96,7 +96,7 @@ def test_no_trial_opens_the_test_split(path: Path, monkeypatch: pytest.MonkeyPat
     table = to_table(found, make_results(plan, ()))
     line = dict(zip(table.heads, table.rows[0], strict=True))
     assert line["accuracy of expression (%) on val, last epoch"] != "–"
-    assert (line["epochs"], line["pictures through the encoder"], line["seeds"]) == ("1", "64", "1")
+    assert (line["epochs"], line["pictures trained / forward only"], line["seeds"]) == ("1", "64 / 0", "1")
     assert len(list((path.parent / "sweeps").rglob("*.json"))) == 1
     assert not make_plan(read(path), seeds=1, out=path.parent / "r", results=path.parent / "sweeps").jobs[2].done
 

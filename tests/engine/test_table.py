@@ -153,11 +153,11 @@ def test_what_a_run_started_from_is_part_of_its_cost(tmp_path: Path) -> None:
     plan = plan_of(write_experiment(tmp_path / "x.py", PRE_TRAINED))
     finish(plan, plan.rows[0][1][0], 100)
     (row,) = make_results(plan_of(tmp_path / "x.py"), set()).rows
-    assert row.pictures is None, "half of the cost is no cost"
+    assert row.cost.pictures is None, "half of the cost is no cost"
     assert row.minutes.values == ()
     finish(plan, plan.rows[0][0][0], 100)
     (row,) = make_results(plan_of(tmp_path / "x.py"), set()).rows
-    assert row.pictures == 2 * 64
+    assert row.cost.pictures == 2 * 64
     assert row.minutes.values == (2 * 1.5,)
 
 
@@ -254,6 +254,10 @@ def test_a_damaged_small_file_counts_as_not_done_and_is_named(path: Path) -> Non
 # --- the table ---------------------------------------------------------------------------------------------------
 
 
+COST = ("64 / 0", "640")
+"""Pictures and FLOPs of each run that `finish` leaves."""
+
+
 def test_a_row_has_published_and_ours_and_its_cost(path: Path) -> None:
     finish_all(plan_of(path))
     text = markdown_of(plan_of(path))
@@ -261,8 +265,8 @@ def test_a_row_has_published_and_ours_and_its_cost(path: Path) -> None:
         "# Does it win?\n\nE2 of a paper. Ours: drawn faces; accuracy of expression (%) on test; guessing"
     )
     # 120 and 121 of 200.
-    assert cells(text, "puzzling")[0] == ["", "puzzling", "61.09", "60.25 ± 0.35", "60.25 ± 0.35", "2", "64", "1.5"]
-    assert cells(text, "one view")[0] == ["all data", "one view", "60.34", *["50.25 ± 0.35"] * 2, "2", "64", "1.5"]
+    assert cells(text, "puzzling")[0] == ["", "puzzling", "61.09", "60.25 ± 0.35", "60.25 ± 0.35", "2", *COST, "1.5"]
+    assert cells(text, "one view")[0] == ["all data", "one view", "60.34", *["50.25 ± 0.35"] * 2, "2", *COST, "1.5"]
     assert "CPU-minutes a run" in text
     assert "6 runs on one of ours, threads: 2" in text
 
@@ -274,7 +278,7 @@ def test_differences_stand_beside_both_baselines_with_interval_and_n(path: Path)
     assert clear[2:5] == ["one view", "better", "+10.00"]
     low, high = map(float, clear[5].split(" to "))
     assert 5 < low < 10 < high < 15
-    assert clear[6:] == ["+19.9 %", "2", "200"]
+    assert clear[6:] == ["+19.9 %", "equal FLOPs within 0.1 %", "2", "200"]
     assert close[2:5] == ["equal cost", "no claim: the interval holds 0", "+1.00"]
     assert float(close[5].split(" to ")[0]) <= 0
 

@@ -1,8 +1,8 @@
 """Makes the two supervised baselines of a hybrid recipe.
 
-Budget means pictures through the encoder in training: the first baseline has the hybrid's epochs and one view, the
-second as many independently augmented plain views as the hybrid encodes pictures, which is the same cost. Where batches
-are composed, their views are of the labelled samples: no loss of theirs looks at the others.
+The first has the hybrid's epochs and one view. The second costs what the hybrid costs, in FLOPs of training: it has as
+many independently augmented plain views as come nearest to that and, where those are off by more than 3 %, as many
+epochs. Where batches are composed, their views are of the labelled samples: no loss of theirs looks at the others.
 
 Supervised tasks keep their weights, and their schedules too; but where the hybrid leaves all of them out for a time, a
 baseline, which has nothing else to train, gives each its greatest weight throughout.
@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from engine.cost import EQUAL
 from engine.losses import weight_at
-from engine.recipe.definition import BatchStatistics, Recipe
-from engine.recipe.schedule import Phase, phases
+from engine.recipe import Recipe
+from engine.recipe.definition import BatchStatistics
+from engine.recipe.schedule import phases
 from engine.tasks.base import Task
+from engine.training.cost import cost_of
 from engine.views import Plain
 from loaders.base import Part
 from loaders.feed.samplers import composition
@@ -29,35 +32,37 @@ def supervised(hybrid: Recipe) -> Recipe:
 
 
 def supervised_equal_cost(hybrid: Recipe) -> Recipe:
-    """Trains them on as many plain views as the hybrid encodes pictures, each augmented on its own.
+    """Trains them on plain views, each augmented on its own, for as many FLOPs as the hybrid takes.
 
-    Where that is no whole number of views, because they are of a part of the batch or of a part of the run, it is the
-    nearest.
+    Where no number of epochs comes within 3 %, as in a run of few, it has the nearest. A change of epochs, size or
+    backbone beside it, by `--set` or in an experiment, changes its cost too: tables and comparisons say what it is.
+
+    Raises:
+        ValueError: The hybrid has no supervised task, or its cost cannot be counted; see `engine.training.cost`.
     """
     of = _learnt_from(hybrid)
-    views = max(round(pictures_a_batch(hybrid) / _faces(hybrid, of)), 1)
-    return _on_plain_views(hybrid, {f"plain_{i}": Plain(fresh=True, of=of) for i in range(views)})
+    steps = max(1000 // hybrid.epochs, 1)  # of an epoch, which only the data knows; both have as many
+    one = _on_plain_views(hybrid, {"plain_0": Plain(fresh=True, of=of)})
+    ratio = _flops(hybrid, steps) / _flops(one, steps)
+    views = max(round(ratio), 1)
+    off = ratio / views
+    epochs = hybrid.epochs if abs(1 / off - 1) <= EQUAL else max(round(hybrid.epochs * off), 1)
+    warmup = min(hybrid.optim.warmup_epochs, epochs)
+    equal = _on_plain_views(hybrid, {f"plain_{i}": Plain(fresh=True, of=of) for i in range(views)})
+    return replace(equal, epochs=epochs, optim=replace(equal.optim, warmup_epochs=warmup))
 
 
-def pictures_a_batch(recipe: Recipe) -> float:
-    """Computes how many pictures of a batch pass through an encoder, as a mean over the run; see `pictures_in`."""
-    found = phases(recipe.tasks)
-    return sum(phase.steps * pictures_in(recipe, phase) for phase in found) / sum(phase.steps for phase in found)
+_COUNTED: dict[tuple[str, int], float] = {}
+"""What recipes cost, by what they say: a table reads the file of its recipes once a row."""
 
 
-def pictures_in(recipe: Recipe, phase: Phase) -> int:
-    """Counts the pictures of a batch that pass through an encoder in a phase: its views, and a teacher's passes."""
-    live = [task for task in recipe.tasks if task.name in phase.tasks]
-    passes = {name: 1 + sum(task.teacher_passes for task in live if name in task.on) for name in phase.views}
-    return sum(_faces(recipe, recipe.views[name].of) * each for name, each in passes.items())
-
-
-def _faces(recipe: Recipe, of: Part) -> int:
-    """Counts the faces of a part of a batch."""
-    composed = composition(recipe.sampler)
-    if composed is None or of == "all":
-        return recipe.batch_size
-    return composed.labelled if of == "labelled" else composed.unlabelled
+def _flops(recipe: Recipe, steps: int) -> float:
+    key = repr(recipe), steps
+    if key not in _COUNTED:
+        found = cost_of(recipe, steps).flops
+        assert found is not None
+        _COUNTED[key] = found
+    return _COUNTED[key]
 
 
 def _learnt_from(recipe: Recipe) -> Part:
