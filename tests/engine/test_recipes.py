@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from engine.cost import Cost
 from engine.recipe import Recipe, settings
 from engine.recipe import file as recipe_file
 from engine.runs.initial import MissingWeightsError, locate
 from engine.tasks.base import Shape
 from engine.training.cost import cost_of
+from loaders.feed.samplers import composition
 
 SHAPE = Shape(channels=8, width=8, stride=32)
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -71,3 +73,17 @@ def test_what_an_encoder_starts_from_is_set_as_it_is_written(path: str) -> None:
     assert (recipe.init, recipe.frozen_encoder) == (path, False)
     assert settings.apply(recipe, ["init=None"]).init is None
     assert settings.apply(recipe, ["tasks.expression.hidden=64"]).tasks[0].hidden == 64  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("labels", [140, 402, 2010])
+def test_rows_with_few_labels_cost_equal_flops(labels: int) -> None:
+    def cost(name: str) -> Cost:
+        recipe = read("fer2013_semi", name)
+        composed = composition(recipe.sampler)
+        assert composed is not None
+        return cost_of(recipe, steps=(28_709 - labels) // composed.unlabelled)
+
+    hybrid = cost("")
+    for name in ("supervised", "labelled_only", "unlabelled_stream", "fixmatch", "puzzled_fixmatch"):
+        assert cost(name).beside(hybrid).startswith("equal FLOPs"), name
+    assert (cost("pretrain") + cost("finetune")).beside(hybrid).startswith("equal FLOPs")

@@ -1,0 +1,34 @@
+"""What faces without labels are worth on FER2013: supervised, hybrid, pre-training and FixMatch at equal FLOPs.
+
+Source:  ours; the rows are those that a user with few labels chooses between.
+Expect:  No published figure. For ours see docs/results.md.
+Differs: FER2013 with the labels of all but 140, 402 or 2,010 training faces hidden, ResNet-10-t at 48 px.
+Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
+         hmtl table semi_fer2013 --jobs 2
+Try:     --only "402 labels"     --seeds 6
+"""
+
+from engine.table import Experiment, Group, Row, Start
+
+file = "recipes/fer2013_semi.py"
+rows = (
+    Row("supervised", f"{file}:supervised", baseline=True),
+    Row("pre-training", f"{file}:pretrain", shown=False),
+    Row("pre-trained by puzzling, fine-tuned", f"{file}:finetune", start=Start("pre-training"), baseline=True),
+    Row("hybrid: puzzle, labels, pseudo-labels", file),
+    Row("FixMatch", f"{file}:fixmatch"),
+    Row("hybrid with FixMatch at the end", f"{file}:puzzled_fixmatch"),
+    Row("HMTL, labelled faces alone", f"{file}:labelled_only"),
+    Row("HMTL, puzzle on the other faces", f"{file}:unlabelled_stream"),
+)
+
+experiment = Experiment(
+    title="What are faces without labels worth, at equal FLOPs?",
+    table="no published one: a question of ours",
+    data="FER2013 (PrivateTest), ResNet-10-t at 48 px",
+    groups=(
+        Group(title="402 labels", rows=rows),
+        Group(title="140 labels, 20 a class", rows=rows, set=("data.per_class=20",)),
+        Group(title="2,010 labels", rows=rows, set=("data.keep=2010",)),
+    ),
+)
