@@ -3,6 +3,7 @@
 The first has the hybrid's epochs and one view. The second costs what the hybrid costs, in FLOPs of training: it has as
 many independently augmented plain views as come nearest to that and, where those are off by more than 3 %, as many
 epochs. Where batches are composed, their views are of the labelled samples: no loss of theirs looks at the others.
+Where the composition follows phases of the run, theirs is that of the last phase throughout.
 
 Supervised tasks keep their weights, and their schedules too; but where the hybrid leaves all of them out for a time, a
 baseline, which has nothing else to train, gives each its greatest weight throughout.
@@ -23,7 +24,7 @@ from engine.tasks.base import Task
 from engine.training.cost import cost_of
 from engine.views import Plain
 from loaders.base import Part
-from loaders.feed.samplers import composition
+from loaders.feed.samplers import composition, ends_as
 
 
 def supervised(hybrid: Recipe) -> Recipe:
@@ -78,6 +79,7 @@ def _on_plain_views(hybrid: Recipe, views: dict[str, Plain]) -> Recipe:
     return replace(
         hybrid,
         views=views,
+        sampler=ends_as(hybrid.sampler),
         tasks=tuple(_look_at(task, tuple(views)) for task in _weighed(hybrid.supervised)),
         batch_statistics=statistics,
         gradient_cosine_every=None,

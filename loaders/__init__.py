@@ -2,7 +2,7 @@
 
 from loaders.base import Batch, Classes, Faces, Label, Numbers, Sampler, Source, Split
 from loaders.feed.loader import Loader
-from loaders.feed.samplers import ClassBalanced, Composed, Fraction, Shuffled, SquareRootBalanced
+from loaders.feed.samplers import ClassBalanced, Composed, Fraction, Phased, Shuffled, SquareRootBalanced
 from loaders.ffcv import FFCV
 from loaders.sources.dali import DALI
 from loaders.sources.folder import Folder
@@ -28,6 +28,7 @@ __all__ = [
     "Loader",
     "Numbers",
     "Packed",
+    "Phased",
     "Sampler",
     "Shuffled",
     "Source",

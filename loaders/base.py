@@ -159,8 +159,8 @@ class Plan:
     """Positions in `Split.sample`; with replacement one may occur twice. -1 pads, which a stream is given as 0."""
     occurrence: Int32[Tensor, "k b"]
     """How often the epoch has shown the sample before, on any rank; 0 in padding."""
-    labelled: int | None = None
-    """See `Batch.labelled`."""
+    labelled: tuple[int, ...] | None = None
+    """Of each batch; see `Batch.labelled`."""
 
 
 Stream = Callable[[Plan, Draw | None], Generator[UInt8[Tensor, "b h w c"], None, None]]

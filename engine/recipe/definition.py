@@ -12,7 +12,7 @@ from engine.figures import Figure
 from engine.losses import ConstantWeight, Geometric, Total, WeightedSum
 from engine.optim import Optim
 from engine.recipe.hints import advice, check_fields, shown
-from engine.recipe.schedule import phases
+from engine.recipe.schedule import Phase, phases
 from engine.tasks.base import Supervised, Task
 from engine.views import EVALUATION, Plain, View
 from kernels import Augment
@@ -192,8 +192,10 @@ class Recipe:
     def _check_parts(self) -> None:
         """Refuses views of a part without composed batches, and pictures of unlabelled samples that no loss sees."""
         composed = composition(self.sampler)
+        mixed = set[str]()  # views that are shown while batches hold unlabelled samples
         if composed is not None:
             composed.check_batch_size(self.batch_size)
+            mixed.update(*(phase.views for phase in self.phases() if phase.composed and phase.composed.unlabelled))
         for name, view in self.views.items():
             if composed is None and view.of != "all":
                 raise ValueError(
@@ -201,11 +203,34 @@ class Recipe:
                     f"{self.sampler}) composes none; set sampler=Composed(labelled=..., unlabelled=...), or of='all'"
                 )
             tasks = [task for task in self.tasks if name in task.sees]
-            if composed is not None and view.of == "all" and all(_lacks(task, composed.label) for task in tasks):
+            if composed and view.of == "all" and name in mixed and all(_lacks(t, composed.label) for t in tasks):
                 raise ValueError(
                     f"Recipe: views[{name!r}] is of (='all') labelled and unlabelled samples, and only "
                     f"{', '.join(str(task) for task in tasks)} looks at it, which needs a label; set of='labelled'"
                 )
+
+    def phases(self, steps: int = 1000) -> list[Phase]:
+        """Lists the phases of a run of so many optimiser steps; see `engine.recipe.schedule.phases`.
+
+        Raises:
+            ValueError: At some step no task has a weight above 0, or one looks at a part that batches then lack.
+        """
+        found = phases(self.tasks, steps, self.sampler)
+        for phase in found:
+            if phase.composed is None:
+                continue
+            for task in (task for task in self.tasks if task.name in phase.tasks):
+                parts = {self.views[name].of for name in task.sees} - {"all"}
+                parts |= {"labelled"} if _lacks(task, phase.composed.label) else set()
+                for part in sorted(parts):
+                    if getattr(phase.composed, part) == 0:
+                        raise ValueError(
+                            f"Recipe: batches hold no {part} samples from {phase.start / steps:.0%} to "
+                            f"{phase.stop / steps:.0%} of the training (sampler {phase.composed}), and {task} learns "
+                            "from them; let it weigh 0 until then or from there on (RampWeight, AnnealWeight), or "
+                            "compose some"
+                        )
+        return found
 
     def check_labels(self, split: Split) -> None:
         """Refuses data that lacks a label, or has other classes, than the tasks ask for."""

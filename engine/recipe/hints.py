@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -104,5 +104,14 @@ def check_fields(value: Any, where: str, *, leave: tuple[str, ...] = ()) -> None
             hint = hints[field.name]
             rule = f"must be of type {readable(hint)}; {advice(found, hint)}"
             raise ValueError(f"{where}: {field.name} (={shown(found)}) {rule}")
-        if is_dataclass(found):
-            check_fields(found, f"{where}: {field.name}")
+        for item in _dataclasses(found):
+            check_fields(item, f"{where}: {field.name}")
+
+
+def _dataclasses(value: Any) -> Iterator[Any]:
+    """Lists the values of plain data that a field holds: itself, or those in its tuples."""
+    if is_dataclass(value):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _dataclasses(item)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.recipe.definition import Recipe
 from engine.weights import names_a_file
-from loaders import Composed, Sampler, Shuffled, Synthetic
+from loaders import Composed, Fraction, Phased, Sampler, Shuffled, Synthetic
 from loaders.base import Classes, Faces, Label, Source, hidden
 from loaders.feed.samplers import composition
 
@@ -54,17 +54,18 @@ def made_up(label: Label, sample: Tensor) -> Tensor:
 def smoke(recipe: Recipe) -> Recipe:
     """Makes a recipe small: 2 epochs of 3 steps on 48 drawn faces, evaluated on 16.
 
-    Composed batches keep their proportion, as far as 16 faces can: some of the drawn faces lose their labels. It starts
-    from a file of weights where the recipe does; not from another run, which need not be there to try this.
+    Composed batches keep their proportions, as far as 16 faces can: some of the drawn faces lose their labels. It
+    starts from a file of weights where the recipe does; not from another run, which need not be there to try this.
     """
     batch, steps = min(recipe.batch_size, 16), 3
-    sampler, labelled = _small_sampler(recipe, batch)
-    drawn = Synthetic(train=steps * batch, val=16, test=16, size=48)
+    sampler = _small_sampler(recipe.sampler, batch)
+    labelled, faces = _drawn(sampler, batch, steps)
+    drawn = Synthetic(train=faces, val=16, test=16, size=48)
     wanted = {name: label for task in recipe.supervised for name, label in task.wants().items()}
     return replace(
         recipe,
         views={name: replace(view, size=_small(view.size)) for name, view in recipe.views.items()},
-        data=Relabelled(drawn, wanted, labelled and steps * labelled),
+        data=Relabelled(drawn, wanted, labelled),
         init=recipe.init if recipe.init is not None and names_a_file(recipe.init) else None,
         sampler=sampler,
         epochs=2,
@@ -82,13 +83,33 @@ def smoke(recipe: Recipe) -> Recipe:
     )
 
 
-def _small_sampler(recipe: Recipe, batch: int) -> tuple[Sampler, int | None]:
-    """Composes smaller batches in the proportion of the recipe's, and says how many samples of each are labelled."""
-    composed = composition(recipe.sampler)
-    if composed is None:
-        return Shuffled(), None
-    labelled = min(max(round(batch * composed.labelled / recipe.batch_size), 1), batch - 1)
-    return Composed(labelled=labelled, unlabelled=batch - labelled), labelled
+def _small_sampler(sampler: Sampler, batch: int) -> Sampler:
+    """Composes smaller batches in the proportions of a sampler, in the same phases."""
+    while isinstance(sampler, Fraction):
+        sampler = sampler.of
+    if isinstance(sampler, Phased):
+        return Phased(tuple((start, _smaller(composed, batch)) for start, composed in sampler.phases))
+    return _smaller(sampler, batch) if isinstance(sampler, Composed) else Shuffled()
+
+
+def _smaller(composed: Composed, batch: int) -> Composed:
+    """Composes smaller batches in the same proportion; a part that is there stays there."""
+    labelled = round(batch * composed.labelled / (composed.labelled + composed.unlabelled))
+    labelled = min(max(labelled, min(composed.labelled, 1)), batch - min(composed.unlabelled, 1))
+    return replace(composed, labelled=labelled, unlabelled=batch - labelled, label=None)
+
+
+def _drawn(sampler: Sampler, batch: int, steps: int) -> tuple[int | None, int]:
+    """Says how many faces of an epoch of so many batches are labelled, if not all, and how many there are."""
+    last = composition(sampler, 1.0)
+    if last is None:
+        return None, steps * batch
+    largest = [composed for _, composed in sampler.phases] if isinstance(sampler, Phased) else [last]
+    parts = {
+        part: steps * (getattr(last, part) if part == last.epoch else max(getattr(each, part) for each in largest))
+        for part in ("labelled", "unlabelled")
+    }
+    return parts["labelled"], sum(parts.values())
 
 
 def _small(size: tuple[int, ...] | None) -> tuple[int, ...] | None:

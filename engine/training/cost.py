@@ -20,14 +20,13 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from engine.cost import Cost
 from engine.recipe import Recipe
-from engine.recipe.schedule import phases
 from engine.recipe.smoke import made_up
 from engine.tasks.perceptual import Teacher
 from engine.training.model import Encoder
 from engine.training.objective import Objective, teach
 from engine.training.parts import build_model, renderer
 from loaders.base import Batch, Split
-from loaders.feed.samplers import composition
+from loaders.feed.samplers import Composed
 
 _META = torch.device("meta")
 
@@ -45,24 +44,24 @@ def cost_of(recipe: Recipe, steps: int) -> Cost:
     for criterion in criteria.values():
         criterion.attach(model.encoder.network, recipe.mean, recipe.std)
     total, counted = Cost(0, 0, 0), dict[object, Cost]()
-    for names, epoch, count in _stretches(recipe, steps):
+    for names, composed, epoch, count in _stretches(recipe, steps):
         tasks = tuple(task for task in recipe.tasks if task.name in names)
-        same = names, tuple(epoch >= start for task in tasks for start in task.stages)
+        same = names, composed, tuple(epoch >= start for task in tasks for start in task.stages)
         if same not in counted:
             for criterion in criteria.values():
                 criterion.begin(epoch)
-            counted[same] = _cost_of_batch(recipe, Objective(model, tasks, criteria), _batch(recipe, split))
+            counted[same] = _cost_of_batch(recipe, Objective(model, tasks, criteria), _batch(recipe, split, composed))
         total += counted[same].times(count * recipe.accumulate)
     return total
 
 
-def _stretches(recipe: Recipe, steps: int) -> Iterator[tuple[tuple[str, ...], int, int]]:
-    """Gives the stretches of a run in which the same is computed: the tasks, the epoch it begins in, its steps."""
+def _stretches(recipe: Recipe, steps: int) -> Iterator[tuple[tuple[str, ...], Composed | None, int, int]]:
+    """Gives the stretches of a run in which the same is computed: tasks, composition, epoch it begins in, steps."""
     marks = {epoch * steps for task in recipe.tasks for epoch in task.stages}
-    for phase in phases(recipe.tasks, recipe.epochs * steps):
+    for phase in recipe.phases(recipe.epochs * steps):
         starts = sorted({phase.start, *(mark for mark in marks if phase.start < mark < phase.stop)})
         for start, stop in zip(starts, [*starts[1:], phase.stop], strict=True):
-            yield phase.tasks, start // steps, stop - start
+            yield phase.tasks, phase.composed, start // steps, stop - start
 
 
 def _cost_of_batch(recipe: Recipe, objective: Objective, batch: Batch) -> Cost:
@@ -144,9 +143,9 @@ def _made_up_split(recipe: Recipe) -> Split:
     return Split("train", sample, (recipe.image_size, recipe.image_size, 3), labels, target)
 
 
-def _batch(recipe: Recipe, split: Split) -> Batch:
-    """Makes up a batch, of shapes alone."""
-    faces, composed = recipe.batch_size, composition(recipe.sampler)
+def _batch(recipe: Recipe, split: Split, composed: Composed | None) -> Batch:
+    """Makes up a batch of a composition, of shapes alone."""
+    faces = recipe.batch_size
     return Batch(
         store=torch.empty(1, *split.shape, dtype=torch.uint8, device=_META),
         row=torch.empty(faces, dtype=torch.int64, device=_META),

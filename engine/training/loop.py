@@ -22,7 +22,7 @@ from torch.nn.utils import clip_grad_norm_
 from engine.losses import TaskWeights
 from engine.optim import set_rate
 from engine.recipe import Recipe
-from engine.recipe.schedule import live_tasks, phases, weights_at
+from engine.recipe.schedule import live_tasks, weights_at
 from engine.runs import checkpoint
 from engine.runs.folder import RunDir
 from engine.runs.initial import take_over
@@ -118,8 +118,8 @@ class Trainer:
                 f"Recipe: accumulate (={recipe.accumulate}) must be at most the batches of an epoch, of which there "
                 f"are {len(train) * self.ranks.world}; lower it, or batch_size"
             )
-        self.phases = phases(recipe.tasks, recipe.epochs * self.steps)
-        """Of the whole run, by the tasks that have a weight above 0."""
+        self.phases = recipe.phases(recipe.epochs * self.steps)
+        """Of the whole run, by the tasks that have a weight above 0 and the composition of the batches."""
         dtype = resolve(recipe.precision, device)
         self.autocast: Callable[[], Any] = lambda: autocast(dtype, device)
         self.renderer = renderer(recipe, dtype)
@@ -249,7 +249,10 @@ class Trainer:
             recipe = self.recipe
             tasks = [task for task in recipe.tasks if task.name in names]
             objective = Objective(self.model, tasks, self.criteria)
-            compiled = compile_objective(objective, recipe.views, recipe.image_size) if self.compiled else objective
+            compiled: nn.Module = objective
+            if self.compiled:
+                compositions = len({phase.composed for phase in self.phases if phase.tasks == names})
+                compiled = compile_objective(objective, recipe.views, recipe.image_size, compositions=compositions)
             self.live[names] = Live(renderer(recipe, self.renderer.dtype, tasks), objective, compiled)
         return self.live[names]
 

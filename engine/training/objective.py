@@ -62,20 +62,27 @@ def _seen(task: Task, rendered: Rendered, view: str, taught: Mapping[str, Tensor
 
 
 def compile_objective(
-    objective: Objective, views: Mapping[str, View], image_size: int, *, backend: str | Callable[..., Any] = "inductor"
+    objective: Objective,
+    views: Mapping[str, View],
+    image_size: int,
+    *,
+    compositions: int = 1,
+    backend: str | Callable[..., Any] = "inductor",
 ) -> nn.Module:
     """Compiles the work of an objective, of which a run has one for each set of tasks that it trains together.
 
     Where all sizes are fixed that is one graph of everything. Where views are shown at sizes drawn each step it is one
     graph of the encoder a size: whole objectives would need one a *combination* of sizes, and beyond a limit of graphs
-    torch.compile goes on uncompiled without a word. Heads and losses, which are small, then stay as they are.
+    torch.compile goes on uncompiled without a word. Heads and losses, which are small, then stay as they are. Either is
+    compiled anew, for fixed numbers of faces, for each of the `compositions` of the batches that it is trained on.
     """
     if all(view.size is None or len(view.size) == 1 for view in views.values()):
-        _make_room(1)
-        compiled: nn.Module = torch.compile(objective, backend=backend)  # type: ignore[assignment]
+        _make_room(compositions)
+        compiled: nn.Module = torch.compile(objective, dynamic=False, backend=backend)  # type: ignore[assignment]
         return compiled
     seen = {view for task in objective.tasks for view in task.on}
-    _make_room(encoder_graphs({name: view for name, view in views.items() if name in seen}, image_size))
+    graphs = encoder_graphs({name: view for name, view in views.items() if name in seen}, image_size)
+    _make_room(compositions * graphs)
     objective.model.encoder.compile(dynamic=False, backend=backend)
     return objective
 

@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import json
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from engine.averaging import averaged_name
 from engine.cost import Cost
 from engine.recipe import Recipe
 from engine.recipe.file import RecipeFile
+from engine.recipe.schedule import Phase
 from engine.recipe.written import describe, differences
 from engine.reports.report import write_report
 from engine.runs import checkpoint
@@ -42,7 +43,7 @@ from engine.training.show import show_inpainting, show_views
 from engine.weights import load_weights
 from loaders import Loader, Split, identity
 from loaders.base import augments
-from loaders.feed.samplers import chosen_from, composition, has_label
+from loaders.feed.samplers import chosen_from, has_label, over
 
 
 def train(
@@ -129,7 +130,7 @@ def open_split(recipe: Recipe, split: str, device: torch.device, ranks: Ranks | 
         device=device,
         rank=ranks.rank,
         world=ranks.world,
-        sampler=recipe.sampler if training else None,
+        sampler=over(recipe.sampler, epochs=recipe.epochs, accumulate=recipe.accumulate) if training else None,
         draw=renderer(recipe, torch.float32).shared() if training and augments(recipe.data) else None,
     )
 
@@ -225,7 +226,7 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
         "counts": {split: len(loader.split.sample) for split, loader in loaders.items()},
         "notes": {split: loader.note for split, loader in loaders.items()},
         "trained_on": len(chosen_from(recipe.sampler, trainer.train.split, seed=recipe.seed).sample),
-        "shown": shown_faces(recipe, trainer.train.split, batches),
+        "shown": shown_faces(recipe, trainer.train.split, trainer.phases),
         "views": list(recipe.views),
         "pictures_a_face": None if cost.pictures is None else cost.pictures / (batches * recipe.batch_size),
         **cost.written(),
@@ -246,16 +247,19 @@ def _cost(recipe: Recipe, steps: int, console: Console) -> Cost:
         return Cost()
 
 
-def shown_faces(recipe: Recipe, train: Split, batches: int) -> dict[str, dict[str, int]] | None:
+def shown_faces(recipe: Recipe, train: Split, phases: Sequence[Phase]) -> dict[str, dict[str, int]] | None:
     """Tells of composed batches, for each part, how many faces there are and how often some was shown; else None."""
-    composed = composition(recipe.sampler)
-    if composed is None:
+    composed = [(recipe.accumulate * phase.steps, phase.composed) for phase in phases if phase.composed is not None]
+    if not composed:
         return None
     chosen = chosen_from(recipe.sampler, train, seed=recipe.seed)
-    labelled = int(has_label(chosen, composed.label).sum())
+    labelled = int(has_label(chosen, composed[0][1].label).sum())
     return {
-        "labelled": {"faces": labelled, "shown": batches * composed.labelled},
-        "unlabelled": {"faces": len(chosen.sample) - labelled, "shown": batches * composed.unlabelled},
+        "labelled": {"faces": labelled, "shown": sum(batches * each.labelled for batches, each in composed)},
+        "unlabelled": {
+            "faces": len(chosen.sample) - labelled,
+            "shown": sum(batches * each.unlabelled for batches, each in composed),
+        },
     }
 
 

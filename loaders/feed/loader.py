@@ -128,10 +128,11 @@ class Loader:
         pixels = self._opened().pixels
         ahead = None if isinstance(pixels, Tensor) else self._read_ahead(pixels, plan)
         del pixels  # `close` lets go of them, though this epoch be held
-        places = zip(plan.position.to(self._device), plan.occurrence.to(self._device), strict=True)
+        labelled = plan.labelled or [None] * len(plan.position)
+        places = zip(plan.position.to(self._device), plan.occurrence.to(self._device), labelled, strict=True)
         try:
-            for position, occurrence in places:
-                yield self._batch(plan, position, occurrence, ahead)
+            for position, occurrence, first in places:
+                yield self._batch(plan, position, occurrence, first, ahead)
         finally:
             if ahead is not None:
                 ahead.close()
@@ -139,7 +140,12 @@ class Loader:
                     self._running.remove(ahead)
 
     def _batch(
-        self, plan: Plan, position: Int64[Tensor, " b"], occurrence: Int32[Tensor, " b"], ahead: Ahead[_Sent] | None
+        self,
+        plan: Plan,
+        position: Int64[Tensor, " b"],
+        occurrence: Int32[Tensor, " b"],
+        labelled: int | None,
+        ahead: Ahead[_Sent] | None,
     ) -> Batch:
         pixels = self._opened().pixels
         if isinstance(pixels, Tensor):
@@ -154,7 +160,7 @@ class Loader:
             shape = self.split.shape[:2]
             key = Key(plan.seed, plan.epoch, sample, occurrence)
             augmented = Augmented(self._draw(key, mean, shape), shape)
-        return Batch(store, row, sample, occurrence, mean, target, augmented, plan.labelled)
+        return Batch(store, row, sample, occurrence, mean, target, augmented, labelled)
 
     def _arrived(self, faces: Tensor, ready: torch.cuda.Event | None) -> UInt8[Tensor, "b h w c"]:
         """Lets the running step wait for the copy, and the memory of the copy for the step."""

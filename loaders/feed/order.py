@@ -14,7 +14,7 @@ from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from loaders.base import Plan, Sampler, Split
-from loaders.feed.samplers import composition
+from loaders.feed.samplers import composition, compositions
 
 PADDING = -1
 
@@ -75,13 +75,14 @@ class Order:
                 f"epoch 0 fills {count} batches and epoch {epoch} {len(order) // together}"
             )
         occurrence = occurrences(order)
-        composed = composition(self.sampler)
+        composed = compositions(self.sampler, epoch, len(order) // self.batch_size)
+        dealt = None if composed is None else [each.labelled for each in composed][self.rank :: self.world][:count]
         return Plan(
             self.seed,
             epoch,
             self._deal(order, PADDING)[start:],
             self._deal(occurrence, 0)[start:],
-            None if composed is None else composed.labelled,
+            None if dealt is None else tuple(dealt[start:]),
         )
 
     def _deal(self, shown: Tensor, padding: int) -> Tensor:

@@ -21,7 +21,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from engine.averaging import Averaging
-from engine.losses import AnnealWeight, Uncertainty
+from engine.losses import AnnealWeight, RampWeight, Uncertainty
 from engine.optim import SGD, AdaBelief, AdamW
 from engine.recipe import Recipe
 from engine.recipe.file import RecipeFile
@@ -29,6 +29,8 @@ from engine.run import app
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
 from engine.training.loop import StoppedError, Trainer
 from engine.training.train import train
+from engine.views import Plain, Puzzle
+from loaders import Composed, HideLabels, Phased, Synthetic
 from loaders.files import hidden
 from tests.engine import tiny
 from tests.engine.scalars import read_scalars
@@ -37,6 +39,22 @@ QUIET = Console(quiet=True)
 CPU = torch.device("cpu")
 FADING = (Expression(SYNTHETIC_7), SolvePuzzle(weight=AnnealWeight(0.3, hold=0.25, end=0.85)))
 """The puzzle fades out over the steps 3 to 7 of 8; the last one trains expression alone."""
+COMPOSED = {
+    "data": HideLabels(Synthetic(train=40, val=12, test=12, size=32), keep=10),
+    "sampler": Composed(labelled=3, unlabelled=5, label="expression"),
+    "views": {"plain": Plain(of="labelled"), "puzzle": Puzzle(grid=2, of="unlabelled")},
+}
+"""2 epochs of 6 steps."""
+PHASED = COMPOSED | {
+    "sampler": Phased(
+        (
+            (0.0, Composed(labelled=0, unlabelled=8, label="expression")),
+            (0.25, Composed(labelled=3, unlabelled=5, label="expression")),
+        )
+    ),
+    "tasks": (Expression(SYNTHETIC_7, weight=RampWeight(1.0, start=0.25, end=0.25)), SolvePuzzle(weight=0.3)),
+}
+"""Labelled faces come with the fourth step, inside the first epoch."""
 TIMES = {"seconds", "images_per_second", "wait_share"}
 
 
@@ -91,6 +109,8 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         ({"total": Uncertainty(), "optim": AdamW(lr=1e-3), "log_every": 2}, 5),
         ({"gradient_cosine_every": 1, "log_every": 3, "test_time": Averaging(crops=1)}, 3),
         ({"tasks": FADING, "log_every": 3}, 5),
+        (COMPOSED, 3),
+        (PHASED, 5),
     ],
     ids=[
         "before-any-checkpoint-of-the-epoch",
@@ -99,6 +119,8 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         "uncertainty-second-epoch",
         "gradient-cosine-averaging",
         "inside-the-ramp-of-a-weight",
+        "inside-a-composed-epoch",
+        "inside-the-second-phase",
     ],
 )
 def test_interrupted_anywhere_it_ends_the_same(

@@ -1,4 +1,4 @@
-"""Composed batches: so many samples with a label, then so many without, whatever the rank."""
+"""Composed batches: so many samples with a label, then so many without, whatever the rank; also in phases of a run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from loaders import Classes, Composed, Faces, Fraction, Loader, Numbers, Split
+from loaders import Classes, Composed, Faces, Fraction, Loader, Numbers, Phased, Split
 from loaders.feed.order import Order
-from loaders.feed.samplers import composition, has_label
+from loaders.feed.samplers import composition, has_label, over
 
 
 def split(labelled: int, unlabelled: int) -> Split:
@@ -79,7 +79,7 @@ def test_an_order_is_a_function_of_seed_and_epoch() -> None:
 def test_ranks_share_out_whole_batches() -> None:
     part, sampler = split(10, 40), Composed(labelled=4, unlabelled=4)
     alone = Order(part, 8, 0, sampler=sampler).plan(2)
-    assert alone.labelled == 4
+    assert alone.labelled == (4,) * 10
     for world in (2, 3, 5):
         plans = [Order(part, 8, 0, rank, world, sampler).plan(2) for rank in range(world)]
         for name in ("position", "occurrence"):
@@ -113,14 +113,84 @@ def test_a_fraction_composes_as_what_orders_it() -> None:
     assert composition(Fraction(0.5)) is None
     known = has_label(part)
     plan = Order(part, 4, 0, sampler=sampler).plan(0)
-    assert plan.labelled == 2
+    assert plan.labelled == (2,) * 5
     assert known[plan.position].tolist() == [[True, True, False, False]] * 5
+
+
+TWO = Composed(labelled=2, unlabelled=2)
+
+
+def phased(*starts: float) -> Phased:
+    return Phased(tuple((start, TWO) for start in starts))
+
+
+def test_a_part_may_be_left_out() -> None:
+    for counts, sampler in (
+        ((3, 9), Composed(labelled=0, unlabelled=4)),
+        ((0, 9), Composed(labelled=0, unlabelled=4)),
+        ((9, 0), Composed(labelled=4, unlabelled=0, epoch="labelled")),
+    ):
+        assert [(len(few), len(many)) for few, many in batches(split(*counts), sampler, 1)] == [
+            (sampler.labelled, sampler.unlabelled)
+        ] * 2
+
+
+def test_a_phase_has_the_order_of_its_composition_alone_and_may_begin_inside_an_epoch() -> None:
+    part = split(labelled=10, unlabelled=40)
+    first, second = Composed(labelled=2, unlabelled=4), Composed(labelled=4, unlabelled=2, epoch="labelled")
+    last = Composed(labelled=1, unlabelled=5)
+    sampler = Phased(((0.0, first), (0.4, second), (0.8, last)))
+    run = over(sampler, epochs=3, accumulate=2)  # 8 batches an epoch, 12 steps: phases from step 5 and from step 10 on
+    orders = [run.order(part, seed=3, epoch=epoch).view(8, 6) for epoch in range(3)]
+    plans = [Order(part, 6, 3, sampler=run).plan(epoch) for epoch in range(3)]
+    assert [plan.labelled for plan in plans] == [(2,) * 8, (2, 2) + (4,) * 6, (4,) * 4 + (1,) * 4]
+    assert torch.equal(orders[2][4:], last.order(part, seed=3, epoch=2).view(8, 6)[4:])
+    for composed, phase in (first, [*orders[0], *orders[1][:2]]), (second, [*orders[1][2:], *orders[2][:4]]):
+        known = has_label(part)[torch.stack(phase)]
+        assert bool(known[:, : composed.labelled].all())
+        assert not bool(known[:, composed.labelled :].any())
+    unlabelled = torch.stack([*orders[0], *orders[1][:2]])[:, 2:].flatten()
+    assert sorted(unlabelled.tolist()) == torch.nonzero(~has_label(part)).flatten().tolist()  # goes on after epoch 0
+    for plan, order in zip(plans, orders, strict=True):
+        assert torch.equal(plan.position, order)
+        shown = list(zip(plan.position.flatten().tolist(), plan.occurrence.flatten().tolist(), strict=True))
+        assert len(set(shown)) == len(shown)
+
+
+def test_one_phase_is_a_composition_throughout() -> None:
+    part = split(labelled=10, unlabelled=47)
+    alone = Composed(labelled=4, unlabelled=6)
+    run = over(Phased(((0.0, alone),)), epochs=2)
+    for epoch in range(2):
+        assert torch.equal(run.order(part, seed=3, epoch=epoch), alone.order(part, seed=3, epoch=epoch))
+
+
+def test_ranks_share_out_the_batches_of_phases_and_an_epoch_is_gone_on_with_inside_one() -> None:
+    part = split(labelled=10, unlabelled=60)
+    phases = Phased(((0.0, Composed(labelled=0, unlabelled=8)), (0.3, Composed(labelled=4, unlabelled=4))))
+    sampler = over(Fraction(0.9, of=phases), epochs=2, accumulate=4)  # 13 batches, 6 steps: the second phase at step 2
+    alone = Order(part, 8, 0, sampler=sampler).plan(0)
+    assert alone.labelled == (0,) * 8 + (4,) * 5
+    for world in (2, 4):
+        plans = [Order(part, 8, 0, rank, world, sampler).plan(0) for rank in range(world)]
+        dealt = torch.stack([plan.position for plan in plans], dim=1).flatten(0, 1)
+        assert torch.equal(dealt, alone.position[:12])
+        together = zip(*(plan.labelled or () for plan in plans), strict=True)
+        assert [count for step in together for count in step] == list(alone.labelled[:12])
+    later = Order(part, 8, 0, sampler=sampler).plan(0, start=9)
+    assert torch.equal(later.position, alone.position[9:])
+    assert later.labelled == (4,) * 4
 
 
 @pytest.mark.parametrize(
     ("sampler", "counts", "message"),
     [
-        (lambda: Composed(labelled=0, unlabelled=2), (4, 4), r"labelled \(=0\) must be 1 or more samples of a batch"),
+        (lambda: Composed(labelled=-1, unlabelled=2), (4, 4), r"labelled \(=-1\) must be 0 or more samples of a batch"),
+        (
+            lambda: Composed(labelled=4, unlabelled=0),
+            (4, 4),
+            r"unlabelled \(=0\) must be 1 or more samples of a batch where an epoch is a pass over them",
+        ),
         (lambda: Composed(labelled=2, unlabelled=2, epoch="both"), (4, 4), r"epoch \(='both'\) must be 'labelled' or"),
         (lambda: Composed(labelled=1, unlabelled=2), (4, 4), r"and unlabelled \(=2\) must add up to batch_size \(=4\)"),
         (
@@ -137,6 +207,31 @@ def test_a_fraction_composes_as_what_orders_it() -> None:
             lambda: Composed(labelled=2, unlabelled=2, label="age"),
             (4, 4),
             r"label \(='age'\) must be a label of 'train'",
+        ),
+        (
+            lambda: Phased(((0, Composed(labelled=2, unlabelled=2)),)),
+            (4, 4),
+            r"run whose length must be known; give the",
+        ),
+        (
+            lambda: over(Phased(((0, Composed(labelled=1, unlabelled=2)),)), epochs=1),
+            (4, 4),
+            r"and unlabelled \(=2\) must add up to batch_size \(=4\)",
+        ),
+        (lambda: Phased({0.0: Composed(labelled=2, unlabelled=2)}), (4, 4), r"must be pairs of a share .* and a Comp"),  # type: ignore[arg-type]
+        (lambda: Phased(()), (4, 4), r"phases \(=\(\)\) must be pairs"),
+        (lambda: phased(0.5), (4, 4), r"phases begin at 0.5 of the training, which must rise from 0 and stay below 1"),
+        (lambda: phased(0.0, 0.5, 0.5), (4, 4), r"phases begin at 0.0, 0.5, 0.5 of the training"),
+        (lambda: phased(0.0, 1.0), (4, 4), r"phases begin at 0.0, 1.0 of the training"),
+        (
+            lambda: Phased(((0, Composed(labelled=2, unlabelled=2)), (0.5, Composed(labelled=2, unlabelled=3)))),
+            (4, 4),
+            r"labelled \+ unlabelled \(=4, 5\) must be the same in all phases",
+        ),
+        (
+            lambda: Phased(((0, Composed(labelled=2, unlabelled=2, label="kind")), (0.5, TWO))),
+            (4, 4),
+            r"label \(=kind, None\) must be the same in all phases",
         ),
     ],
 )
