@@ -51,6 +51,7 @@ def test_a_row_holds_what_a_run_cost_and_reached(runs: list[Path]) -> None:
     assert column(table, "epochs") == ["20", "9"]
     assert column(table, "pictures\ntrained /\nforward only") == ["236 k in all", "1.2 G in all"]
     assert column(table, "training\nFLOPs") == ["–", "–"]
+    assert "Cost of fer2013_supervised beside fer2013_hmtl: not equal: +509411 % pictures." in table.notes
     assert column(table, "parameters\nat inference") == ["4.91 M", "4.91 M"]
     assert column(table, "minutes") == ["13.5", "13.5"]
     for split in ("val", "test"):
@@ -61,6 +62,17 @@ def test_a_row_holds_what_a_run_cost_and_reached(runs: list[Path]) -> None:
                 last, best = (100 * result[which][split][f"expression/{metric}"] for which in ("last", "best"))
                 wanted.append(f"{last:.1f} | {best:.1f}")
             assert column(table, f"expression\n{label}\n{split} (%)") == wanted
+
+
+def test_costs_stand_beside_that_of_the_first_run(runs: list[Path]) -> None:
+    known = {"pictures_through_encoder": 3000, "pictures_forward_only": 1000, "training_flops": 2.5e15}
+    edit_json(runs[0] / "result.json", **known)
+    edit_json(runs[1] / "result.json", **known | {"training_flops": 2.52e15}, init={"path": "runs/x"})
+    table = compare(runs)
+    assert column(table, "pictures\ntrained /\nforward only") == ["2 k / 1 k"] * 2
+    assert column(table, "training\nFLOPs") == ["2.5 P", "2.52 P"]
+    assert "Cost of fer2013_supervised beside fer2013_hmtl: equal FLOPs within 0.8 %." in table.notes
+    assert "Without the cost of what the encoder starts from: fer2013_supervised." in table.notes
 
 
 def test_smoke_runs_are_named_as_such(runs: list[Path]) -> None:

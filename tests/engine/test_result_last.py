@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 import engine.training.train
+from engine.figures import format_count
 from engine.recipe.file import RecipeFile
 from engine.reports.report import write_report
 from engine.training.train import train
@@ -55,4 +56,8 @@ def test_a_result_tells_how_many_pictures_a_face_costs(tmp_path: Path) -> None:
     run(tmp_path / "run")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["pictures_a_face"] == 2
-    assert result["pictures_through_encoder"] == 2 * result["steps"] * 8
+    assert result["pictures_through_encoder"] == result["pictures_trained"] == 2 * result["steps"] * 8
+    assert result["pictures_forward_only"] == 0
+    assert result["training_flops"] > 0
+    cost = "; 0 of them forward only; {}FLOPs of training; ".format(format_count(result["training_flops"]))
+    assert cost in (tmp_path / "run" / "report.md").read_text()

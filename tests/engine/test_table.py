@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.cost import Cost
 from engine.recipe.written import describe
 from engine.runs.environment import as_shell
 from engine.table import Experiment, Group, Row, Start
@@ -157,8 +158,23 @@ def test_what_a_run_started_from_is_part_of_its_cost(tmp_path: Path) -> None:
     assert row.minutes.values == ()
     finish(plan, plan.rows[0][0][0], 100)
     (row,) = make_results(plan_of(tmp_path / "x.py"), set()).rows
-    assert row.cost.pictures == 2 * 64
+    assert row.cost == Cost(2 * 64, 0, 2 * 640)
     assert row.minutes.values == (2 * 1.5,)
+
+
+def test_rows_of_unequal_cost_say_so_and_of_older_runs_only_pictures_are_known(path: Path) -> None:
+    plan = plan_of(path)
+    finish_all(plan)
+    for job in plan.rows[0][0]:
+        finish(plan, job, 100, training_flops=320)
+    for job in plan.rows[0][1]:
+        finish(plan, job, 100, pictures_forward_only=None, training_flops=None)
+    text = markdown_of(plan_of(path))
+    assert cells(text, plan.file.experiment.groups[0].rows[1].name)[0][-3:-1] == ["64 in all", "–"]
+    assert [line[7] for line in cells(text, "puzzling") if line[2] in ("one view", "equal cost")] == [
+        "not equal: +100 % FLOPs",
+        "equal pictures within 0.1 %",
+    ]
 
 
 def test_commands_can_be_pasted_into_a_shell() -> None:
