@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from engine.figures import Figure, format_count
 from engine.reports import markdown
+from engine.reports.beside import baselines_of, beside_baselines
 from engine.reports.classwise import confusion, confusion_counts, recall, recall_bars
 from engine.reports.curves import learning_curves
 from engine.reports.facts import describe_data, describe_speed, describe_starts, drawn_note, is_smoke
@@ -72,6 +73,7 @@ def write_report(run: Path, *, result: Mapping[str, Any] | None = None) -> Path:
             _section("Recipe", _fenced(recipe_docstring(found.source))),
             _section("Data", describe_data(found)),
             _section("Results", *_results(found, predictions)),
+            _section("Beside its baselines", *_baselines(found)),
             _section("Learning curves", _curves(found)),
             *(
                 _section(f"Classes of {markdown.plain(task)}", *_classes(found, task, items))
@@ -248,6 +250,15 @@ def pictured(items: Sequence[ClassPredictions], judge: str) -> ClassPredictions:
         return (not unseen, item.checkpoint != ("best" if unseen else "last"))
 
     return min(items, key=rank)
+
+
+def _baselines(run: Run) -> list[str]:
+    """Writes what the runs beside this one, `NAME-variant`, reach; empty where there are none."""
+    found = beside_baselines(run, baselines_of(run)) if run.finished else None
+    if found is None:
+        return []
+    table, chart = found
+    return [_image(run, chart, "This run and its baselines"), table.markdown()]
 
 
 def _classes(run: Run, task: str, items: Sequence[ClassPredictions]) -> list[str]:
