@@ -34,7 +34,7 @@ strong = Augment(
     shift=(-0.15, 0.15),
     cut=0.4,
 )
-plain = Plain(of="labelled")
+plain = Plain(of="labelled", augment=strong)
 puzzle = Puzzle(grid=2, of="unlabelled")
 expression = Expression(FER2013_7, on=("plain",), label_smoothing=0.1, dropout=0.3)
 
@@ -51,13 +51,13 @@ recipe = Recipe(
     },
     backbone=Backbone("resnet10t"),
     tasks=(
-        replace(expression, weight=RampWeight(1.0, start=0.4, end=0.42)),
-        SolvePuzzle(weight=AnnealWeight(1.0, hold=0.42, end=0.42)),
-        PseudoLabels(weight=RampWeight(1.0, start=0.5, end=0.5)),
+        replace(expression, weight=RampWeight(1.0, start=0.33, end=0.35)),
+        SolvePuzzle(weight=AnnealWeight(1.0, hold=0.35, end=0.35)),
+        PseudoLabels(weight=RampWeight(1.0, start=0.65, end=0.65)),
     ),
     optim=AdamW(lr=4e-3, weight_decay=0.05, warmup_epochs=1),
     batch_statistics="per_view",
-    epochs=5,
+    epochs=6,
     ema=0.995,
     precision="bf16",
     image_size=48,
@@ -94,4 +94,4 @@ fixmatch = replace(
     tasks=(expression, FixMatch()),
     epochs=3,
 )
-puzzled_fixmatch = replace(recipe, tasks=(*recipe.tasks[:2], FixMatch(weight=RampWeight(1.0, start=0.5, end=0.5))))
+puzzled_fixmatch = replace(recipe, tasks=(*recipe.tasks[:2], FixMatch(weight=RampWeight(1.0, start=0.65, end=0.65))))
