@@ -47,7 +47,8 @@ class Recipe:
         batch_statistics: What batch normalisation sees of several views; see `engine.training.batchnorm`.
         accumulate: Batches of an optimiser step, whose losses are averaged; ranks share them (docs/ranks.md).
         ema: Decay of a moving average of the weights, which is then what is evaluated and kept; None for none.
-        precision: "auto" is bf16 on a CUDA device that has it, else fp32.
+        precision: "auto" is bf16 on a CUDA device that has it and on a CPU with AVX512-BF16 or AMX-BF16, else fp32; a
+            run that goes on elsewhere keeps what it began with. "fp32" trains the same bits on more machines.
         compile: Whether `torch.compile` is used; None is yes on CUDA, no on a CPU.
         test_time: Pictures of a face whose probabilities are averaged in the last evaluations, beside the figures of
             the one picture; None for none.

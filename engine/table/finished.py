@@ -7,7 +7,7 @@ recipe, data         the recipe as resolved; what the data is known by (see `eng
 data_as_named        where the recipe found its data, for machines that do not have it
 seed, seconds, ...   what the run cost
 last, best           the figures of both checkpoints: epoch, then split to task/metric to value
-environment          of the run's last start: machine, versions, commit, date
+environment          of the run's last start: machine, precision, versions, commit, date
 pictures             split to checkpoint to task: every answer, packed; and `samples`, a fingerprint of their ids
 """
 

@@ -187,12 +187,14 @@ def _reading(results: Results) -> str:
 
 
 def _environment(results: Results) -> list[str]:
-    """Says machine, versions and commit of the runs, one line for each kind."""
+    """Says machine, precision, versions and commit of the runs, one line for each kind."""
     kinds: dict[str, list[str]] = {}
     for run in results.done:
         told = run.environment
         machine = told.get("gpu") or f"{told.get('cpu')}, threads: {told.get('threads')}"
-        kind = f"{machine}; Python {told.get('python')}, torch {told.get('torch')}; commit {told.get('commit')}"
+        precision = f", {told['precision']}" if "precision" in told else ""
+        versions = f"Python {told.get('python')}, torch {told.get('torch')}"
+        kind = f"{machine}{precision}; {versions}; commit {told.get('commit')}"
         kinds.setdefault(kind, []).append(str(told.get("date", ""))[:10])
     lines = []
     for kind, dates in kinds.items():

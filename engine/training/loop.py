@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, astuple, dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch.nn.utils import clip_grad_norm_
 from engine.losses import TaskWeights
 from engine.optim import set_rate
 from engine.recipe import Recipe
+from engine.recipe.definition import Precision
 from engine.recipe.schedule import live_tasks, weights_at
 from engine.runs import checkpoint
 from engine.runs.folder import RunDir
@@ -37,7 +39,7 @@ from engine.training.meters import NonFiniteLossError, Watch
 from engine.training.model import Model
 from engine.training.objective import Objective, compile_objective, teach
 from engine.training.parts import build_model, classes, describe_weights, renderer
-from engine.training.precision import autocast, resolve
+from engine.training.precision import DTYPES, autocast, resolve
 from engine.training.progress import Bars
 from engine.training.ranks import Ranks, seed_place
 from engine.training.render import Renderer
@@ -120,9 +122,9 @@ class Trainer:
             )
         self.phases = recipe.phases(recipe.epochs * self.steps)
         """Of the whole run, by the tasks that have a weight above 0 and the composition of the batches."""
-        dtype = resolve(recipe.precision, device)
-        self.autocast: Callable[[], Any] = lambda: autocast(dtype, device)
-        self.renderer = renderer(recipe, dtype)
+        self.precision: Precision = resolve(recipe.precision, device)
+        """What the run computes in, never "auto"; `load` keeps what it began with."""
+        self.renderer = renderer(recipe, DTYPES[self.precision])
         model = build_model(recipe)
         starts = recipe.init is not None and not resumed
         self.origin: dict[str, Any] | None = (
@@ -144,7 +146,7 @@ class Trainer:
         every = recipe.gradient_cosine_every
         self.alignment = None if every is None else Alignment(supervised, pretext, every, device)
         self.optimiser = recipe.optim.build([self.model, self.total_loss])
-        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.ema = None if recipe.ema is None else WeightAverage(self.model, recipe.ema)
         self.watch = Watch([task.name for task in recipe.tasks], device)
         self.clock = Clock()
@@ -165,6 +167,10 @@ class Trainer:
             return self.model
         average: Model = self.ema.module
         return average
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Enters the precision of the run."""
+        return autocast(self.precision, self.device)
 
     def step(self, batches: Sequence[Batch]) -> None:
         """Takes one optimiser step: draw, render, encode, add up the losses, descend; never waits for the device.
@@ -399,6 +405,7 @@ class Trainer:
         """Writes the checkpoint that training goes on from, unless the loss has not been finite."""
         self.watch.check()
         state = {name: part.state_dict() for name, part in self._stateful().items()} | {
+            "precision": self.precision,
             "position": astuple(self.at),
             "criteria": {name: criterion.state_dict() for name, criterion in self.criteria.items()},
             "rng": torch.get_rng_state(),
@@ -420,6 +427,9 @@ class Trainer:
         state, weights, best_epoch = self.ranks.from_first(read)
         checkpoint.fill(self.evaluated, weights, classes(self.recipe, self.train), path)
         try:
+            if self.recipe.precision == "auto":
+                self.precision = state["precision"]
+                self.renderer = renderer(self.recipe, DTYPES[self.precision])
             for name, part in self._stateful().items():
                 part.load_state_dict(state[name])
             for name, criterion in self.criteria.items():

@@ -36,6 +36,7 @@ from engine.training.evaluate import figures, prediction_arrays
 from engine.training.loop import Trainer
 from engine.training.model import Model
 from engine.training.parts import classes, renderer
+from engine.training.precision import resolve
 from engine.training.profiling import TRACE, check_profile, profiled
 from engine.training.progress import Bars
 from engine.training.ranks import Ranks
@@ -90,13 +91,20 @@ def train(
             console.print(str(Origin(**trainer.origin)), highlight=False)
         if profile is not None:
             check_profile(profile, trainer)
+        if not resumed:  # else the checkpoint tells it to all
+            ranks.agree(lambda: {"precision": trainer.precision})
         run = _open_run(file, out, resume, console) if ranks.first else UnwrittenRun(out)
         stack.enter_context(closing(run))
         _go_on(trainer, run, console)
         if profile is not None:
             check_profile(profile, trainer)  # once more: fewer steps are left of a run that goes on
         run.declare(recipe.figures)
-        start = {"ranks": ranks.world, "deterministic": deterministic, "from_step": trainer.at.total}
+        start = {
+            "ranks": ranks.world,
+            "precision": trainer.precision,
+            "deterministic": deterministic,
+            "from_step": trainer.at.total,
+        }
         run.started(describe_environment(device) | start | {"data": identity(recipe.data)})
         if trainer.at.total == 0 and ranks.first:
             shown = loaders[recipe.select if augments(recipe.data) else recipe.train]  # faces that are as stored
@@ -188,9 +196,21 @@ def _go_on(trainer: Trainer, run: RunDir, console: Console) -> None:
         trainer.load(path, run)
         at = trainer.at
         console.print(f"going on from {path}: epoch {at.epoch + 1}, step {at.step}", highlight=False)
+        _say_precision(trainer, console)
     elif notes:
         raise ValueError(
             f"checkpoint: no whole one is left in {run.path / 'checkpoints'}; start again with another --out"
+        )
+
+
+def _say_precision(trainer: Trainer, console: Console) -> None:
+    """Says where a run goes on in another precision than it would begin in here."""
+    here = resolve(trainer.recipe.precision, trainer.device)
+    if trainer.precision != here:
+        console.print(
+            f"precision: {trainer.precision}, in which the run began; {trainer.recipe.precision!r} is {here} here. "
+            f"To train in {here}, start again with another --out",
+            highlight=False,
         )
 
 

@@ -10,9 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -28,6 +28,7 @@ from engine.recipe.file import RecipeFile
 from engine.run import app
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
 from engine.training.loop import StoppedError, Trainer
+from engine.training.ranks import Ranks
 from engine.training.train import train
 from engine.views import Plain, Puzzle
 from loaders import Composed, HideLabels, Phased, Synthetic
@@ -205,6 +206,42 @@ def test_asked_to_stop_it_writes_a_checkpoint_after_the_running_step(
             run(recipe, tmp_path / "stopped")
     run(recipe, tmp_path / "stopped", resume=True)
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+class Noting(Ranks):
+    """One rank, which keeps what it would compare with others."""
+
+    compared: ClassVar[list[Mapping[str, str]]] = []
+
+    def agree(self, facts: Callable[[], Mapping[str, str]]) -> None:
+        self.compared.append(facts())
+
+
+def test_a_run_goes_on_in_the_precision_it_began_with_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tiny.recipe(precision="auto")
+    file, console = RecipeFile("tiny", recipe, ""), Console(width=300)
+
+    def go(out: str, resume: bool = False) -> None:
+        train(file, tmp_path / out, device=CPU, resume=resume, deterministic=False, console=console, ranks=Noting())
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    go("whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            go("moved")
+    assert [facts["precision"] for facts in Noting.compared if "precision" in facts] == ["bf16", "bf16"]
+    assert "precision" not in capsys.readouterr().out
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    Noting.compared.clear()
+    go("moved", resume=True)
+    assert "precision: bf16, in which the run began; 'auto' is fp32 here. To train in fp32," in capsys.readouterr().out
+    assert not any("precision" in facts for facts in Noting.compared)
+    assert contents(tmp_path / "moved") == contents(tmp_path / "whole")
+    starts = json.loads((tmp_path / "moved" / "environment.json").read_text())
+    assert [start["precision"] for start in starts] == ["bf16", "bf16"]
 
 
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before_and_says_so(

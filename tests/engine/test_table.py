@@ -287,6 +287,17 @@ def test_a_row_has_published_and_ours_and_its_cost(path: Path) -> None:
     assert "6 runs on one of ours, threads: 2" in text
 
 
+def test_runs_in_two_precisions_stand_in_two_lines(path: Path) -> None:
+    plan = plan_of(path)
+    finish_all(plan, environment={"device": "cpu", "cpu": "one of ours", "threads": 2, "precision": "bf16"})
+    finish(
+        plan, plan.jobs[0], 120, environment={"device": "cpu", "cpu": "one of ours", "threads": 2, "precision": "fp32"}
+    )
+    text = markdown_of(plan_of(path))
+    assert "5 runs on one of ours, threads: 2, bf16;" in text
+    assert "1 runs on one of ours, threads: 2, fp32;" in text
+
+
 def test_differences_stand_beside_both_baselines_with_interval_and_n(path: Path) -> None:
     finish_all(plan_of(path))
     text = markdown_of(plan_of(path))

@@ -214,9 +214,19 @@ def test_a_recipe_of_pretext_tasks_alone_trains(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "result.json").read_text())["select_on"] == "val/puzzle/tile_accuracy"
 
 
-def test_precision_by_device() -> None:
-    assert resolve("auto", CPU) == torch.float32
-    assert resolve("bf16", CPU) == torch.bfloat16
+@pytest.mark.parametrize(
+    ("has", "expected"),
+    [
+        ({"avx512_f": True, "avx512_bf16": False}, "fp32"),
+        ({"bf16": True}, "fp32"),  # Arm: not measured
+        ({"avx512_bf16": True, "amx_bf16": False}, "bf16"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bf16"),
+    ],
+)
+def test_precision_by_device(monkeypatch: pytest.MonkeyPatch, has: dict[str, bool], expected: str) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert resolve("auto", CPU) == expected
+    assert (resolve("fp32", CPU), resolve("bf16", CPU)) == ("fp32", "bf16")
     with pytest.raises(ValueError, match=r"precision \(='fp16'\) needs a CUDA device, this is cpu"):
         resolve("fp16", CPU)
 

@@ -33,6 +33,7 @@ def recipe(**changes: Any) -> Recipe:
         image_size=32,
         checkpoint_every=2,
         log_every=1,
+        precision="fp32",  # what tests compare is the same, bit for bit or closely, on any machine
     )
     return replace(tiny, **changes)
 
