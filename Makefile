@@ -35,10 +35,10 @@ help:  ## list these targets
 DEMO := demo demo-supervised demo-supervised_equal_cost
 
 demo: $(CORE)  ## install the core, train the embedded recipe and its two baselines, print where the report is
-	$(BIN)/python -m engine.run recipes/demo.py:supervised --resume
-	$(BIN)/python -m engine.run recipes/demo.py:supervised_equal_cost --resume
-	$(BIN)/python -m engine.run recipes/demo.py --resume
-	$(BIN)/python -m engine.compare $(DEMO:%=runs/%)
+	$(BIN)/hmtl train demo:supervised --resume
+	$(BIN)/hmtl train demo:supervised_equal_cost --resume
+	$(BIN)/hmtl train demo --resume
+	$(BIN)/hmtl compare $(DEMO:%=runs/%)
 	@echo "report: runs/demo/report.md"
 
 test: ffcv lint types tests  ## install everything, then lint, types and tests: what CI runs

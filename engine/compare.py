@@ -1,6 +1,6 @@
 """Sets runs beside each other: their figures, how their recipes differ, what changes class by class, and their curves.
 
-python -m engine.compare RUN RUN ... [--out FILE.md]
+hmtl compare RUN RUN ... [--out FILE.md]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Writes the reports of runs anew, of those that still go on or were interrupted as well.
 
-python -m engine.report RUN ...
+hmtl report RUN ...
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 0    done
 1    it failed at work: a full disk, a folder that cannot be written, a loss that is not finite, a run of a table,
-     pictures that `engine.predict` could not read, or a mistake of ours, which shows a traceback
+     pictures that `hmtl predict` could not read, or a mistake of ours, which shows a traceback
 2    bad input, refused with what to do: an argument, a file, a recipe, a data set
 130  interrupted by Ctrl-C, and by SIGTERM once training or the runs of a table have begun; training keeps a checkpoint
 

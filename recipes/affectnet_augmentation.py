@@ -4,9 +4,9 @@ Source:  arXiv 2105.06421, abstract: with stronger augmentation, training from s
 Expect:  no figures found; the question is whether ImageNet's lead shrinks from none to strong. Not run here, the data
          needs a licence.
 Differs: 112 px, AdaBelief with warm-up and cosine as in the authors' supervised script; class weights capped at 10.
-Run:     python -m loaders.prepare affectnet2021 AffectNet --out data/affectnet8 --size 168   (or affectnet2017)
-         python -m engine.run recipes/affectnet_augmentation.py:none     (and weak, strong)
-         python -m engine.run recipes/affectnet_augmentation.py:none_imagenet     (and weak_, strong_; these need a
+Run:     hmtl prepare affectnet2021 AffectNet --out data/affectnet8 --size 168   (or affectnet2017)
+         hmtl train affectnet_augmentation:none     (and weak, strong)
+         hmtl train affectnet_augmentation:none_imagenet     (and weak_, strong_; these need a
          local file of timm's weights of efficientnet_b0 at weights/efficientnet_b0.safetensors, nothing is fetched)
 Try:     --set image_size=224     --set seed=1     --set init=weights/another_file.safetensors
 """

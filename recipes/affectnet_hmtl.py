@@ -5,8 +5,8 @@ Expect:  61.09 % with B0, 61.32 % with B2 (published); not run here, the data ne
 Differs: The supervised head looks at the plain and the puzzled view, of which the paper does not say; 112 px with
          AdaBelief and Lookahead, warm-up 3 and cosine as in the authors' multi-size script, but one puzzled size; class
          weights are capped at 10.
-Run:     python -m loaders.prepare affectnet2021 AffectNet --out data/affectnet8 --size 128   (or affectnet2017)
-         python -m engine.run recipes/affectnet_hmtl.py   (val: 5 % of train, test: the official validation set)
+Run:     hmtl prepare affectnet2021 AffectNet --out data/affectnet8 --size 128   (or affectnet2017)
+         hmtl train affectnet_hmtl   (val: 5 % of train, test: the official validation set)
 Try:     --set views.puzzle.grid=2  --set tasks.expression.join=geometric  --set batch_statistics=per_view
 """
 

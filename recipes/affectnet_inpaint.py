@@ -5,9 +5,9 @@ Expect:  61.72 %, and 55.36 % with 20 % of the training data (published); not ru
 Differs: What is hidden, the decoder and the perceptual loss are ours, the paper gives none of them: blocks of a 14 x 14
          grid, and as the network that compares pictures a moving average of the encoder itself, which needs no other
          data. The supervised head looks at the plain view only. 112 px; class weights are capped at 10.
-Run:     python -m loaders.prepare affectnet2021 AffectNet --out data/affectnet8 --size 128   (or affectnet2017)
-         python -m engine.run recipes/affectnet_inpaint.py   (val: 5 % of train, test: the official validation set)
-Try:     recipes/affectnet_inpaint.py:pixels     (the pixel loss alone)
+Run:     hmtl prepare affectnet2021 AffectNet --out data/affectnet8 --size 128   (or affectnet2017)
+         hmtl train affectnet_inpaint   (val: 5 % of train, test: the official validation set)
+Try:     affectnet_inpaint:pixels     (the pixel loss alone)
          --set "sampler=Fraction(0.2, label='expression')"     (E3)  --set tasks.inpaint.weight=0.3
 """
 

@@ -4,8 +4,8 @@ Source:  arXiv 2105.06421, table of AffectNet-8 results.
 Expect:  60.34 % with B0, 60.35 % with B2 (published); not run here, the data needs a licence.
 Differs: 112 px and AdaBelief with warm-up and cosine as in the authors' supervised script; its gradient centralisation
          is left out, its class weights are capped at 10.
-Run:     python -m loaders.prepare affectnet2021 AffectNet --out data/affectnet8 --size 128   (or affectnet2017)
-         python -m engine.run recipes/affectnet_supervised.py   (val: 5 % of train, test: the official validation set)
+Run:     hmtl prepare affectnet2021 AffectNet --out data/affectnet8 --size 128   (or affectnet2017)
+         hmtl train affectnet_supervised   (val: 5 % of train, test: the official validation set)
 Try:     --set backbone.name=efficientnet_b2  --set "augment=strong()"  --set image_size=224
 """
 

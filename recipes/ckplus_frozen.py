@@ -5,10 +5,10 @@ Expect:  98.23 % with the non-linear head (published); not run here, the data ne
 Differs: The paper's encoder is EfficientNet-B0 trained on AffectNet-8 at 224 px; here it is the encoder of
          recipes/fer2013_hmtl.py at 48 px. The listing does not tell how the people were split: here no person of the
          test split is in train, which is harder than a split by picture. The size of the head (512) is ours.
-Run:     python -m loaders.prepare ckplus48 CK+48 --out data/ckplus48
-         python -m engine.run recipes/fer2013_hmtl.py     (leaves runs/fer2013_hmtl)
-         python -m engine.run recipes/ckplus_frozen.py
-Try:     recipes/ckplus_frozen.py:linear     --set init=runs/affectnet_hmtl --set backbone.name=efficientnet_b0
+Run:     hmtl prepare ckplus48 CK+48 --out data/ckplus48
+         hmtl train fer2013_hmtl     (leaves runs/fer2013_hmtl)
+         hmtl train ckplus_frozen
+Try:     ckplus_frozen:linear     --set init=runs/affectnet_hmtl --set backbone.name=efficientnet_b0
 """
 
 from dataclasses import replace

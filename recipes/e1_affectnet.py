@@ -3,8 +3,8 @@
 Source:  arXiv 2105.06421 (abstract): from scratch is at least as good at stronger augmentation; no figures are given.
 Expect:  Rows from ImageNet print 'not run: no weights' until the file that their recipe names is there.
 Differs: The recipes of recipes/affectnet_augmentation.py say how.
-Run:     python -m loaders.prepare affectnet2021 AffectNet --out data/affectnet8 --size 168   (or affectnet2017)
-         python -m engine.table recipes/e1_affectnet.py
+Run:     hmtl prepare affectnet2021 AffectNet --out data/affectnet8 --size 168   (or affectnet2017)
+         hmtl table e1_affectnet
 Try:     --seeds 1  --list
 """
 

@@ -3,8 +3,8 @@
 Source:  arXiv 2105.06421 (abstract): from scratch is at least as good at stronger augmentation; no figures are given.
 Expect:  Rows from ImageNet print 'not run: no weights' until the file that their recipe names is there.
 Differs: FER2013 for AffectNet-8, ResNet-10-t at 48 px for EfficientNet-B0 at 224 px.
-Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
-         python -m engine.table recipes/e1_fer2013.py
+Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
+         hmtl table e1_fer2013
 Try:     --set "sampler=Fraction(0.07, label='expression')" --set epochs=15 --set evaluate_every=5 --set precision=bf16
 """
 

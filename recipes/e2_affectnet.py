@@ -4,8 +4,8 @@ Source:  arXiv 2105.06421, table of AffectNet-8 results (B0 and B2, from scratch
 Expect:  The published column: in-painting-pl 61.72 % against 60.34 % supervised; 55.36 against 52.46 % with 20 %.
 Differs: The recipes named in the rows say how; supervised rows train as long as the others (affectnet_supervised.py has
          the authors' shorter schedule), and rows of equal cost are added.
-Run:     python -m loaders.prepare affectnet2021 AffectNet --out data/affectnet8 --size 128   (or affectnet2017)
-         python -m engine.table recipes/e2_affectnet.py   (each row once for each seed: days on one GPU; see --list)
+Run:     hmtl prepare affectnet2021 AffectNet --out data/affectnet8 --size 128   (or affectnet2017)
+         hmtl table e2_affectnet   (each row once for each seed: days on one GPU; see --list)
 Try:     --seeds 1  --set epochs=50  --list
 """
 

@@ -4,9 +4,9 @@ Source:  ours; a stand-in for E2 and E3 of arXiv 2105.06421, whose AffectNet-8 n
 Expect:  In the paper HMTL wins by 0.8 to 1.4 points, with 20 % of the data by 2.9. For ours see docs/results.md.
 Differs: FER2013 for AffectNet-8, ResNet-10-t at 48 px for EfficientNet at 224 px, AdamW for AdaBelief; the supervised
          head looks at the plain view only. Rows of equal cost stand beside each, which the paper's table has not.
-Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
-         python -m engine.table recipes/e2_fer2013.py
-Try:     --seeds 1  --only "20 %"  --set epochs=15  --jobs 2  --list   (or one alone: engine.run FILE:inpaint)
+Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
+         hmtl table e2_fer2013
+Try:     --seeds 1  --only "20 %"  --set epochs=15  --jobs 2  --list   (or one alone: hmtl train e2_fer2013:inpaint)
 """
 
 from dataclasses import replace

@@ -3,8 +3,8 @@
 Source:  ours; recipes/e2_fer2013.py with fewer pictures.
 Expect:  One standard error on the test split is 0.8 points, so only large differences can be told; see docs/results.md.
 Differs: 7 % of the training data for all of it, and 1.4 % for 20 % of it, with longer training there; bf16 on the CPU.
-Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
-         python -m engine.table recipes/e2_fer2013_small.py --jobs 2
+Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
+         hmtl table e2_fer2013_small --jobs 2
 Try:     --seeds 1  --set precision=fp32
 """
 

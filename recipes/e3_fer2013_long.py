@@ -4,8 +4,8 @@ Source:  ours; recipes/e2_fer2013_small.py and recipes/e4_fer2013.py with longer
 Expect:  Puzzling is ahead of one view and, by a point with an interval that holds 0, of two; see docs/results.md.
 Differs: 1.4 % and 7 % of the training data, ResNet-10-t at 48 px; bf16 on the CPU. Pre-training sees the pictures that
          the rest is trained on, and no others.
-Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
-         python -m engine.table recipes/e3_fer2013_long.py --jobs 2
+Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
+         hmtl table e3_fer2013_long --jobs 2
 Try:     --seeds 5
 """
 

@@ -4,8 +4,8 @@ Source:  ours; the statement of arXiv 2105.06421 (abstract) that HMTL is better 
 Expect:  No published figure. For ours see docs/results.md.
 Differs: FER2013 for AffectNet-8, ResNet-10-t at 48 px. Pre-training sees the pictures that the rest is trained on, and
          no others; one view for as many epochs there and in fine-tuning costs what two views cost in HMTL.
-Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
-         python -m engine.table recipes/e4_fer2013.py
+Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
+         hmtl table e4_fer2013
 Try:     --set "sampler=Fraction(0.07, label='expression')" --set epochs=15 --set evaluate_every=5 --set precision=bf16
 """
 

@@ -3,8 +3,8 @@
 Source:  arXiv 2105.06421, frozen HMTL puzzling features on CK+ and FER2013 (98.23 % on CK+ with a non-linear head).
 Expect:  No published figure for FER2013. For ours see docs/results.md.
 Differs: The features are of encoders trained on FER2013 itself; in the paper on AffectNet-8.
-Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
-         python -m engine.table recipes/e5_fer2013.py
+Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
+         hmtl table e5_fer2013
 Try:     --set "sampler=Fraction(0.07, label='expression')" --set epochs=15 --set evaluate_every=5 --set precision=bf16
 """
 

@@ -3,8 +3,8 @@
 Source:  arXiv 2105.06421 (version 2, abstract): with HMTL the error of head pose falls by 11 %.
 Expect:  No figure is published for these data. For ours see docs/results.md.
 Differs: Pointing'04, 3 of its 15 people held out as test, yaw and pitch only, ResNet-10-t at 64 px.
-Run:     python -m loaders.prepare pointing04 Pointing04 --out data/pointing04 --size 64
-         python -m engine.table recipes/e6_pointing04.py
+Run:     hmtl prepare pointing04 Pointing04 --out data/pointing04 --size 64
+         hmtl table e6_pointing04
 Try:     --set epochs=15 --set image_size=48 --set evaluate_every=5 --set precision=bf16
 """
 

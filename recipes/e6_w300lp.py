@@ -3,9 +3,9 @@
 Source:  arXiv 2105.06421 (version 2, abstract): with HMTL the error of head pose falls by 11 %.
 Expect:  That difference; not run here: the data must be fetched by hand.
 Differs: The recipe named in the rows says how.
-Run:     python -m loaders.prepare 300wlp 300W_LP --out data/w300lp --size 128
-         python -m loaders.prepare aflw2000 AFLW2000 --out data/aflw2000 --size 128
-         python -m engine.table recipes/e6_w300lp.py
+Run:     hmtl prepare 300wlp 300W_LP --out data/w300lp --size 128
+         hmtl prepare aflw2000 AFLW2000 --out data/aflw2000 --size 128
+         hmtl table e6_w300lp
 Try:     --seeds 1  --list
 """
 

@@ -3,8 +3,8 @@
 Source:  arXiv 2105.06421 (version 2, abstract): with HMTL the error of gender falls by 1 %.
 Expect:  No figure is published for these data. For ours see docs/results.md.
 Differs: FairFace at 64 px with ResNet-10-t; the paper names neither data set nor network.
-Run:     python -m loaders.prepare fairface FairFace --out data/fairface --size 64
-         python -m engine.table recipes/e7_fairface.py
+Run:     hmtl prepare fairface FairFace --out data/fairface --size 64
+         hmtl table e7_fairface
 Try:     --set "sampler=Fraction(0.43, label='gender')" --set epochs=15 --set image_size=48 --set evaluate_every=5
 """
 

@@ -3,8 +3,8 @@
 Source:  arXiv 2108.04893: the error of head pose falls by up to 23.1 % on AFLW2000 (ResNet-50).
 Expect:  No figure is published for these data. For ours see docs/results.md.
 Differs: The recipe named in the rows says how; pre-training sees the same pictures, without their labels.
-Run:     python -m loaders.prepare pointing04 Pointing04 --out data/pointing04 --size 64
-         python -m engine.table recipes/e8_pointing04.py
+Run:     hmtl prepare pointing04 Pointing04 --out data/pointing04 --size 64
+         hmtl table e8_pointing04
 Try:     --seeds 1  --set epochs=15  --list
 """
 

@@ -3,9 +3,9 @@
 Source:  arXiv 2108.04893: the error of head pose falls by up to 23.1 % on AFLW2000 (ResNet-50).
 Expect:  Those differences; not run here: the data must be fetched by hand.
 Differs: The recipe named in the rows says how; pre-training sees the same pictures, without their labels.
-Run:     python -m loaders.prepare 300wlp 300W_LP --out data/w300lp --size 128
-         python -m loaders.prepare aflw2000 AFLW2000 --out data/aflw2000 --size 128
-         python -m engine.table recipes/e8_w300lp.py
+Run:     hmtl prepare 300wlp 300W_LP --out data/w300lp --size 128
+         hmtl prepare aflw2000 AFLW2000 --out data/aflw2000 --size 128
+         hmtl table e8_w300lp
 Try:     --seeds 1  --set epochs=15  --list
 """
 

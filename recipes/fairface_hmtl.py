@@ -5,10 +5,10 @@ Expect:  with 2,025 pictures, 15 epochs and 48 px an error rate of 24.5 % (test,
          always answering the larger class errs on about 47 %. Not run at full size yet.
 Differs: FairFace at 64 px, ResNet-10-t for EfficientNet, AdamW, 2 x 2 tiles; val is 5 % of train (ours), test is the
          source's validation set, its only public test.
-Run:     python -m loaders.prepare fairface FairFace --out data/fairface --size 64
-         python -m engine.run recipes/fairface_hmtl.py
+Run:     hmtl prepare fairface FairFace --out data/fairface --size 64
+         hmtl train fairface_hmtl
 Try:     --set sampler="Fraction(0.2, label='gender')" --set epochs=60     (20 % of the training data)
-         recipes/fairface_hmtl.py:supervised     recipes/fairface_hmtl.py:supervised_equal_cost
+         fairface_hmtl:supervised     fairface_hmtl:supervised_equal_cost
 """
 
 from engine.backbone import Backbone

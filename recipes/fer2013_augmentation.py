@@ -5,9 +5,9 @@ Expect:  Not run yet. The question is whether the lead of ImageNet's weights shr
 Differs: FER2013 for AffectNet-8, ResNet-10-t at 48 px for EfficientNet-B0 at 224 px, AdamW for AdaBelief. The levels
          are the paper's; their central crop of 0.69 suits faces with a margin, FER2013's are cut close: so evaluation
          shows 0.85 of the side, as the authors' does.
-Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
-         python -m engine.run recipes/fer2013_augmentation.py:none     (and weak, strong)
-         python -m engine.run recipes/fer2013_augmentation.py:none_imagenet     (and weak_, strong_; these need a local
+Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
+         hmtl train fer2013_augmentation:none     (and weak, strong)
+         hmtl train fer2013_augmentation:none_imagenet     (and weak_, strong_; these need a local
          file of timm's weights of resnet10t at weights/resnet10t.safetensors, nothing is fetched)
 Try:     --set sampler="Fraction(0.2, label='expression')" --set epochs=20     --set evaluation_crop=1.0
 """

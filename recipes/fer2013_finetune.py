@@ -5,8 +5,8 @@ Expect:  with 2,010 pictures and 15 epochs 50.7 % on test (3 seeds), where recip
 Differs: The paper does not say how it fine-tuned. Here the whole encoder is trained on, with a new head and the
          settings of recipes/fer2013_hmtl.py. Budget: 40 epochs of one view there and 40 here are the 40 epochs of two
          views of recipes/fer2013_hmtl.py in pictures through the encoder.
-Run:     python -m engine.run recipes/fer2013_pretrain.py     (leaves runs/fer2013_pretrain)
-         python -m engine.run recipes/fer2013_finetune.py
+Run:     hmtl train fer2013_pretrain     (leaves runs/fer2013_pretrain)
+         hmtl train fer2013_finetune
 Try:     --set optim.lr=1e-3     --set init=runs/fer2013_pretrain/checkpoints/best
          --set sampler="Fraction(0.2, label='expression')" --set epochs=20     (20 % of the labelled data)
 """

@@ -5,9 +5,9 @@ Expect:  no figure for FER2013 is listed; 98.23 % is listed for CK+ (recipes/ckp
 Differs: The paper's encoder is EfficientNet-B0 trained on AffectNet-8, so its features never saw FER2013; here it is
          the encoder of recipes/fer2013_hmtl.py, which did: give AffectNet's by --set init=... and its backbone. The
          size of the non-linear head (512) and all settings are ours.
-Run:     python -m engine.run recipes/fer2013_hmtl.py     (leaves runs/fer2013_hmtl)
-         python -m engine.run recipes/fer2013_frozen.py     (the non-linear head)
-Try:     recipes/fer2013_frozen.py:linear
+Run:     hmtl train fer2013_hmtl     (leaves runs/fer2013_hmtl)
+         hmtl train fer2013_frozen     (the non-linear head)
+Try:     fer2013_frozen:linear
          --set init=runs/fer2013_pretrain     (features of a pretext task alone)     --set init=None     (random ones)
 """
 

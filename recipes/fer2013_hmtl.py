@@ -4,14 +4,14 @@ Source:  ours; a small-picture stand-in for E2b of the paper, whose AffectNet ne
 Expect:  with 20 % of the data (see Try) val accuracy 56.4 %, one seed; chance is 14.3 %. Not run on all data yet.
 Differs: FER2013 for AffectNet-8, ResNet-10-t at 48 px for EfficientNet at 224 px, AdamW for AdaBelief, 2 x 2 tiles, and
          the supervised head looks at the plain view only (in the authors' first script at the puzzled one only).
-Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
-         python -m engine.run recipes/fer2013_hmtl.py
+Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
+         hmtl train fer2013_hmtl
 Try:     --set sampler="Fraction(0.2, label='expression')" --set epochs=20     (20 % of the training data)
-         recipes/fer2013_hmtl.py:supervised_equal_cost     (two plain views)
-         recipes/fer2013_hmtl.py:one_stream                (the paper's: every face puzzled, both heads on that view)
-         recipes/fer2013_hmtl.py:shared_stream             (one view, three faces in ten puzzled, the others whole)
-         recipes/fer2013_hmtl.py:map_heads                 (the puzzle is solved on a branch of the feature map)
-         recipes/fer2013_hmtl.py:second_repository         (the authors': that in one stream, sqrt(tiles * supervised))
+         fer2013_hmtl:supervised_equal_cost     (two plain views)
+         fer2013_hmtl:one_stream                (the paper's: every face puzzled, both heads on that view)
+         fer2013_hmtl:shared_stream             (one view, three faces in ten puzzled, the others whole)
+         fer2013_hmtl:map_heads                 (the puzzle is solved on a branch of the feature map)
+         fer2013_hmtl:second_repository         (the authors': that in one stream, sqrt(tiles * supervised))
 """
 
 from dataclasses import replace

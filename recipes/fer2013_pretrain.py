@@ -5,8 +5,8 @@ Expect:  tile accuracy above the chance of 25 %; what it is worth is told by rec
 Differs: The paper does not say how its pre-training was done. Here it is the pretext task of recipes/fer2013_hmtl.py
          with the network, augmentation and optimiser of that recipe; the weight per tile is 1, nothing competes.
          With the fine-tuning as many pictures pass through the encoder as in recipes/fer2013_hmtl.py.
-Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
-         python -m engine.run recipes/fer2013_pretrain.py
+Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
+         hmtl train fer2013_pretrain
 Try:     --set sampler="Fraction(0.2, label='expression')" --set epochs=20     (20 % of the training data)
 """
 

@@ -3,8 +3,8 @@
 Source:  ours; a small-picture stand-in for E2a of the paper, whose AffectNet needs a licence.
 Expect:  with 20 % of the data (see Try) val accuracy 55.6 %, one seed; chance is 14.3 %. Not run on all data yet.
 Differs: FER2013 for AffectNet-8, ResNet-10-t at 48 px for EfficientNet at 224 px, AdamW for AdaBelief.
-Run:     python -m loaders.prepare fer2013 fer2013.csv --out data/fer2013
-         python -m engine.run recipes/fer2013_supervised.py
+Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
+         hmtl train fer2013_supervised
 Try:     --set sampler="Fraction(0.2, label='expression')" --set epochs=20     (20 % of the training data)
 """
 

@@ -5,10 +5,10 @@ Expect:  supervised for 10 epochs: 11.1 degrees on test (MAE of yaw 9.7 and pitc
          with 15 epochs at 48 px 12.1 with and without the puzzle; always answering the median is 39.4 degrees off.
 Differs: Pointing'04 for 300W-LP and AFLW2000; 15 people, of whom 3 are test and 2 are val (ours), nominal angles in
          steps of 15 degrees, no roll; ResNet-10-t at 64 px for EfficientNet, AdamW, 2 x 2 tiles, regression by L1.
-Run:     python -m loaders.prepare pointing04 Pointing04 --out data/pointing04 --size 64
-         python -m engine.run recipes/pointing04_hmtl.py
+Run:     hmtl prepare pointing04 Pointing04 --out data/pointing04 --size 64
+         hmtl train pointing04_hmtl
 Try:     --set "tasks.pose=PoseBins(angles=('yaw', 'pitch'), weight=0.02)"
-         recipes/pointing04_hmtl.py:supervised     recipes/pointing04_hmtl.py:supervised_equal_cost
+         pointing04_hmtl:supervised     pointing04_hmtl:supervised_equal_cost
 """
 
 from engine.backbone import Backbone

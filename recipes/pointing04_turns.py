@@ -3,10 +3,10 @@
 Source:  ours; a stand-in for arXiv 2108.04893, whose 300W-LP, AFLW2000 and BIWI must be fetched by hand.
 Expect:  no figure is published for these data; recipes/e8_pointing04.py makes the table.
 Differs: Pointing'04 with people held out, ResNet-10-t at 64 px; `pretrain` sees the same pictures, without labels.
-Run:     python -m loaders.prepare pointing04 Pointing04 --out data/pointing04 --size 64
-         python -m engine.run recipes/pointing04_turns.py:pretrain     (leaves runs/pointing04_turns-pretrain)
-         python -m engine.run recipes/pointing04_turns.py
-Try:     --set init=None     (without pre-training)     recipes/pointing04_turns.py:supervised
+Run:     hmtl prepare pointing04 Pointing04 --out data/pointing04 --size 64
+         hmtl train pointing04_turns:pretrain     (leaves runs/pointing04_turns-pretrain)
+         hmtl train pointing04_turns
+Try:     --set init=None     (without pre-training)     pointing04_turns:supervised
 """
 
 from dataclasses import replace

@@ -3,9 +3,9 @@
 Source:  ours; the data set is `loaders.Synthetic`, nothing is downloaded.
 Expect:  not run to its end yet; always answering the median is 9.4 degrees off on test (yaw 14.6, pitch 7.6, roll 6.2).
 Differs: from E6 of the paper in everything but the method: drawn faces, a network small enough for a CPU.
-Run:     python -m engine.run recipes/synthetic_pose_hmtl.py
+Run:     hmtl train synthetic_pose_hmtl
 Try:     --set "tasks.pose=PoseRegression(weight=0.1)" --set "augment.rotation=(0, 0)"
-         recipes/synthetic_pose_hmtl.py:supervised     recipes/synthetic_pose_hmtl.py:supervised_equal_cost
+         synthetic_pose_hmtl:supervised     synthetic_pose_hmtl:supervised_equal_cost
 """
 
 from engine.backbone import Backbone

@@ -5,11 +5,11 @@ Expect:  no figures found for the paper's own; Hopenet, whose bins this is, has 
          Not run here: the data must be fetched by hand.
 Differs: ours: the head, batch, schedule and augmentation, of which neither abstract nor code tells; 112 px, and epochs
          are chosen on 5 % of 300W-LP's originals, all their views together.
-Run:     python -m loaders.prepare 300wlp 300W_LP --out data/w300lp --size 128
-         python -m loaders.prepare aflw2000 AFLW2000 --out data/aflw2000 --size 128
-         python -m engine.run recipes/w300lp_hmtl.py
+Run:     hmtl prepare 300wlp 300W_LP --out data/w300lp --size 128
+         hmtl prepare aflw2000 AFLW2000 --out data/aflw2000 --size 128
+         hmtl train w300lp_hmtl
 Try:     --set "tasks.pose=PoseRotation(weight=3.0)" --set "augment.rotation=(-20, 20)"
-         recipes/w300lp_hmtl.py:supervised     recipes/w300lp_hmtl.py:supervised_equal_cost
+         w300lp_hmtl:supervised     w300lp_hmtl:supervised_equal_cost
 """
 
 from engine.backbone import Backbone

@@ -4,11 +4,11 @@ Source:  arXiv 2108.04893: rotation pre-training plus an auxiliary puzzling head
          AFLW2000 and 14.2 % on BIWI.
 Expect:  those differences; no figures of ours: the data must be fetched by hand. Not run here.
 Differs: the head, batch, schedule and augmentation are ours, of which the abstract does not tell; 112 px.
-Run:     python -m loaders.prepare 300wlp 300W_LP --out data/w300lp --size 128
-         python -m loaders.prepare aflw2000 AFLW2000 --out data/aflw2000 --size 128
-         python -m engine.run recipes/w300lp_turns.py:pretrain     (leaves runs/w300lp_turns-pretrain)
-         python -m engine.run recipes/w300lp_turns.py
-Try:     --set init=None     (without pre-training)     recipes/w300lp_turns.py:supervised
+Run:     hmtl prepare 300wlp 300W_LP --out data/w300lp --size 128
+         hmtl prepare aflw2000 AFLW2000 --out data/aflw2000 --size 128
+         hmtl train w300lp_turns:pretrain     (leaves runs/w300lp_turns-pretrain)
+         hmtl train w300lp_turns
+Try:     --set init=None     (without pre-training)     w300lp_turns:supervised
 """
 
 from dataclasses import replace

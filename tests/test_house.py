@@ -446,8 +446,9 @@ def recipe_faults(name: str, source: str) -> list[str]:
     tree = ast.parse(source)
     doc = ast.get_docstring(tree) or ""
     faults = [f"no line {word}:" for word in ("Source", "Expect", "Differs", "Run", "Try") if f"\n{word}:" not in doc]
-    if f"recipes/{name}" not in doc.partition("\nRun:")[2].partition("\nTry:")[0]:
-        faults.append(f"Run: does not say recipes/{name}")
+    stem = name.removesuffix(".py")
+    if not re.search(rf"\b{stem}\b", doc.partition("\nRun:")[2].partition("\nTry:")[0]):
+        faults.append(f"Run: does not name {stem}")
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
     faults += [f"line {n.lineno} defines something" for n in ast.walk(tree) if isinstance(n, definitions)]
     if (lines := source.count("\n")) > 60:
@@ -462,9 +463,9 @@ def test_every_recipe_is_flat_and_says_what_it_is() -> None:
 
 
 def test_the_check_of_recipes_catches_planted_faults() -> None:
-    good = '"""A try.\n\nSource: ours\nExpect: 1\nDiffers: -\nRun: x recipes/a.py\nTry: y\n"""\nrecipe = 1\n'
+    good = '"""A try.\n\nSource: ours\nExpect: 1\nDiffers: -\nRun: hmtl train a\nTry: y\n"""\nrecipe = 1\n'
     assert recipe_faults("a.py", good) == []
-    assert recipe_faults("b.py", good) == ["Run: does not say recipes/b.py"]
+    assert recipe_faults("b.py", good) == ["Run: does not name b"]
     assert recipe_faults("a.py", good.replace("Expect", "Hope")) == ["no line Expect:"]
     assert recipe_faults("a.py", good + "def f(): pass\n") == ["line 10 defines something"]
     assert recipe_faults("a.py", good + "\n" * 60) == ["69 lines"]

@@ -41,7 +41,7 @@ def loaders_command(
     data: Annotated[Path, typer.Argument(help="prepared store, FFCV store, or folder of pictures")],
     source: Names = None,
     importer: Annotated[
-        str | None, typer.Option(help="DATA is a data set as it was published, e.g. fairface; see loaders.prepare")
+        str | None, typer.Option(help="DATA is a data set as it was published, e.g. fairface; see hmtl prepare")
     ] = None,
     split: Annotated[str, typer.Option(help="split that is read")] = "train",
     faces: Faces = 8192,

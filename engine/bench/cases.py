@@ -152,7 +152,7 @@ def kind_of(path: Path) -> str:
     if not any(path.iterdir()):
         raise ValueError(
             f"bench: DATA (={path}) must be a prepared store or a folder of pictures; it is empty, fill it with "
-            f"`python -m loaders.prepare NAME SOURCE --out {path}`, or name another"
+            f"`hmtl prepare NAME SOURCE --out {path}`, or name another"
         )
     file = path / SOURCE
     if not file.is_file():

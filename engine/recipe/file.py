@@ -45,7 +45,7 @@ def read(where: str) -> RecipeFile:
     if wanted not in found:
         has = f"it has {', '.join(f'{path}:{key}' for key in found)}" if found else "it defines no Recipe at all"
         if "experiment" in defined:
-            has += f"; the whole experiment is run by python -m engine.table {path}"
+            has += f"; the whole experiment is run by hmtl table {text}"
         raise ValueError(f"recipe: {path} has no Recipe called {wanted!r}; {has}")
     return RecipeFile(f"{path.stem}-{name}" if name else path.stem, found[wanted], path.read_text())
 
@@ -65,16 +65,17 @@ def _read_run(folder: Path) -> RecipeFile:
 
 
 def run_file(path: Path, *, what: str = "recipe") -> dict[str, Any]:
-    """Runs a Python file and gives what it defines, name to value; `what` it should be of opens the messages.
+    """Runs a Python file and gives what it defines, name to value.
 
-    It may import what lies beside it: tasks, views, sources and importers of one's own need not be in the package.
+    What it should define opens the messages: a `recipe` or `experiment`, which may be named too, or `tasks`. It may
+    import what lies beside it: tasks, views, sources and importers of one's own need not be in the package.
 
     Raises:
         ValueError: No such file, or one that cannot be run.
     """
     if not path.is_file():
-        named = ", ".join(catalogue.names())
-        raise ValueError(f"{what}: {path} is not there; give the path of one, or a name: {named}")
+        or_name = "" if what == "tasks" else f", or a name: {', '.join(catalogue.names())}"
+        raise ValueError(f"{what}: {path} is not there; give the path of one{or_name}")
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
     if path.suffix != ".py" or spec is None or spec.loader is None:
         raise ValueError(f"{what}: {path} must be a Python file that defines `{what}`; see recipes/demo.py")

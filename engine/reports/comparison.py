@@ -89,7 +89,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
         ValueError: There is no path, or one is not the folder of a run.
     """
     if not paths:
-        raise ValueError("compare: runs (=none) must be at least one; name the folders that engine.run wrote")
+        raise ValueError("compare: runs (=none) must be at least one; name the folders that hmtl train wrote")
     runs = [read_run(path, where="compare") for path in paths]
     names = _names(runs)
     labels = [name if run.finished else f"{name} *" for name, run in zip(names, runs, strict=True)]

@@ -62,7 +62,7 @@ def locate(init: str, architecture: str) -> Path:
         return path
     if not path.is_dir():
         raise MissingWeightsError(
-            f"Recipe: init (={init}) is not there; train that run first (python -m engine.run RECIPE --out {init}), "
+            f"Recipe: init (={init}) is not there; train that run first (hmtl train RECIPE --out {init}), "
             "or name another run, checkpoint or file of timm's weights"
         )
     if (path / "recipe.json").is_file():

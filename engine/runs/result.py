@@ -138,11 +138,11 @@ def read_run(path: Path, *, where: str = "read_run", result: Mapping[str, Any] |
     """
     path = Path(path)
     if not path.is_dir():
-        raise ValueError(f"{where}: run (={path}) must be a folder; name one that engine.run wrote")
+        raise ValueError(f"{where}: run (={path}) must be a folder; name one that hmtl train wrote")
     if not (path / "recipe.json").is_file():
         raise ValueError(
             f"{where}: run (={path}) must hold a recipe.json and has none, so it is not a run; "
-            "name a folder that engine.run wrote"
+            "name a folder that hmtl train wrote"
         )
     missing: list[str] = []
     recipe = _read_json(path / "recipe.json", missing, kind=dict, empty={})

@@ -8,8 +8,9 @@ what is run, in which order, and what is printed. A run differs from its row's r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -151,9 +152,11 @@ class ExperimentFile:
     """The file's stem."""
     path: Path
     experiment: Experiment
+    prepared: Mapping[str, str] = field(default_factory=dict)
+    """Folder of a data set to the `hmtl prepare` that writes it, as the file's docstring says."""
 
     def recipe(self, row: Row) -> str:
-        """Says where a row's recipe is, as `engine.run` takes it."""
+        """Says where a row's recipe is, as `hmtl train` takes it."""
         return f"{self.path}{row.recipe}" if row.recipe.startswith(":") else row.recipe
 
     def only(self, titles: Sequence[str]) -> ExperimentFile:
@@ -176,10 +179,17 @@ def read(where: str | Path) -> ExperimentFile:
         ValueError: No such file, a file that cannot be run, or no Experiment called `experiment` in it.
     """
     path = catalogue.find(str(where))
-    found = recipe_file.run_file(path, what="experiment").get("experiment")
+    defined = recipe_file.run_file(path, what="experiment")
+    found = defined.get("experiment")
     if not isinstance(found, Experiment):
         raise ValueError(
             f"experiment: {path} has no Experiment called 'experiment'; see recipes/e2_fer2013.py, "
-            "or train a recipe alone with python -m engine.run"
+            "or train a recipe alone with hmtl train"
         )
-    return ExperimentFile(path.stem, path, found)
+    return ExperimentFile(path.stem, path, found, _prepared(defined["__doc__"] or ""))
+
+
+def _prepared(doc: str) -> dict[str, str]:
+    """Finds the `hmtl prepare` commands of a docstring, by the folder that each writes."""
+    commands = re.findall(r"hmtl prepare(?: \S+)+", doc)  # a comment behind one is set off by several blanks
+    return {command.partition(" --out ")[2].partition(" ")[0]: command for command in commands}

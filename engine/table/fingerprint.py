@@ -83,7 +83,7 @@ def missing_file(recipe: Recipe, made: frozenset[str] = frozenset()) -> str | No
         if str(file) in made or Path(file).expanduser().exists():
             continue
         if where.startswith("data"):
-            return f"no data: {file} is not there (loaders.prepare makes it)"
+            return f"no data: {file} is not there"
         return f"no weights: {file} ({where}) is not there"
     return None
 

@@ -1,4 +1,4 @@
-"""Reads the .beton files that `loaders.prepare --format ffcv` wrote, decoded by FFCV."""
+"""Reads the .beton files that `hmtl prepare --format ffcv` wrote, decoded by FFCV."""
 
 from __future__ import annotations
 

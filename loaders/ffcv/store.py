@@ -68,7 +68,7 @@ class FFCVStore:
 
 
 def open_ffcv_store(path: str | Path, *, check_pixels: bool = False) -> FFCVStore:
-    """Opens a store written by `loaders.prepare --format ffcv`; FFCV itself is not needed for it.
+    """Opens a store written by `hmtl prepare --format ffcv`; FFCV itself is not needed for it.
 
     Args:
         path: Its folder.

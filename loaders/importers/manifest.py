@@ -26,7 +26,7 @@ class ManifestFile:
     Paths are relative to the folder of the file. A column `name` is a label of classes, columns `name.part` together
     are a label of numbers; empty cells are missing labels. Columns `box_left`, `box_top`, `box_right`, `box_bottom`
     (pixels of the upright picture) cut the faces out. The columns `sample`, `mean_*` and `source_path` of prepared
-    data are passed over; where the folder is one that `loaders.prepare --format folder` wrote, the order of the
+    data are passed over; where the folder is one that `hmtl prepare --format folder` wrote, the order of the
     classes and the notes are those it was written with.
 
     Attributes:

@@ -69,7 +69,7 @@ def _files(contents: Contents, where: str) -> list[Record]:
             if not isinstance(record.picture, Path):
                 raise ValueError(
                     f"{where}: must hold picture files; {record.path} is none, "
-                    "prepare it with `python -m loaders.prepare` and use Packed"
+                    "prepare it with `hmtl prepare` and use Packed"
                 )
             records.append(record)
     return records

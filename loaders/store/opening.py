@@ -32,7 +32,7 @@ KNOWN = {PACKED_STORE: " and --format packed", FFCV_STORE: " and --format ffcv",
 """Formats of prepared data, and what `prepare` must be told to make one."""
 VERSION = 1
 IMAGES, MANIFEST, SOURCE, SKIPPED = "images.npy", "manifest.csv", "source.json", "skipped.csv"
-PREPARE = "run `python -m loaders.prepare NAME SOURCE --out {out}`"
+PREPARE = "run `hmtl prepare NAME SOURCE --out {out}`"
 AGAIN = "prepare it again with --force"
 
 

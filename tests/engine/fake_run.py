@@ -38,7 +38,7 @@ RECIPE = '''"""HMTL with puzzling on a stratified part of FER2013.
 Source: arXiv:2105.06421, section 5; figures there are for AffectNet and not comparable.
 Expect: 44 to 48 % on val after 20 epochs.
 Differs: small backbone, 48 px, gray pictures.
-Run: python -m engine.run recipes/fer2013_hmtl.py
+Run: hmtl train fer2013_hmtl
 Try: --set tasks.1.weight=0.1
 """
 
@@ -152,7 +152,7 @@ def write_fake_run(path: Path, *, name: str = "fer2013_hmtl", epochs: int = 20, 
         "commit": "0123abc",
         "date": "2026-11-20 10:00",
         "from_step": 0,
-        "command": "python -m engine.run recipes/fer2013_hmtl.py --out runs/x",
+        "command": "hmtl train fer2013_hmtl --out runs/x",
     }
     result = {
         "name": name,

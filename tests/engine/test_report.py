@@ -295,7 +295,7 @@ def test_speed_and_environment_stand_with_their_labels(finished: Path) -> None:
     environment = dict(rows(section(text, "Environment")))
     assert environment["cpu"] == "Example CPU @ 2.50GHz"
     assert environment["gpu"] == "–"
-    assert "```sh\npython -m engine.run recipes/fer2013_hmtl.py --out runs/x\n```" in section(text, "Environment")
+    assert "```sh\nhmtl train fer2013_hmtl --out runs/x\n```" in section(text, "Environment")
 
 
 def test_a_report_can_be_written_again_and_is_the_same(run: Path) -> None:
@@ -520,7 +520,7 @@ def test_what_is_drawn_is_the_best_epoch_where_it_was_not_chosen() -> None:
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"write_report: run \(=.*nowhere\) must be a folder; name one that engine.run"
+        ValueError, match=r"write_report: run \(=.*nowhere\) must be a folder; name one that hmtl train"
     ):
         write_report(tmp_path / "nowhere")
     with pytest.raises(

@@ -95,7 +95,7 @@ def test_a_run_with_classes_of_its_own_file_is_run_again_from_its_source(tmp_pat
         (["recipes/none.py"], "recipe: recipes/none.py is not there"),
         (["recipes"], "recipe: recipes is no run folder, it has no recipe.json; name a recipe's file or a run"),
         (["README.md"], "README.md must be a Python file that defines `recipe`"),
-        (["recipes/e1_fer2013.py"], "is run by python -m engine.table recipes/e1_fer2013.py"),
+        (["recipes/e1_fer2013.py"], "is run by hmtl table recipes/e1_fer2013.py"),
         (["engine/run.py"], "engine/run.py has no Recipe called 'recipe'; it defines no Recipe at all"),
         (["recipes/demo.py:hybrid"], "has no Recipe called 'hybrid'; it has recipes/demo.py:recipe"),
         (["recipes/demo.py", "--set", "epoch=3"], "epoch is not a field of Recipe; did you mean epochs"),
@@ -103,7 +103,7 @@ def test_a_run_with_classes_of_its_own_file_is_run_again_from_its_source(tmp_pat
         (["recipes/demo.py", "--device", "meta"], "--device: meta is not supported; use cpu or cuda"),
         (["recipes/demo.py", "--device", "cuda:99"], "--device: cuda:99 is not there"),
         (["recipes/affectnet_hmtl.py"], "data/affectnet8"),
-        (["recipes/affectnet_supervised.py"], "python -m loaders.prepare"),
+        (["recipes/affectnet_supervised.py"], "run `hmtl prepare"),
     ],
 )
 def test_a_mistake_is_answered_with_what_to_do(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from engine.runs.environment import as_shell
 from engine.table import Experiment, Group, Row, Start
 from engine.table.experiment import read
 from engine.table.fingerprint import is_recipe, missing_file
+from engine.table.making import commands_of
 from engine.table.plan import Plan
 from engine.table.report import draw_chart, to_csv, to_markdown
 from engine.table.results import make_results
@@ -45,7 +46,7 @@ def finish_all(plan: Plan, **options: Any) -> None:
 
 
 def markdown_of(plan: Plan, failed: set[str] | None = None) -> str:
-    return to_markdown(make_results(plan, failed or set()), command="python -m engine.table x", failures={}, notes=())
+    return to_markdown(make_results(plan, failed or set()), command="hmtl table x", failures={}, notes=())
 
 
 def cells(text: str, row: str) -> list[list[str]]:
@@ -113,6 +114,19 @@ def test_every_row_is_run_once_for_each_seed_which_alone_differs(path: Path) -> 
     assert one.words[:2] == ("-m", "engine.run")
     assert one.words[2] == f"{path}:recipe"
     assert one.words[-2:] == ("--set", "seed=0")
+
+
+def test_a_list_has_a_command_a_missing_run_and_says_how_to_get_data_that_is_not_there(tmp_path: Path) -> None:
+    path = write_experiment(
+        tmp_path / "x.py",
+        """Group((Row("one view", ":supervised"), Row("elsewhere", ":recipe", set=("data=Packed('no/data')",)))),""",
+    )
+    prepare = "hmtl prepare fer2013 fer2013.csv --out no/data --size 48"
+    path.write_text(path.read_text().replace("of the tests.", f"of the tests.\n\nRun:     {prepare}   (once)"))
+    first, second, *commands = commands_of(plan_of(path, seeds=2))
+    assert first == f"# no/data is not there; prepare it: {prepare}"
+    assert second == "# not run, 2 of 4 runs: no data: no/data is not there"
+    assert [re.findall(r"^hmtl train \S+:supervised .*seed=(\d)$", line) for line in commands] == [["0"], ["1"]]
 
 
 def test_a_run_of_two_rows_is_made_once(tmp_path: Path) -> None:

@@ -296,11 +296,6 @@ def test_a_table_killed_half_way_goes_on_and_ends_in_the_same_table(tmp_path: Pa
     assert third.exit_code == 0, third.stderr
     assert "starting" not in third.stderr
     assert without_times((killed / "runs" / "table.md").read_text()) == without_times(one)
-    listed = call(path, "--seeds", "2", "--list").stdout.splitlines()
-    assert [line for line in listed if "seed0" in line] == [
-        "# tiny-experiment-elsewhere-seed0: not run: no data: nowhere is not there (loaders.prepare makes it)"
-    ]
-    assert sum(line.startswith("python -m engine.run ") for line in listed) == 2
 
 
 @pytest.mark.slow

@@ -234,7 +234,7 @@ def test_precision_by_device(monkeypatch: pytest.MonkeyPatch, has: dict[str, boo
 def test_nothing_is_written_when_the_data_is_not_there(tmp_path: Path) -> None:
     from loaders import Packed
 
-    with pytest.raises(ValueError, match=r"python -m loaders\.prepare"):
+    with pytest.raises(ValueError, match=r"hmtl prepare"):
         run(tiny.recipe(data=Packed(str(tmp_path / "none"))), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 

@@ -318,7 +318,7 @@ def test_a_cut_file_is_refused_before_ffcv_sees_it(copied: Path, length: int) ->
 
 
 def test_what_is_no_store_is_refused(copied: Path, tmp_path: Path, store: Path) -> None:
-    with pytest.raises(ValueError, match=r"must be a folder; there is none, run `python -m loaders.prepare"):
+    with pytest.raises(ValueError, match=r"must be a folder; there is none, run `hmtl prepare"):
         opened(tmp_path / "none")
     with pytest.raises(ValueError, match=r"it is a hmtl packed store, prepare it again with --force and --format ffcv"):
         opened(store)

@@ -279,12 +279,12 @@ def without(name: str) -> Callable[[Path], None]:
         (edit("source.json", '"shape"', '"form"'), r"source.json must say shape; it was edited"),
         (
             without("source.json"),
-            r"must hold source.json; this is no prepared data set, run `python -m loaders.prepare",
+            r"must hold source.json; this is no prepared data set, run `hmtl prepare",
         ),
-        (shutil.rmtree, r"must be a folder; there is none, run `python -m loaders.prepare NAME"),
+        (shutil.rmtree, r"must be a folder; there is none, run `hmtl prepare NAME"),
         (
             empty,
-            r"must hold a prepared data set; it is empty, run `python",
+            r"must hold a prepared data set; it is empty, run `hmtl prepare",
         ),
     ],
 )
