@@ -9,7 +9,6 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
-from rich.markup import escape
 
 Function = Callable[..., object]
 
@@ -28,8 +27,6 @@ def options(
     *,
     leave_out: Collection[str] = (),
     argument: str | None = None,
-    panel: str | None = None,
-    hidden: bool = False,
 ) -> list[inspect.Parameter]:
     """Builds an option for each parameter, to be put into the signature of a command.
 
@@ -41,35 +38,35 @@ def options(
         function: A function or dataclass; its docstring describes every parameter.
         leave_out: Names of parameters that get no option.
         argument: Name of a parameter that is given by its place, without an option.
-        panel: Title under which `--help` lists the options.
-        hidden: Accept the options without listing them.
     """
     _, said = described(function)
     hints = get_type_hints(function)
-    style = {"rich_help_panel": panel, "hidden": hidden}
     found: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(function).parameters.items():
         if name == argument:
-            found.append(_parameter(name, hints[name] | None, None, typer.Argument(help=escape(said[name]))))
+            found.append(
+                _parameter(name, hints[name] | None, None, typer.Argument(help=said[name], metavar=name.upper()))
+            )
         elif name not in leave_out:
-            found.extend(_options(parameter, hints[name], said[name], style))
+            found.extend(_options(parameter, hints[name], said[name]))
     return found
 
 
-def _options(parameter: inspect.Parameter, hint: Any, text: str, style: dict[str, Any]) -> Iterator[inspect.Parameter]:
+def _options(parameter: inspect.Parameter, hint: Any, text: str) -> Iterator[inspect.Parameter]:
     name = parameter.name
     flag, opposite = written(name), written(f"no_{name}")
     kind, *others = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     default = None if parameter.default in (parameter.empty, ()) else parameter.default
     flags = f"{flag}/{opposite}" if default is True else flag
+    metavar = None
     if get_origin(kind) is Literal:
-        kind, style = str, style | {"metavar": "|".join(get_args(kind))}
+        kind, metavar = str, "|".join(get_args(kind))
     elif get_origin(kind) is tuple:
-        kind = list[str]
-    shown = typer.Option(flags, help=escape(text), **style)
+        kind, metavar = list[str], "<str>"
+    shown = typer.Option(flags, help=text, metavar=metavar)
     yield _parameter(name, kind if default is not None else kind | None, default, shown)
     if Literal[False] in others:
-        none = typer.Option(opposite, help=f"Take none, not even what is found without {flag}.", **style)
+        none = typer.Option(opposite, help=f"Take none, not even what is found without {flag}.")
         yield _parameter(f"no_{name}", bool, False, none)
 
 

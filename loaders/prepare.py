@@ -1,7 +1,7 @@
 """Prepares raw faces: writes a packed store, FFCV's files or a plain folder, and checks a packed store.
 
-python -m loaders.prepare NAME SOURCE --out DIR [--size N] [--format packed|ffcv|folder]
-python -m loaders.prepare --check DIR [--drop-duplicates OUT]
+hmtl prepare NAME SOURCE --out DIR [--size N] [--format packed|ffcv|folder]
+hmtl prepare --check DIR [--drop-duplicates OUT]
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any, Literal, get_args
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from typer.core import TyperGroup
 
 from loaders.decoding.pictures import Form
@@ -179,9 +178,9 @@ def check_store(
     """Checks a packed store, prints what was found and writes it beside the store.
 
     Args:
-        check: A packed store to look through.
-        report: Folder for what is found; by default STORE-check beside the store.
-        drop_duplicates: Write a store without exact copies into this folder.
+        check: A packed store to look through, instead of NAME and SOURCE.
+        report: Folder for what --check finds; by default STORE-check beside the store.
+        drop_duplicates: Write the store of --check without exact copies into this folder.
         console: Where progress and tables are printed.
 
     Raises:
@@ -215,31 +214,19 @@ def command_line() -> typer.Typer:
         subcommand_metavar="NAME SOURCE",
         context_settings=UNKNOWN_KEPT,
         add_completion=False,
+        rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    instead = options(check_store, leave_out=("console",), panel="Instead of NAME SOURCE")
-    app.callback(epilog="NAME alone lists the options that only this source takes.")(
-        _with_options(_check, [*_shared_options(hidden=False), *instead])
-    )
+    # The options of all sources may stand before NAME and after it.
+    shared = [*options(prepare, leave_out=("importer", "form", "console")), *options(Form)]
+    instead = options(check_store, leave_out=("console",))
+    app.callback(epilog="NAME alone lists the options of this source.")(_with_options(_check, [*shared, *instead]))
     for name, importer in IMPORTERS.items():
         about, _ = described(importer)
-        app.command(
-            name,
-            help=escape(about),
-            short_help=escape(about.partition("\n\n")[0]),
-            epilog="`python -m loaders.prepare --help` lists the options of all sources.",
-            context_settings=UNKNOWN_KEPT,
-            rich_help_panel="NAME",
-        )(_with_options(_prepare, [*options(importer, argument="source"), *_shared_options(hidden=True)]))
+        app.command(name, help=about, short_help=about.partition("\n\n")[0], context_settings=UNKNOWN_KEPT)(
+            _with_options(_prepare, [*options(importer, argument="source"), *shared])
+        )
     return app
-
-
-def _shared_options(*, hidden: bool) -> list[inspect.Parameter]:
-    """Builds the options of all sources, which may stand before NAME and after it."""
-    return [
-        *options(prepare, leave_out=("importer", "form", "console"), panel="Output", hidden=hidden),
-        *options(Form, panel="Output", hidden=hidden),
-    ]
 
 
 def _with_options(function: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> Callable[..., None]:
@@ -280,7 +267,7 @@ def _prepare(context: typer.Context, values: Mapping[str, Any]) -> None:
         raise ValueError(f"prepare: {name} must get one SOURCE; drop {context.args[0]!r}, or quote a path with blanks")
     chosen = context.obj | given(context, values)
     if not {"source", "out"} <= chosen.keys():
-        typer.echo(context.get_help(), nl=False)
+        typer.echo(context.get_help())
         raise ValueError(MISSING)
     form = Form(**_taken(chosen, Form))
     own = _taken(chosen, IMPORTERS[name])
@@ -329,7 +316,8 @@ def _refused(name: str, option: str, known: Iterable[str]) -> ValueError:
     if takers:
         return ValueError(f"prepare: {option} must follow NAME; it is an option of {', '.join(takers)}")
     near = difflib.get_close_matches(option, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else "`python -m loaders.prepare --help` lists those of all sources"
+    page = "hmtl prepare --help" if name not in IMPORTERS else f"hmtl prepare {name} --help"
+    hint = f"did you mean {near[0]}?" if near else f"`{page}` lists them"
     return ValueError(f"prepare: {option} must be an option of {name}; {hint}")
 
 
