@@ -1,4 +1,4 @@
-"""Trains a recipe: reads the arguments of `hmtl train RECIPE`, which is `python -m engine.run RECIPE`."""
+"""Trains a recipe: reads the arguments of `hmtl train RECIPE`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from engine.recipe import file as recipe_file
 from engine.recipe import settings
 from engine.recipe.smoke import smoke
-from engine.recipe.written import describe
+from engine.recipe.written import assignments, describe
 from engine.reports.report import print_summary
 from engine.training.device import choose_device
 from engine.training.loop import StoppedError
@@ -53,7 +53,10 @@ def main(
         bool, typer.Option("--deterministic", help="deterministic algorithms, no autotuning; a CPU is exact without")
     ] = False,
     print_: Annotated[
-        bool, typer.Option("--print", help="print the recipe as it would be trained, as JSON, and train nothing")
+        bool, typer.Option("--print", help="print what the recipe sets, but for defaults, and train nothing")
+    ] = False,
+    print_all: Annotated[
+        bool, typer.Option("--print-all", help="print all fields of the recipe, as its recipe.json, and train nothing")
     ] = False,
     profile: Annotated[
         int | None, typer.Option(metavar="N", help="write a torch profiler trace of N steps into the run folder")
@@ -78,13 +81,17 @@ def main(
         folder = out or Path("runs") / file.name
         if smoke_test:
             small = smoke(file.recipe)
-            if small.init != file.recipe.init and not print_:
+            if small.init != file.recipe.init and not (print_ or print_all):
                 console.print(f"--smoke: from fresh weights, not from {file.recipe.init}", highlight=False)
             file = replace(file, recipe=small)
             folder = out or Path("runs") / f"{file.name}-smoke"
-        if print_:
+        if print_ or print_all:
+            described = describe(file.recipe)
+            text = (
+                json.dumps(described, indent=2, ensure_ascii=False) if print_all else "\n".join(assignments(described))
+            )
             if ranks.first:
-                typer.echo(json.dumps(describe(file.recipe), indent=2, ensure_ascii=False))
+                typer.echo(text)
             return
         if smoke_test and ranks.first:
             _clear_smoke(folder, keep=resume or out is not None)

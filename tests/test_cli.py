@@ -101,9 +101,14 @@ def test_recipes_are_found_by_name_away_from_a_checkout(tmp_path: Path, monkeypa
 
 def test_print_shows_the_recipe_as_it_would_be_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    shown = call("train", "fer2013_hmtl", "--print", "--set", "views.puzzle.grid=3")
+    shown = call("train", "fer2013_hmtl", "--print", "--set", "views.puzzle.grid=4", "--set", "seed=1")
     assert shown.exit_code == 0, shown.stderr
-    told = json.loads(shown.stdout)
+    lines = shown.stdout.splitlines()
+    assert lines[0] == "data=Packed(path='data/fer2013')"
+    assert {"views.puzzle=Puzzle(grid=4)", "tasks.puzzle=SolvePuzzle(weight=0.3)", "seed=1"} < set(lines)
+    assert not [line for line in lines if line.startswith("checkpoint_every=")]
+    told = json.loads(call("train", "fer2013_hmtl", "--print-all", "--set", "views.puzzle.grid=3").stdout)
     assert told["kind"] == Recipe.__name__
     assert told["views"]["puzzle"]["grid"] == 3
+    assert told["checkpoint_every"] == 500
     assert list(tmp_path.iterdir()) == []

@@ -6,9 +6,11 @@ Reading executes no code and imports nothing: a kind is looked up among the clas
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any, get_type_hints
 
 from engine.recipe.definition import Recipe
@@ -126,15 +128,102 @@ def _subclasses(base: type) -> Iterator[type]:
         yield from _subclasses(kind)
 
 
-def differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """Tells where two described recipes differ, in lines `field: old -> new`."""
-    if isinstance(old, dict) and isinstance(new, dict) and old.get("kind") == new.get("kind"):
-        return [
-            line
-            for key in [*old, *(key for key in new if key not in old)]
-            for line in differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
-        ]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        pairs = enumerate(zip(old, new, strict=True))
-        return [line for i, (a, b) in pairs for line in differences(a, b, f"{where}.{i}")]
-    return [] if old == new else [f"{where}: {old} -> {new}"]
+_ABSENT = object()
+"""Stands for what one of two recipes does not have."""
+
+
+def assignments(recipe: Mapping[str, Any]) -> list[str]:
+    """Writes a described recipe as lines `field=value`, as `--set` takes them, but for fields at their defaults."""
+    writer = _Writer.of_what_is_known()
+    default = writer.defaults(str(recipe["kind"]))
+    lines = []
+    for field, value in recipe.items():
+        if field != "kind" and (field not in default or default[field] != value):
+            parts = _by_name(value)
+            lines += (
+                [f"{field}={writer.text(value)}"]
+                if parts is None
+                else [f"{field}.{name}={writer.text(part)}" for name, part in parts.items()]
+            )
+    return lines
+
+
+def differences(old: Any, new: Any) -> list[str]:
+    """Tells where two described recipes differ, in lines `field: old -> new`; – stands for what one does not have.
+
+    Values are written as `--set` takes them. A field that one of them lacks, which was added since, has its default.
+    """
+    writer = _Writer.of_what_is_known()
+    return [f"{where}: {writer.text(one)} -> {writer.text(other)}" for where, one, other in writer.pairs(old, new, "")]
+
+
+def _by_name(value: Any) -> dict[str, Any] | None:
+    """Maps name to part of a mapping, and of a list whose parts have names, as tasks do; None of any other value."""
+    if isinstance(value, dict):
+        return None if "kind" in value else value
+    if isinstance(value, list) and value and all(isinstance(part, dict) and "name" in part for part in value):
+        return {part["name"]: part for part in value}
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Writes described values as Python would make them."""
+
+    kinds: Mapping[str, Mapping[str, type]]
+    words: Mapping[str, str]
+    """A described value, as JSON, to the word that recipes have for it, such as FER2013_7 or weak()."""
+
+    @classmethod
+    def of_what_is_known(cls) -> _Writer:
+        known = vocabulary().items()
+        words = {json.dumps(describe(thing)): word for word, thing in known if isinstance(thing, tuple)}
+        words |= {json.dumps(describe(f())): f"{word}()" for word, f in known if isinstance(f, FunctionType)}
+        return cls(_kinds(), words)
+
+    def defaults(self, kind: str) -> dict[str, Any]:
+        """Describes the default of each field of a kind that has one; none of a kind that is not known."""
+        found: dict[str, Any] = {}
+        for maker in self.kinds.get(kind, {}).values():
+            for field in fields(maker) if is_dataclass(maker) else ():
+                if field.default is not MISSING:
+                    found[field.name] = describe(field.default)
+                elif field.default_factory is not MISSING:
+                    found[field.name] = describe(field.default_factory())
+        return found
+
+    def text(self, value: Any) -> str:
+        """Writes a described value, a call without the fields that are at their defaults."""
+        if isinstance(value, dict | list) and (word := self.words.get(json.dumps(value))):
+            return word
+        if isinstance(value, dict) and "kind" in value:
+            default = self.defaults(value["kind"])
+            given = {name: item for name, item in value.items() if name not in default or default[name] != item}
+            kind = given.pop("kind")
+            return f"{kind}({', '.join(f'{name}={self.text(item)}' for name, item in given.items())})"
+        if isinstance(value, dict):
+            return f"{{{', '.join(f'{name!r}: {self.text(item)}' for name, item in value.items())}}}"
+        if isinstance(value, list):
+            return f"({', '.join(map(self.text, value))}{',' if len(value) == 1 else ''})"
+        return "–" if value is _ABSENT else repr(value)
+
+    def pairs(self, old: Any, new: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
+        """Lists the places where two described values differ, each with both values there."""
+        if old == new:
+            return
+        one, other = _by_name(old), _by_name(new)
+        default: dict[str, Any] = {}
+        if isinstance(old, dict) and isinstance(new, dict) and "kind" in old and old["kind"] == new.get("kind"):
+            one, other, default = old, new, self.defaults(old["kind"])
+        if one is None or other is None or (isinstance(old, list) and _order(one, other) != _order(other, one)):
+            yield where, old, new
+            return
+        for name in dict.fromkeys((*one, *other)):
+            absent = default.get(name, _ABSENT)
+            inside = f"{where}.{name}" if where else name
+            yield from self.pairs(one.get(name, absent), other.get(name, absent), inside)
+
+
+def _order(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Lists the names of one that the other has too, in its order: of tasks the first one chooses the epoch."""
+    return [name for name in one if name in other]

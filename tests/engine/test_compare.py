@@ -168,11 +168,12 @@ def test_markdown_has_a_row_a_run(runs: list[Path]) -> None:
 
 
 def test_recipes_are_told_apart_field_by_field(runs: list[Path]) -> None:
-    edit_json(runs[1] / "recipe.json", epochs=9, batch_size=7)
     recipe = json.loads((runs[0] / "recipe.json").read_text())
+    edit_json(runs[1] / "recipe.json", epochs=9, batch_size=7, tasks=recipe["tasks"][:1])
     ((title, lines),) = compare(runs).recipes.items()
     assert title == "Recipe: fer2013_hmtl -> fer2013_supervised"
     assert f"batch_size: {recipe['batch_size']} -> 7" in lines
+    assert [line for line in lines if line.startswith("tasks.puzzle: ") and line.endswith(" -> –")]
     assert "batch_size" in compare(runs).markdown()
     assert title in printed(compare(runs), 100)
     twins = compare([runs[0], runs[0]])

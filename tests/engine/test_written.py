@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from engine.averaging import Averaging
+from engine.baselines import supervised
 from engine.losses import Uncertainty
 from engine.optim import SGD, Steps
 from engine.recipe import Recipe
 from engine.recipe.file import run_file
+from engine.recipe.settings import apply
 from engine.recipe.smoke import smoke
-from engine.recipe.written import describe, differences, read
+from engine.recipe.written import assignments, describe, differences, read
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, Perceptual, TimmTeacher
 from engine.views import HiddenParts, Plain, Puzzle
 from loaders import Folder, Fraction, HideLabels, Packed, Union, WithTest
@@ -89,6 +91,30 @@ def test_two_recipes_are_compared_field_by_field() -> None:
     assert differences(written, through_json(tiny.recipe())) == []
     other = tiny.recipe(epochs=3, views={"plain": Plain(), "puzzle": Puzzle(grid=3)})
     assert differences(written, through_json(other)) == ["views.puzzle.grid: 2 -> 3", "epochs: 2 -> 3"]
+    del written["views"]["puzzle"]["turn"], written["seed"]  # added since
+    assert differences(written, through_json(tiny.recipe())) == []
+
+
+def test_a_part_that_one_recipe_lacks_and_another_kind_are_told_in_a_line() -> None:
+    hybrid, other = tiny.recipe(), tiny.recipe(optim=SGD(lr=0.1))
+    assert differences(describe(hybrid), describe(supervised(hybrid))) == [
+        "views.puzzle: Puzzle(grid=2) -> –",
+        "tasks.puzzle: SolvePuzzle(weight=0.3) -> –",
+    ]
+    (line,) = differences(describe(other), describe(hybrid))
+    assert line.startswith("optim: SGD(lr=0.1) -> AdamW(")
+    turned = replace(hybrid, tasks=hybrid.tasks[::-1])
+    (line,) = differences(describe(hybrid), describe(turned))  # the first task chooses the epoch
+    assert line.startswith("tasks: (Expression(names=SYNTHETIC_7")
+    unknown = {"kind": "Gone", "b": ["x"], "c": {"d": 1}}
+    assert differences(unknown, {**unknown, "b": None}) == ["b: ('x',) -> None"]
+    assert differences(unknown, None) == [": Gone(b=('x',), c={'d': 1}) -> None"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_each_line_of_a_recipe_may_be_set(recipe: Recipe) -> None:
+    lines = assignments(describe(recipe))
+    assert not [line for line in lines if apply(recipe, [line]) != recipe]
 
 
 @pytest.mark.parametrize(
