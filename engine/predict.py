@@ -10,6 +10,7 @@ from rich.console import Console
 
 from engine.deployed import load
 from engine.deployed.pictures import answers_of, as_csv, picture_files
+from engine.recipe.file import run_file
 from engine.training.device import choose_device
 from loaders.decoding.pictures import Fit
 from loaders.exit_status import FAILED, exit_status
@@ -24,17 +25,23 @@ def main(
     pictures: Annotated[list[Path], typer.Argument(help="picture files, and folders with pictures in them")],
     out: Annotated[Path | None, typer.Option(help="the csv file; printed if not given")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU if there is one")] = None,
+    tasks: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="a Python file with tasks of your own that the model has, e.g. your recipe"),
+    ] = None,
     fit: Annotated[Fit, typer.Option(help="of a picture that is not square: its centre square, or all of it")] = "crop",
 ) -> None:
     """Write what the model of RUN says of PICTURES: a row a picture, a column a class or angle.
 
     Pictures must show faces cut out as those that the model was trained on: faces are not searched for. They are turned
-    upright and resized as `loaders.prepare` does.
+    upright and resized as `hmtl prepare` does.
     """
     console = Console(stderr=True, soft_wrap=True)
     with exit_status():
         if out is not None and (out.is_dir() or not out.parent.is_dir()):
             raise ValueError(f"predict: out (={out}) must be a file in a folder that exists; make the folder first")
+        for file in tasks or ():
+            run_file(file, what="tasks")
         deployed = load(model, choose_device(device))
         rows, skipped = answers_of(deployed, picture_files(pictures), fit)
         text = as_csv(deployed, rows).encode("utf-8", "surrogateescape")  # names of files may be any bytes

@@ -61,7 +61,12 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
 def _task(described: Any, where: str) -> Supervised:
     if isinstance(described, str):
         return _task_of_version_0_1(described, where)
-    task: Supervised = written.read(described, Supervised, f"{where}: its task")
+    task: Supervised = written.read(
+        described,
+        Supervised,
+        f"{where}: its task",
+        unknown="import the file that defines it first, or name it by hmtl predict --tasks FILE",
+    )
     return task
 
 
@@ -122,7 +127,7 @@ class Deployed(nn.Module):
         Args:
             faces: Cut out as those it was trained on, on the device of the model, gray or RGB as `faces` of this says.
                 Height and width may be others; the view is then interpolated without smoothing, so shrink much larger
-                faces first, as `engine.predict` does.
+                faces first, as `hmtl predict` does.
 
         Returns:
             Task name to its `answers`: probabilities, or degrees.
