@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,10 @@ from engine.metrics import angle_errors
 
 Weights = Float[np.ndarray, "r n"]
 """How often each of n pictures counts, in each of r weightings."""
+Measure = Callable[[Mapping[str, np.ndarray]], Mapping[str, float]]
+"""Computes figures of rows, as a task's `measure` does."""
+MOST_NUMBERS = 64
+"""How many numbers a picture `MeasuredRows` keeps at the most: small files stay small."""
 
 
 class Pictures(Protocol):
@@ -106,6 +110,47 @@ class AngleErrors:
         return {"kind": "angles", "values": {key: _text(v.astype(np.float16)) for key, v in self.values.items()}}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredRows:
+    """Holds what evaluation keeps of each picture, for a task whose figures are of no kind known here."""
+
+    rows: Mapping[str, np.ndarray]
+    """Name to an array whose first axis is the picture."""
+    measure: Measure
+
+    @property
+    def count(self) -> int:
+        return len(next(iter(self.rows.values())))
+
+    def figure(self, metric: str, weights: Weights) -> Float64[np.ndarray, " r"] | None:
+        """Computes a figure that `measure` gives, once for each weighting, of the pictures repeated as it says."""
+        found = []
+        for times in weights.astype(np.int64):
+            drawn = np.repeat(np.arange(self.count), times)
+            found.append(self.measure({name: array[drawn] for name, array in self.rows.items()}).get(metric))
+        return None if None in found else np.array(found, np.float64)
+
+    def pack(self) -> dict[str, Any]:
+        rows = {
+            name: {"type": array.dtype.name, "shape": array.shape[1:], "values": _text(array)}
+            for name, array in self.rows.items()
+        }
+        return {"kind": "rows", "rows": rows}
+
+
+def measured_rows(arrays: Mapping[str, np.ndarray], task: str, measure: Measure) -> MeasuredRows | None:
+    """Reads a task's rows from the arrays of a run's predictions.
+
+    Returns:
+        None where they are not one a picture, or too many to be kept: above `MOST_NUMBERS` a picture.
+    """
+    rows = {name.rpartition(".")[2]: array for name, array in arrays.items() if name.rpartition(".")[0] == task}
+    one_a_picture = all(len(array) == len(arrays["sample"]) > 0 for array in rows.values())
+    if not rows or not one_a_picture or sum(array[0].size for array in rows.values()) > MOST_NUMBERS:
+        return None
+    return MeasuredRows(rows, measure)
+
+
 def from_arrays(arrays: Mapping[str, np.ndarray], task: str, angles: Sequence[str] = ()) -> Pictures | None:
     """Reads a task's answers from the arrays of a run's predictions; None where they are of no kind known here.
 
@@ -125,8 +170,14 @@ def from_arrays(arrays: Mapping[str, np.ndarray], task: str, angles: Sequence[st
     return None
 
 
-def unpack(packed: Mapping[str, Any]) -> Pictures:
-    """Reads what `Pictures.pack` wrote."""
+def unpack(packed: Mapping[str, Any], measure: Callable[[], Measure]) -> Pictures:
+    """Reads what `Pictures.pack` wrote; `measure` finds what measures the rows of a task, where they are kept."""
+    if packed["kind"] == "rows":
+        rows = {
+            name: _array(kept["values"], np.dtype(kept["type"]).type).reshape(-1, *kept["shape"])
+            for name, kept in packed["rows"].items()
+        }
+        return MeasuredRows(rows, measure())
     if packed["kind"] == "classes":
         kept = _class_type(packed["classes"])
         target, prediction = (_array(packed[key], kept).astype(np.int64) for key in ("target", "prediction"))

@@ -15,16 +15,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine.cost import Cost
+from engine.recipe import written
 from engine.runs.result import Run, as_mapping, as_number, read_arrays, read_run
-from engine.table.answers import Pictures, from_arrays, unpack
+from engine.table.answers import Measure, Pictures, from_arrays, measured_rows, unpack
 from engine.table.fingerprint import fingerprint
+from engine.tasks.base import Task
 from loaders.files import write_text
 
 FORMAT, VERSION = "hmtl finished run", 1
@@ -77,7 +81,10 @@ class Finished:
         task, _, name = metric.rpartition("/")
         if task not in kept:
             return f"no answers of {task} on {split} are kept, picture by picture"
-        pictures = unpack(kept[task])
+        try:
+            pictures = unpack(kept[task], partial(_measure_of, task, self.content["recipe"]))
+        except ValueError as error:
+            return str(error)
         own = pictures.figure(name, np.ones((1, pictures.count), np.float32))
         if own is None:
             return f"{name} cannot be computed from single pictures"
@@ -87,13 +94,27 @@ class Finished:
         return pictures, str(kept["samples"])
 
 
-def record(folder: Path, identity: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:
+def _measure_of(task: str, recipe: Mapping[str, Any]) -> Measure:
+    """Finds what measures a task of a described recipe.
+
+    Raises:
+        ValueError: The recipe has no such task, or its class is not known.
+    """
+    described = [each for each in recipe["tasks"] if each["name"] == task]
+    if not described:
+        raise ValueError(f"{task} is no task of the recipe, whose figures could be measured again")
+    made: Task = written.read(described[0], Task, f"{task}, whose figures are measured again")
+    return made.measure
+
+
+def record(folder: Path, identity: Mapping[str, Any], splits: Sequence[str], metric: str) -> dict[str, Any]:
     """Makes what the small file of a finished run holds.
 
     Args:
         folder: The run's folder.
         identity: key, recipe, data and data_as_named.
         splits: Splits whose answers are kept, picture by picture.
+        metric: "task/metric" that the answers must be able to give.
 
     Raises:
         ValueError: The folder is not of a finished run.
@@ -112,12 +133,13 @@ def record(folder: Path, identity: Mapping[str, Any], splits: Sequence[str]) -> 
         **{name: run.result[name] for name in _COST if name in run.result},
         **{at: as_mapping(run.result.get(at)) for at in ("last", "best")},
         "environment": environment,
-        "pictures": {split: kept for split in splits if (kept := _answers(run, split))},
+        "pictures": {split: kept for split in splits if (kept := _answers(run, split, metric))},
     }
 
 
-def _answers(run: Run, split: str) -> dict[str, Any]:
+def _answers(run: Run, split: str, metric: str) -> dict[str, Any]:
     """Maps checkpoint to task to packed answers; what cannot be read or packed is left out and has no interval."""
+    measured, _, name = metric.rpartition("/")
     found: dict[str, Any] = {}
     angles = {str(task["name"]): task.get("angles") or () for task in run.recipe.get("tasks", ())}
     for at in ("last", "best"):
@@ -127,6 +149,10 @@ def _answers(run: Run, split: str) -> dict[str, Any]:
             continue
         tasks = dict.fromkeys(name.rpartition(".")[0] for name in arrays if "." in name)
         kept = {task: from_arrays(arrays, task, angles.get(task, ())) for task in tasks}
+        known = kept.get(measured)
+        if measured in kept and (known is None or known.figure(name, np.ones((1, known.count), np.float32)) is None):
+            with suppress(ValueError):
+                kept[measured] = measured_rows(arrays, measured, _measure_of(measured, run.recipe)) or known
         packed = {task: answers.pack() for task, answers in kept.items() if answers is not None}
         found[at] = packed | {"samples": fingerprint(arrays["sample"].tolist())}
     return found

@@ -30,7 +30,7 @@ class Job:
     folder: Path
     seed: int
     words: tuple[str, ...]
-    """What `python` is called with."""
+    """What `python` is called with: `-m engine.run` and the arguments of `hmtl train`."""
     needs: str | None
     """Key of the run whose weights it starts from."""
     missing: str | None
@@ -200,7 +200,7 @@ def collect(job: Job, file: ExperimentFile, results: Path) -> Finished | None:
     if not (job.folder / "result.json").is_file():
         return None
     try:
-        content = finished.record(job.folder, job.identity, job.splits)
+        content = finished.record(job.folder, job.identity, job.splits, file.experiment.metric)
     except ValueError:
         return None
     return finished.write(content, results / file.name / f"{job.name}-{job.key[:8]}.json")

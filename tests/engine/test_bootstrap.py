@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
 from engine.metrics import measure_angles, measure_classes
-from engine.table.answers import AngleErrors, ClassAnswers, from_arrays, unpack
+from engine.table.answers import AngleErrors, ClassAnswers, Measure, from_arrays, measured_rows, unpack
 from engine.table.bootstrap import paired_difference, resampled
 
 
@@ -143,15 +146,41 @@ def test_errors_of_angles_go_the_short_way_round_and_leave_out_what_is_not_known
     assert from_arrays(arrays, "pose") is None  # without names the angles are not told apart
 
 
+def no_measure() -> Measure:
+    raise AssertionError("classes and angles need no measure")
+
+
+def test_rows_of_a_task_are_measured_again_on_the_pictures_drawn() -> None:
+    random = np.random.default_rng(3)
+    arrays = {"sample": np.arange(30), "t.target": random.integers(-1, 4, 30), "t.size": random.random((30, 2))}
+    scores = arrays | {"t.probability": random.random((30, 5)).astype(np.float32)}
+    weights = random.integers(0, 3, (6, 30)).astype(np.float32)
+
+    def measure(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
+        return measure_classes(rows["probability"], rows["target"]) | {"size": float(rows["size"].mean())}
+
+    kept = measured_rows(scores, "t", measure)
+    known = from_arrays(scores, "t")
+    assert kept is not None
+    assert known is not None
+    np.testing.assert_allclose(kept.figure("accuracy", weights), known.figure("accuracy", weights), atol=1e-6)  # type: ignore[arg-type]
+    again = unpack(json.loads(json.dumps(kept.pack())), lambda: measure)
+    wanted = np.array([(w @ arrays["t.size"].mean(axis=1)) / w.sum() for w in weights])
+    np.testing.assert_allclose(again.figure("size", weights), wanted)  # type: ignore[arg-type]
+    assert again.figure("length", weights) is None
+    assert measured_rows({**arrays, "t.size": np.zeros((30, 65))}, "t", measure) is None, "too many to be kept"
+    assert measured_rows({**arrays, "t.size": np.zeros((60, 2))}, "t", measure) is None, "two rows a picture"
+
+
 def test_what_is_kept_comes_back() -> None:
     kept = answers(0.5)
-    again = unpack(kept.pack())
+    again = unpack(kept.pack(), no_measure)
     assert isinstance(again, ClassAnswers)
     np.testing.assert_array_equal(again.target, kept.target)
     np.testing.assert_array_equal(again.prediction, kept.prediction)
     assert again.classes == kept.classes
     errors = AngleErrors({"yaw": np.array([0.5, np.nan, 12.3])})
-    back = unpack(errors.pack())
+    back = unpack(errors.pack(), no_measure)
     assert isinstance(back, AngleErrors)
     np.testing.assert_allclose(back.values["yaw"], errors.values["yaw"], rtol=1e-3)
 

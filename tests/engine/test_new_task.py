@@ -17,6 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import engine.compare
+import engine.predict
 from engine.deployed import load
 from engine.deployed.pictures import answers_of, as_csv
 from engine.recipe.file import run_file
@@ -249,7 +250,7 @@ def test_a_comparison_has_the_figure_with_unit_and_chance(smoked: tuple[Path, st
 
 
 def test_where_its_file_was_not_imported_the_model_of_a_new_task_is_refused(smoked: tuple[Path, str]) -> None:
-    with pytest.raises(ValueError, match=r"the kind 'FindNose' is unknown; import the file that defines it first"):
+    with pytest.raises(ValueError, match=r"the kind 'FindNose' is unknown; import the file that defines it first, or "):
         load(smoked[0])
 
 
@@ -263,6 +264,19 @@ def test_where_its_file_was_imported_it_predicts(smoked: tuple[Path, str], outsi
     assert all(torch.isfinite(torch.from_numpy(numbers["nose"])).all() for _, numbers in rows)
 
 
+def test_predict_takes_the_file_of_a_new_task(smoked: tuple[Path, str], outside: Path) -> None:
+    words = [str(smoked[0]), str(outside / "pictures"), "--tasks", str(outside / "nose.py"), "--device", "cpu"]
+    ended = CliRunner().invoke(engine.predict.app, words)
+    assert ended.exit_code == 0, ended.output
+    assert ended.stdout.startswith("path,nose/x,nose/y\n")
+    words[-3] = str(outside / "pictures")
+    refused = CliRunner().invoke(engine.predict.app, words)
+    assert refused.exit_code == 2
+    assert f"error: tasks: {outside / 'pictures'} is not there; give the path of one" in " ".join(
+        refused.stderr.split()
+    )
+
+
 def test_a_table_of_a_new_task_on_a_new_source_has_its_unit_chance_and_direction(outside: Path) -> None:
     shown = call(
         "engine.table",
@@ -271,6 +285,7 @@ def test_a_table_of_a_new_task_on_a_new_source_has_its_unit_chance_and_direction
     )
     assert "distance to the nose of nose (px) on test; guessing reaches 42.00 px." in shown
     assert "difference (px)" in shown
+    assert "no claim: the interval holds 0" in shown  # of a figure that the package does not know
     (done,) = (json.loads(path.read_text()) for path in (outside / "results").rglob("*.json"))
     assert done["recipe"]["tasks"][0]["kind"] == "FindNose"
 
