@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle, SolveTurns, Task
-from engine.tasks.base import Features, Look, Shape
+from engine.tasks.base import Features, Look, Rows, Shape
 from engine.tasks.inpaint import completed, hidden_pixels
 from engine.tasks.softmax import class_weight
+from engine.training.evaluate import figures
 from engine.views import Cells, Frame, HiddenParts, Holes, Plain, Puzzle, Turned
 from kernels import Key
 from loaders.base import Classes, Numbers
@@ -55,6 +56,20 @@ def test_expression_right_logits_cost_nothing() -> None:
 
 def test_expression_flat_logits_cost_ln_of_the_classes() -> None:
     assert expression_loss(torch.zeros(3, 7), [0, 3, 6]) == pytest.approx(math.log(7), rel=1e-6)
+
+
+class MeasuresLess(Expression):
+    def measure(self, rows: Rows) -> dict[str, float]:
+        return {"accuracy": 1.0, "surprise": 0.0}
+
+
+def test_a_task_that_measures_other_figures_than_it_declares_is_refused() -> None:
+    message = (
+        r"MeasuresLess 'expression': measure \(=accuracy, surprise\) must give the figures that it declares "
+        r"\(=accuracy, macro_f1, .*\); make measure and figures agree"
+    )
+    with pytest.raises(ValueError, match=message):
+        figures([MeasuresLess(SYNTHETIC_7)], VIEWS, {"expression": {}})
 
 
 def test_expression_leaves_missing_labels_out_of_loss_and_figures() -> None:
