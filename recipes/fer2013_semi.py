@@ -34,7 +34,7 @@ strong = Augment(
     shift=(-0.15, 0.15),
     cut=0.4,
 )
-plain = Plain(of="labelled", augment=strong)
+plain = Plain(of="labelled")
 puzzle = Puzzle(grid=2, of="unlabelled")
 expression = Expression(FER2013_7, on=("plain",), label_smoothing=0.1, dropout=0.3)
 
@@ -51,13 +51,13 @@ recipe = Recipe(
     },
     backbone=Backbone("resnet10t"),
     tasks=(
-        replace(expression, weight=RampWeight(1.0, start=0.33, end=0.35)),
-        SolvePuzzle(weight=AnnealWeight(1.0, hold=0.35, end=0.35)),
-        PseudoLabels(weight=RampWeight(1.0, start=0.65, end=0.65)),
+        replace(expression, weight=RampWeight(1.0, start=0.38, end=0.4)),
+        SolvePuzzle(weight=AnnealWeight(1.0, hold=0.4, end=0.4)),
+        PseudoLabels(weight=RampWeight(1.0, start=0.5, end=0.5)),
     ),
     optim=AdamW(lr=4e-3, weight_decay=0.05, warmup_epochs=1),
     batch_statistics="per_view",
-    epochs=6,
+    epochs=5,
     ema=0.995,
     precision="bf16",
     image_size=48,
@@ -68,11 +68,12 @@ supervised = replace(
     recipe,
     sampler=Composed(labelled=64, unlabelled=64, label="expression"),
     batch_size=128,
+    augment=strong,
     views={"plain": plain},
     tasks=(expression,),
     epochs=7,
 )
-pretrain = replace(supervised, views={"puzzle": puzzle}, tasks=(SolvePuzzle(),), epochs=3)
+pretrain = replace(supervised, augment=ordinary, views={"puzzle": puzzle}, tasks=(SolvePuzzle(),), epochs=3)
 finetune = replace(supervised, init="runs/fer2013_semi-pretrain", epochs=4)
 labelled_only = replace(
     recipe,
@@ -82,8 +83,8 @@ labelled_only = replace(
 )
 unlabelled_stream = replace(
     recipe,
-    sampler=Composed(labelled=28, unlabelled=36, label="expression"),
-    batch_size=64,
+    sampler=Composed(labelled=27, unlabelled=36, label="expression"),
+    batch_size=63,
     views={"plain": plain, "puzzle": puzzle},
     tasks=(expression, SolvePuzzle(weight=0.3)),
     epochs=4,
@@ -94,4 +95,4 @@ fixmatch = replace(
     tasks=(expression, FixMatch()),
     epochs=3,
 )
-puzzled_fixmatch = replace(recipe, tasks=(*recipe.tasks[:2], FixMatch(weight=RampWeight(1.0, start=0.65, end=0.65))))
+puzzled_fixmatch = replace(recipe, tasks=(*recipe.tasks[:2], FixMatch(weight=RampWeight(1.0, start=0.5, end=0.5))))

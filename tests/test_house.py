@@ -451,7 +451,7 @@ def recipe_faults(name: str, source: str) -> list[str]:
         faults.append(f"Run: does not name {stem}")
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
     faults += [f"line {n.lineno} defines something" for n in ast.walk(tree) if isinstance(n, definitions)]
-    if (lines := source.count("\n")) > 60:
+    if (lines := source.count("\n")) > 100:
         faults.append(f"{lines} lines")
     return faults
 
@@ -468,7 +468,7 @@ def test_the_check_of_recipes_catches_planted_faults() -> None:
     assert recipe_faults("b.py", good) == ["Run: does not name b"]
     assert recipe_faults("a.py", good.replace("Expect", "Hope")) == ["no line Expect:"]
     assert recipe_faults("a.py", good + "def f(): pass\n") == ["line 10 defines something"]
-    assert recipe_faults("a.py", good + "\n" * 60) == ["69 lines"]
+    assert recipe_faults("a.py", good + "\n" * 100) == ["109 lines"]
 
 
 # --- documents ---------------------------------------------------------------------------------------------------
