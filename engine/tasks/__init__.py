@@ -13,6 +13,7 @@ from engine.tasks.classes import (
     SYNTHETIC_7,
     UTKFACE_RACES,
 )
+from engine.tasks.contrast import Contrast
 from engine.tasks.expression import Expression
 from engine.tasks.inpaint import Inpaint
 from engine.tasks.perceptual import CheckpointTeacher, EMATeacher, Perceptual, TimmTeacher
@@ -33,6 +34,7 @@ __all__ = [
     "UTKFACE_RACES",
     "Attribute",
     "CheckpointTeacher",
+    "Contrast",
     "EMATeacher",
     "Expression",
     "FixMatch",

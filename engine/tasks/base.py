@@ -110,6 +110,10 @@ class Criterion(nn.Module):
         """What evaluation keeps of each sample: tensors whose first axis is b."""
         raise NotImplementedError
 
+    def rows_over_views(self, outputs: Sequence[Tensor], looks: Sequence[Look]) -> Sequence[Mapping[str, Tensor]]:
+        """The rows of one view after another; a task that compares views gives those of a sample once."""
+        return [self.rows(output, look) for output, look in zip(outputs, looks, strict=True)]
+
 
 @dataclass(frozen=True, slots=True)
 class TaughtBy:
@@ -174,6 +178,11 @@ class Task(ABC):
     @property
     def needs_whole(self) -> bool:
         """Whether its loss needs the view with nothing hidden."""
+        return False
+
+    @property
+    def needs_augment(self) -> bool:
+        """Whether it is evaluated on its views as training draws them in epoch 0, not on the centre of the face."""
         return False
 
     @property

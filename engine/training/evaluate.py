@@ -57,9 +57,12 @@ def predict(
             with autocast:
                 features = model.encode(rendered.pictures)
                 outputs = {(name, view): model.heads[name](features[view]) for name in where for view in where[name]}
-            rows: dict[str, list[Mapping[str, Tensor]]] = {name: [] for name in where}
-            for (name, view), output in outputs.items():
-                rows[name].append(criteria[name].rows(output, look(rendered, view)))
+            rows = {
+                name: criteria[name].rows_over_views(
+                    [outputs[name, view] for view in views], [look(rendered, view) for view in views]
+                )
+                for name, views in where.items()
+            }
             kept.append((batch.sample[real].cpu(), {name: keep_rows(each, real) for name, each in rows.items()}))
     samples, by_batch = zip(*ranks.in_order(kept), strict=True)
     return torch.cat(samples).numpy(), joined_rows(by_batch)

@@ -42,6 +42,7 @@ def renderer(recipe: Recipe, dtype: torch.dtype, tasks: Sequence[Task] | None = 
         seed=recipe.seed,
         dtype=dtype,
         hiding=frozenset(view for task in tasks if task.needs_whole for view in task.on),
+        augmented=frozenset(view for task in tasks if task.needs_augment for view in task.on),
     )
 
 

@@ -182,6 +182,8 @@ class Renderer:
     dtype: torch.dtype = torch.float32
     hiding: frozenset[str] = frozenset()
     """Views whose whole twin is wanted as a target."""
+    augmented: frozenset[str] = frozenset()
+    """Views that evaluation augments too."""
     _plans: dict[tuple[object, ...], RenderPlan] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def training(self, batch: Batch, *, epoch: int, step: int) -> Rendered:
@@ -201,13 +203,16 @@ class Renderer:
     def evaluation(self, batch: Batch, names: tuple[str, ...] = ()) -> Rendered:
         """Renders the centre crop under the name `EVALUATION`, and the named views made from that same crop.
 
-        Nothing is augmented, and all samples are cut; the cells of the named views are those of epoch 0, so every
-        evaluation asks the same.
+        Nothing is augmented but the views of `augmented`, and all samples are cut; what is drawn is that of epoch 0, so
+        every evaluation asks the same.
         """
         if names not in self._plans:
             views = {EVALUATION: Plain(), **{name: _of_all_samples(self.views[name]) for name in names}}
             sizes = {name: max(view.size or (self.image_size,)) for name, view in views.items()}
-            draws = {name: Centre(self.evaluation_crop, size) for name, size in sizes.items()}
+            draws = {
+                name: self._drawing(name, size) if name in self.augmented else Centre(self.evaluation_crop, size)
+                for name, size in sizes.items()
+            }
             self._plans[names] = plan_views(views, draws, hiding=self.hiding)
         return self._render(self._plans[names], batch, lambda part: Key(self.seed, 0, part.sample))
 
