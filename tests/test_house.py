@@ -146,7 +146,7 @@ FLOORS = {
     "engine": (
         ("foreign_files", "catalogue", "torchvision_ops", "figures"),
         ("__init__", "cost"),
-        ("views", "losses", "optim", "averaging", "backbone", "weights", "metrics"),
+        ("views", "losses", "optim", "averaging", "mixing", "backbone", "weights", "metrics"),
         ("tasks",),
         ("recipe",),
         ("runs",),

@@ -10,6 +10,7 @@ from engine.averaging import Averaging, averaged_name
 from engine.backbone import Backbone
 from engine.figures import Figure
 from engine.losses import ConstantWeight, Geometric, Total, WeightedSum
+from engine.mixing import CutMix, MixUp
 from engine.optim import Optim
 from engine.recipe.hints import advice, check_fields, shown
 from engine.recipe.schedule import Phase, phases
@@ -38,6 +39,8 @@ class Recipe:
             start depends on (seed, module name) alone. See `engine.runs.initial`.
         frozen_encoder: Keep the encoder as it starts: no gradient, no decay, its normalisation in evaluation mode.
         augment: Ranges of geometry, colour, blur and noise.
+        mix: MixUp(alpha=0.2) or CutMix(alpha=1.0) mixes the pictures of plain views that supervised tasks look at, in
+            training; None for none.
         optim: Optimiser, learning rate and its schedule.
         epochs: Passes over the training split.
         batch_size: Faces of one forward pass; each is shown in every view, but for views of a part of them.
@@ -79,6 +82,7 @@ class Recipe:
     total: Total = field(default_factory=WeightedSum)
     batch_statistics: BatchStatistics = "joint"
     accumulate: int = 1
+    mix: MixUp | CutMix | None = None
     ema: float | None = None
     precision: Precision = "auto"
     compile: bool | None = None
@@ -124,6 +128,7 @@ class Recipe:
         check_views(self.views, self.image_size)
         self._check_tasks()
         self._check_parts()
+        self._check_mix()
         self._check_gradient_cosine()
         if self.batch_statistics == "per_view_plain" and not any(isinstance(v, Plain) for v in self.views.values()):
             raise ValueError(
@@ -232,6 +237,31 @@ class Recipe:
                             "compose some"
                         )
         return found
+
+    def _check_mix(self) -> None:
+        """Refuses a mix of nothing, and one of pictures at which a task looks that learns nothing of two labels."""
+        if self.mix is None:
+            return
+        if not self.mixed_views:
+            raise ValueError(
+                f"Recipe: mix (={self.mix}) mixes the pictures of Plain views that supervised tasks look at, of which "
+                "there is none; let such a task look at one, or set mix=None"
+            )
+        for task in self.tasks:
+            for name in self.mixed_views.intersection(task.sees):
+                if not task.learns_of_mixed:
+                    raise ValueError(
+                        f"Recipe: mix (={self.mix}) mixes the pictures of {name!r}, of which {task} cannot learn: only "
+                        "tasks with classes can; give it a view of its own, or set mix=None"
+                    )
+
+    @property
+    def mixed_views(self) -> frozenset[str]:
+        """The views whose pictures `mix` mixes: plain ones that a supervised task looks at."""
+        if self.mix is None:
+            return frozenset()
+        seen = {name for task in self.supervised for name in task.on}
+        return frozenset(name for name in seen if isinstance(self.views[name], Plain))
 
     def check_labels(self, split: Split) -> None:
         """Refuses data that lacks a label, or has other classes, than the tasks ask for."""

@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 import engine.averaging
 import engine.backbone
 import engine.losses
+import engine.mixing
 import engine.optim
 import engine.tasks
 import engine.views
@@ -26,6 +27,7 @@ _MODULES = (
     engine.averaging,
     engine.backbone,
     engine.losses,
+    engine.mixing,
     engine.optim,
     engine.tasks,
     engine.views,

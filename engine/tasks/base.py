@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from engine.figures import Figure
 from engine.losses import Join, Weight, join_views
+from engine.mixing import Mixed
 from engine.views import Cells, CutView, View
 from kernels import Augment
 from loaders.base import Classes, Label, Split, hidden
@@ -57,6 +58,8 @@ class Look:
     """The same view with nothing hidden, for tasks whose `needs_whole` is set."""
     target: Mapping[str, Tensor]
     """Label name to its targets; -1 or NaN where one is missing."""
+    mixed: Mixed | None = None
+    """What each picture was mixed of, where the recipe mixes those of this view."""
     taught: Tensor | None = None
     """What a teacher's head says of these samples, for tasks that have a `taught_by`; without gradient."""
 
@@ -189,6 +192,11 @@ class Task(ABC):
     def stages(self) -> tuple[int, ...]:
         """Epochs, counted from 0, from which on its loss computes something else: its cost is counted anew then."""
         return ()
+
+    @property
+    def learns_of_mixed(self) -> bool:
+        """Whether its loss learns both labels of a picture that was mixed of two; see `Look.mixed`."""
+        return False
 
     def check(self, views: Mapping[str, View]) -> None:
         """Refuses views it cannot look at, and fields that cannot be; a subclass that checks more calls this too.

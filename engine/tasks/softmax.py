@@ -50,6 +50,10 @@ class SoftmaxTask(Supervised):
         if self.hidden < 0:
             raise ValueError(f"{self}: hidden (={self.hidden}) must be 0 or more units; 0 for a linear head")
 
+    @property
+    def learns_of_mixed(self) -> bool:
+        return True
+
     def build_head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return ClassHead(shape.width, len(self.names), self.dropout, self.hidden)
 
@@ -103,7 +107,10 @@ class ClassHead(nn.Module):
 
 
 class CrossEntropy(Criterion):
-    """Mean over the labelled samples of class weight * cross-entropy; 0 if none is labelled."""
+    """Mean over the labelled samples of class weight * cross-entropy; 0 if none is labelled.
+
+    A mixed picture has two labels, each of which counts by its share.
+    """
 
     class_weight: Tensor
 
@@ -114,11 +121,19 @@ class CrossEntropy(Criterion):
 
     def loss(self, output: Tensor, look: Look) -> Float32[Tensor, ""]:
         target = look.target[self.task.label]
+        if look.mixed is None:
+            return self._weighted(output, target).sum() / (target >= 0).sum().clamp(min=1)
+        partner, share = look.mixed.partner, look.mixed.share
+        total, count = torch.zeros_like(share), torch.zeros_like(share)
+        for labels, part in ((target, share), (target[partner], 1 - share)):
+            total, count = total + part * self._weighted(output, labels), count + part * (labels >= 0)
+        return total.sum() / count.sum().clamp(min=1)
+
+    def _weighted(self, output: Tensor, target: Int64[Tensor, " b"]) -> Float32[Tensor, " b"]:
         each = F.cross_entropy(
             output.float(), target, ignore_index=-1, reduction="none", label_smoothing=self.task.label_smoothing
         )
-        weighted = each * self.class_weight[target.clamp(min=0)]
-        return weighted.sum() / (target >= 0).sum().clamp(min=1)
+        return each * self.class_weight[target.clamp(min=0)]
 
     def rows(self, output: Tensor, look: Look) -> Mapping[str, Tensor]:
         return {"probability": self.task.answer(output)} | {

@@ -29,6 +29,7 @@ def look(rendered: Rendered, view: str) -> Look:
         where=rendered.where[view],
         whole=rendered.whole.get(view),
         target=rendered.target[view],
+        mixed=rendered.mixed.get(view),
     )
 
 

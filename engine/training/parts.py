@@ -43,6 +43,8 @@ def renderer(recipe: Recipe, dtype: torch.dtype, tasks: Sequence[Task] | None = 
         dtype=dtype,
         hiding=frozenset(view for task in tasks if task.needs_whole for view in task.on),
         augmented=frozenset(view for task in tasks if task.needs_augment for view in task.on),
+        mix=recipe.mix,
+        mixed=recipe.mixed_views,
     )
 
 

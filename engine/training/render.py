@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, Int16, Shaped
 from torch import Tensor
 
 import kernels
+from engine.mixing import Mix, Mixed
 from engine.views import (
     EVALUATION,
     Cells,
@@ -45,6 +46,8 @@ class Rendered:
     """View with hidden cells to the same pictures before anything was hidden."""
     target: Mapping[str, Mapping[str, Tensor]]
     """View to the targets of its samples, by label."""
+    mixed: Mapping[str, Mixed] = field(default_factory=dict)
+    """View whose pictures are mixed to what they were mixed of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +187,9 @@ class Renderer:
     """Views whose whole twin is wanted as a target."""
     augmented: frozenset[str] = frozenset()
     """Views that evaluation augments too."""
+    mix: Mix | None = None
+    mixed: frozenset[str] = frozenset()
+    """Views whose pictures are mixed in training."""
     _plans: dict[tuple[object, ...], RenderPlan] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def training(self, batch: Batch, *, epoch: int, step: int) -> Rendered:
@@ -196,9 +202,24 @@ class Renderer:
         if (sizes, ahead) not in self._plans:
             draws = {name: self._drawing(name, size) for name, size in zip(self.views, sizes, strict=True)}
             self._plans[sizes, ahead] = plan_views(self.views, draws, hiding=self.hiding, ahead=ahead)
-        return self._render(
-            self._plans[sizes, ahead], batch, lambda part: Key(self.seed, epoch, part.sample, part.occurrence)
-        )
+
+        def key(part: Batch) -> Key:
+            return Key(self.seed, epoch, part.sample, part.occurrence)
+
+        rendered = self._render(self._plans[sizes, ahead], batch, key)
+        return rendered if self.mix is None else self._mix(self.mix, rendered, batch, key)
+
+    def _mix(self, mix: Mix, rendered: Rendered, batch: Batch, key: Callable[[Batch], Key]) -> Rendered:
+        """Mixes the pictures of some views, those with a label and those without among themselves."""
+        pictures, mixed = dict(rendered.pictures), dict[str, Mixed]()
+        for name in self.views:
+            if name in self.mixed:
+                view = self.views[name]
+                stream = key(batch.part(view.of)).stream(f"mix of {table_stream(name, view)}")
+                composed = view.of == "all" and batch.labelled is not None
+                parts = (batch.places("labelled"), batch.places("unlabelled")) if composed else (slice(None),)
+                pictures[name], mixed[name] = mix(stream, pictures[name], parts)
+        return replace(rendered, pictures=pictures, mixed=mixed)
 
     def evaluation(self, batch: Batch, names: tuple[str, ...] = ()) -> Rendered:
         """Renders the centre crop under the name `EVALUATION`, and the named views made from that same crop.

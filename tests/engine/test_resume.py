@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from engine.averaging import Averaging
 from engine.losses import AnnealWeight, RampWeight, Uncertainty
+from engine.mixing import CutMix
 from engine.optim import SGD, AdaBelief, AdamW
 from engine.recipe import Recipe
 from engine.recipe.file import RecipeFile
@@ -110,6 +111,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         ({"total": Uncertainty(), "optim": AdamW(lr=1e-3), "log_every": 2}, 5),
         ({"gradient_cosine_every": 1, "log_every": 3, "test_time": Averaging(crops=1)}, 3),
         ({"tasks": FADING, "log_every": 3}, 5),
+        ({"mix": CutMix(alpha=1.0)}, 5),
         (COMPOSED, 3),
         (PHASED, 5),
     ],
@@ -120,6 +122,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         "uncertainty-second-epoch",
         "gradient-cosine-averaging",
         "inside-the-ramp-of-a-weight",
+        "mixed-pictures",
         "inside-a-composed-epoch",
         "inside-the-second-phase",
     ],
