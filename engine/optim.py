@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -33,6 +34,40 @@ class Cosine:
     def share(self, epoch: float, epochs: float) -> float:
         done = min(epoch / epochs, 1.0) if epochs > 0 else 1.0
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class CosineRestarts:
+    """Rises from 0 to 1 and falls by half a cosine to 0, and starts again at some shares of the training.
+
+    After SGDR (Loshchilov and Hutter, ICLR 2017), with a rise as a run of its own would have: one run then goes from
+    one task to another as pre-training and fine-tuning do. Without `warmup_epochs` the shares are those of task weights.
+
+    Args:
+        at: Shares at which it starts again, rising, between 0 and 1.
+        rise: Share of each cycle in which it rises linearly.
+
+    Raises:
+        ValueError: A field is out of its range.
+    """
+
+    at: tuple[float, ...]
+    rise: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not all(a < b for a, b in pairwise((0.0, *self.at, 1.0))):
+            raise ValueError(f"CosineRestarts: at (={self.at}) must rise between 0 and 1; (0.4,) starts again once")
+        if not 0 <= self.rise < 1:
+            raise ValueError(f"CosineRestarts: rise (={self.rise}) must be 0 or more and below 1; e.g. 0.1")
+
+    def share(self, epoch: float, epochs: float) -> float:
+        done = min(epoch / epochs, 1.0) if epochs > 0 else 1.0
+        start = max(mark for mark in (0.0, *self.at) if mark <= done)
+        stop = min((mark for mark in self.at if mark > done), default=1.0)
+        done = (done - start) / (stop - start)
+        if done < self.rise:
+            return done / self.rise
+        return (1 + math.cos(math.pi * (done - self.rise) / (1 - self.rise))) / 2
 
 
 @dataclass(frozen=True, slots=True)

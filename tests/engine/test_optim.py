@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from engine.optim import SGD, AdaBelief, AdamW, Constant, Cosine, Optim, Steps, set_rate
+from engine.optim import SGD, AdaBelief, AdamW, Constant, Cosine, CosineRestarts, Optim, Steps, set_rate
 
 OPTIMS = [
     AdaBelief(lr=1e-2),
@@ -91,3 +92,25 @@ def test_one_rate_for_all_groups() -> None:
 def test_impossible_fields_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AdamW(**fields)
+
+
+def test_restarts_are_the_rates_of_runs_one_after_another() -> None:
+    chain = AdamW(lr=1.0, schedule=CosineRestarts(at=(0.4,), rise=0.25))
+    first, second = (AdamW(lr=1.0, warmup_epochs=epochs / 4) for epochs in (4, 6))
+    for epoch in (0.0, 0.5, 1.0, 2.5, 3.9):
+        assert chain.rate(epoch, 10) == pytest.approx(first.rate(epoch, 4))
+    for epoch in (4.0, 5.0, 5.5, 8.0, 9.9, 10.0):
+        assert chain.rate(epoch, 10) == pytest.approx(second.rate(epoch - 4, 6), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"at": (0.5, 0.5)}, "at (=(0.5, 0.5)) must rise between 0 and 1"),
+        ({"at": (0.0,)}, "at (=(0.0,)) must rise between 0 and 1"),
+        ({"at": (0.4,), "rise": 1.0}, "rise (=1.0) must be 0 or more and below 1; e.g. 0.1"),
+    ],
+)
+def test_restarts_that_cannot_be_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"CosineRestarts: {message}")):
+        CosineRestarts(**fields)
