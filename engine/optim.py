@@ -41,7 +41,8 @@ class CosineRestarts:
     """Rises from 0 to 1 and falls by half a cosine to 0, and starts again at some shares of the training.
 
     After SGDR (Loshchilov and Hutter, ICLR 2017), with a rise as a run of its own would have: one run then goes from
-    one task to another as pre-training and fine-tuning do. Without `warmup_epochs` the shares are those of task weights.
+    one task to another as pre-training and fine-tuning do. Without `warmup_epochs` its shares are those of task
+    weights.
 
     Args:
         at: Shares at which it starts again, rising, between 0 and 1.
