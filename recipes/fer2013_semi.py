@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from engine.backbone import Backbone
 from engine.losses import AnnealWeight, RampWeight
-from engine.optim import AdamW
+from engine.optim import AdamW, CosineRestarts
 from engine.recipe import Recipe
 from engine.tasks import FER2013_7, Expression, FixMatch, PseudoLabels, SolvePuzzle
 from engine.views import Plain, Puzzle
@@ -34,14 +34,14 @@ strong = Augment(
     shift=(-0.15, 0.15),
     cut=0.4,
 )
-plain = Plain(of="labelled")
+plain = Plain(of="labelled", augment=strong)
 puzzle = Puzzle(grid=2, of="unlabelled")
 expression = Expression(FER2013_7, on=("plain",), label_smoothing=0.1, dropout=0.3)
 
 recipe = Recipe(
     data=HideLabels(Packed("data/fer2013"), keep=402),
-    sampler=Composed(labelled=32, unlabelled=64, label="expression"),
-    batch_size=96,
+    sampler=Composed(labelled=64, unlabelled=64, label="expression"),
+    batch_size=128,
     augment=ordinary,
     views={
         "plain": plain,
@@ -51,11 +51,11 @@ recipe = Recipe(
     },
     backbone=Backbone("resnet10t"),
     tasks=(
-        replace(expression, weight=RampWeight(1.0, start=0.38, end=0.4)),
-        SolvePuzzle(weight=AnnealWeight(1.0, hold=0.4, end=0.4)),
-        PseudoLabels(weight=RampWeight(1.0, start=0.5, end=0.5)),
+        replace(expression, weight=RampWeight(1.0, start=0.35, end=0.35)),
+        SolvePuzzle(weight=AnnealWeight(1.0, hold=0.35, end=0.35)),
+        PseudoLabels(weight=RampWeight(1.0, start=0.7, end=0.7)),
     ),
-    optim=AdamW(lr=4e-3, weight_decay=0.05, warmup_epochs=1),
+    optim=AdamW(lr=4e-3, weight_decay=0.05, schedule=CosineRestarts(at=(0.35,))),
     batch_statistics="per_view",
     epochs=5,
     ema=0.995,
@@ -66,23 +66,26 @@ recipe = Recipe(
 
 supervised = replace(
     recipe,
-    sampler=Composed(labelled=64, unlabelled=64, label="expression"),
-    batch_size=128,
     augment=strong,
-    views={"plain": plain},
+    views={"plain": Plain(of="labelled")},
     tasks=(expression,),
+    optim=AdamW(lr=4e-3, weight_decay=0.05, warmup_epochs=1),
     epochs=7,
 )
 pretrain = replace(supervised, augment=ordinary, views={"puzzle": puzzle}, tasks=(SolvePuzzle(),), epochs=3)
 finetune = replace(supervised, init="runs/fer2013_semi-pretrain", epochs=4)
 labelled_only = replace(
-    recipe,
+    supervised,
+    sampler=Composed(labelled=32, unlabelled=64, label="expression"),
+    batch_size=96,
+    augment=ordinary,
     views={"plain": plain, "puzzle": Puzzle(grid=2, of="labelled")},
     tasks=(expression, SolvePuzzle(weight=0.3)),
     epochs=7,
 )
 unlabelled_stream = replace(
-    recipe,
+    supervised,
+    augment=ordinary,
     sampler=Composed(labelled=27, unlabelled=36, label="expression"),
     batch_size=63,
     views={"plain": plain, "puzzle": puzzle},
@@ -91,8 +94,8 @@ unlabelled_stream = replace(
 )
 fixmatch = replace(
     supervised,
-    views={name: recipe.views[name] for name in ("plain", "weak", "strong")},
+    views={**supervised.views, "weak": recipe.views["weak"], "strong": recipe.views["strong"]},
     tasks=(expression, FixMatch()),
     epochs=3,
 )
-puzzled_fixmatch = replace(recipe, tasks=(*recipe.tasks[:2], FixMatch(weight=RampWeight(1.0, start=0.5, end=0.5))))
+puzzled_fixmatch = replace(recipe, tasks=(*recipe.tasks[:2], FixMatch(weight=RampWeight(1.0, start=0.7, end=0.7))))
