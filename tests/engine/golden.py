@@ -26,15 +26,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 RECORDED = Path(__file__).with_suffix(".json")
 TIMES = ("seconds", "images_per_second", "wait_share")
+DEMO = "tests/engine/golden_recipe/demo.py"
 FACES = "data=Synthetic(train=192, val=48, test=48, size=48)"
 SHORT = ("epochs=2", "optim.warmup_epochs=0", "batch_size=32", "log_every=2", "precision='fp32'", "compile=False")
 
 RUNS: dict[str, tuple[str, ...]] = {
-    "demo": ("recipes/demo.py", FACES, *SHORT),
-    "supervised": ("recipes/demo.py:supervised_equal_cost", FACES, *SHORT),
+    "demo": (DEMO, FACES, *SHORT),
+    "supervised": (f"{DEMO}:supervised_equal_cost", FACES, *SHORT),
     "pose": ("recipes/synthetic_pose_hmtl.py", FACES, *SHORT),
     "inpaint-pl": (
-        "recipes/demo.py",
+        DEMO,
         FACES,
         *SHORT,
         "backbone=Backbone('resnet10t')",
@@ -44,7 +45,7 @@ RUNS: dict[str, tuple[str, ...]] = {
         "augment=strong()",
     ),
     "parts": (
-        "recipes/demo.py",
+        DEMO,
         FACES,
         *SHORT,
         "tasks=(Expression(SYNTHETIC_7, on=('plain', 'puzzle')),)",
@@ -52,7 +53,7 @@ RUNS: dict[str, tuple[str, ...]] = {
         "tasks=(Expression(SYNTHETIC_7), Inpaint(on='puzzle'))",
     ),
     "multi-size": (
-        "recipes/demo.py",
+        DEMO,
         FACES,
         *SHORT,
         "views.puzzle=Puzzle(grid=2, turn=True, size=(32, 40, 48))",
@@ -62,9 +63,15 @@ RUNS: dict[str, tuple[str, ...]] = {
         "batch_statistics='per_view_plain'",
         "accumulate=2",
     ),
-    "frozen": ("recipes/demo.py:supervised", FACES, *SHORT, "init={folder}/demo", "frozen_encoder=True"),
+    "frozen": (
+        f"{DEMO}:supervised",
+        FACES,
+        *SHORT,
+        "init={folder}/demo",
+        "frozen_encoder=True",
+    ),
     "averaged": (
-        "recipes/demo.py",
+        DEMO,
         FACES,
         *SHORT,
         "sampler=Fraction(0.5, label='expression')",
