@@ -7,8 +7,7 @@ Differs: FER2013 for AffectNet, ResNet-10-t at 48 px; the paper has a label for 
          heads throughout.
 Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
          hmtl train fer2013_semi
-Try:     --set data.keep=2010     --set data.per_class=20     --set "data=Packed('data/fer2013')"
-         fer2013_semi:supervised     (labelled faces alone, as many FLOPs)
+Try:     --set data.keep=2010     --set data.per_class=20     fer2013_semi:supervised (labels alone, as many FLOPs)
          fer2013_semi:pretrain, :finetune, :fixmatch, :puzzled_fixmatch, :labelled_only
 """
 

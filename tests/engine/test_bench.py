@@ -245,7 +245,10 @@ def test_ratios_compare_the_same_round() -> None:
             ["loaders", ".", "--source", "dali augment=loader"],
             r"bench: source \(='dali augment=loader'\) must be one of",
         ),
-        (["step", "recipes/demo.py", "--source", "dali"], r"bench: source \(='dali'\) must be there to be measured"),
+        (
+            ["step", "recipes/synthetic_pose_hmtl.py", "--source", "dali"],
+            r"bench: source \(='dali'\) must be there to be measured",
+        ),
         (["step", "recipes/nothing.py"], r"recipe: recipes/nothing.py is not there"),
     ],
 )

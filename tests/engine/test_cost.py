@@ -150,7 +150,7 @@ def unlabelled_and_annealed() -> Recipe:
 @pytest.mark.parametrize(
     ("make", "views", "epochs"),
     [
-        (lambda: recipe_file.read(f"{RECIPES}/demo.py").recipe, 2, 16),
+        (lambda: recipe_file.read(f"{RECIPES}/demo.py").recipe, 1, 28),
         (lambda: recipe_file.read(f"{RECIPES}/fer2013_hmtl.py").recipe, 2, 40),
         (lambda: recipe_file.read(f"{RECIPES}/e2_fer2013.py:inpaint").recipe, 2, 43),
         (lambda: recipe_file.read(f"{RECIPES}/e2_fer2013.py:inpaint_pl").recipe, 3, 38),

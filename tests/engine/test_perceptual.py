@@ -171,7 +171,8 @@ def test_training_calls_the_teacher_from_the_second_epoch_on(monkeypatch: pytest
     forward = Teacher.forward
 
     def noted(self: Teacher, pictures: Tensor) -> list[Tensor]:
-        seen.append((len(seen), torch.is_grad_enabled()))
+        if pictures.device.type != "meta":  # there the cost is counted
+            seen.append((len(seen), torch.is_grad_enabled()))
         return forward(self, pictures)
 
     monkeypatch.setattr(Teacher, "forward", noted)

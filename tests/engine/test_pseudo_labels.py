@@ -35,7 +35,7 @@ LOGITS, TAUGHT = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0)
 
 def look(taught: torch.Tensor) -> Look:
     none = torch.zeros(0)
-    return Look(none, Cells(none), none, None, {}, taught)
+    return Look(none, Cells(none), none, None, {}, taught=taught)
 
 
 def trainer(recipe: Recipe) -> Trainer:
