@@ -39,7 +39,7 @@ from engine.views import Holes, Plain, Puzzle
 from loaders import Synthetic
 from loaders.exit_status import exit_status
 from tests.engine import tiny
-from tests.engine.test_resume import contents
+from tests.engine.test_resume import contents, wait_for_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 WORLDS = (1, 2, 4, 8)
@@ -139,21 +139,6 @@ def ranks_of(process: subprocess.Popen[str]) -> list[int]:
     """Lists the process ids of the ranks that a torchrun has started."""
     file = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     return [int(word) for word in file.read_text().split()] if file.exists() else []
-
-
-def wait_for_checkpoint(out: Path, process: subprocess.Popen[str]) -> None:
-    """Waits until a run has written one more checkpoint, or has ended."""
-    files = out / "checkpoints" / "last" / "files.json"
-
-    def stamp() -> float:
-        try:
-            return files.stat().st_mtime
-        except OSError:
-            return 0.0
-
-    before = stamp()
-    while process.poll() is None and stamp() == before:
-        time.sleep(0.01)
 
 
 def differences(one: Path, other: Path) -> list[str]:

@@ -162,7 +162,7 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(tm
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        _wait_for_training(tmp_path / "killed", process)
+        wait_for_checkpoint(tmp_path / "killed", process)
         time.sleep(wait)
         kills += process.poll() is None
         process.send_signal(signal.SIGKILL)
@@ -176,8 +176,8 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(tm
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
-def _wait_for_training(out: Path, process: subprocess.Popen[bytes]) -> None:
-    """Until this process has written a checkpoint of its own, or ended."""
+def wait_for_checkpoint(out: Path, process: subprocess.Popen[Any]) -> None:
+    """Waits until a run has written one more checkpoint, or has ended."""
     files = out / "checkpoints" / "last" / "files.json"
 
     def stamp() -> float:
