@@ -12,6 +12,7 @@ from loaders.sources.packed import Packed
 from loaders.sources.synthetic import Synthetic
 from loaders.sources.union import Union
 from loaders.sources.with_test import WithTest
+from loaders.sources.wrong_labels import WrongLabels
 
 __all__ = [
     "DALI",
@@ -37,5 +38,6 @@ __all__ = [
     "Synthetic",
     "Union",
     "WithTest",
+    "WrongLabels",
     "identity",
 ]

@@ -11,6 +11,8 @@ from engine.reports.table import Table
 from engine.runs.result import Run, as_mapping, as_number
 
 DRAWN = "> **Drawn faces.** {what} Its figures show that the code runs from end to end; of real faces they say nothing."
+_OTHER_LABELS = ("HideLabels", "WrongLabels")
+"""The kinds of source that show the faces of another with other labels."""
 
 
 def is_smoke(run: Run) -> bool:
@@ -42,10 +44,10 @@ def describe_data(run: Run) -> str:
 
 
 def _note(run: Run, data: Mapping[str, Any]) -> list[str]:
-    """Repeats what a source that joins others, or hides labels, says of the training split."""
+    """Repeats what a source that joins others, or hides or changes labels, says of the training split."""
     train = str(run.recipe.get("train", "train"))
     note = as_mapping(run.result.get("notes")).get(train)
-    return [f"{train}: {markdown.plain(note)}"] if note and _kind(data) in ("Union", "HideLabels") else []
+    return [f"{train}: {markdown.plain(note)}"] if note and _kind(data) in ("Union", *_OTHER_LABELS) else []
 
 
 def _part(run: Run) -> list[str]:
@@ -76,7 +78,7 @@ def _shown(run: Run) -> list[str]:
 
 def _source(data: Mapping[str, Any]) -> str:
     """Names the source, such as `Packed` of `data/fer2013`, what it joins, or the importer it reads by."""
-    data = _shown_through(data, "Relabelled", "HideLabels")
+    data = _shown_through(data, "Relabelled", *_OTHER_LABELS)
     words = f"`{_kind(data) or 'a source without a name'}`"
     if _kind(data) == "Union":
         parts = {name: _sources(data.get(name)) for name in ("labelled", "unlabelled")}
@@ -94,9 +96,9 @@ def _sources(data: object) -> str:
 
 
 def _shown_through(data: object, *kinds: str) -> Mapping[str, Any]:
-    """Finds the source whose faces a wrapper shows: by default whose labels are hidden."""
+    """Finds the source whose faces a wrapper shows: by default whose labels are hidden or made wrong."""
     found = as_mapping(data)
-    while _kind(found) in (kinds or ("HideLabels",)):
+    while _kind(found) in (kinds or _OTHER_LABELS):
         found = as_mapping(found.get("source"))
     return found
 

@@ -15,6 +15,7 @@ from loaders.base import Classes, Faces, Label, Source, Split, augments, missing
 from loaders.feed.joined import join_pixels
 from loaders.sources.hide_labels import HideLabels
 from loaders.sources.pixel_hashes import pixel_hashes
+from loaders.sources.wrong_labels import WrongLabels
 
 APART = 1 << 24
 """How far the sample ids of two sources lie apart: of an id, 32 bits key the random numbers."""
@@ -170,14 +171,14 @@ def _several(sources: Source | tuple[Source, ...]) -> tuple[Source, ...]:
 
 
 def _stored(source: Source) -> Source:
-    """Finds the source of the same pixels that no label is hidden of: their hashes may be kept."""
-    return _stored(source.source) if isinstance(source, HideLabels) else source
+    """Finds the source of the same pixels whose labels are as stored: their hashes may be kept."""
+    return _stored(source.source) if isinstance(source, HideLabels | WrongLabels) else source
 
 
 def _name(source: Source) -> str:
     """Names a source for people: by its class, and by its folder where it has one."""
-    if isinstance(source, HideLabels):
-        return f"HideLabels({_name(source.source)})"
+    if isinstance(source, HideLabels | WrongLabels):
+        return f"{type(source).__name__}({_name(source.source)})"
     path = getattr(source, "path", None)
     return type(source).__name__ if path is None else f"{type(source).__name__}({str(path)!r})"
 

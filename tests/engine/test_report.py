@@ -160,6 +160,10 @@ def test_a_part_of_the_training_data_is_said_with_its_share_and_number(unpainted
         ({"kind": "Relabelled", "source": {"kind": "Synthetic"}}, "`Synthetic`; faces:"),
         ({"kind": "HideLabels", "source": {"kind": "Packed", "path": "data/x"}}, "`Packed` of `data/x`; faces:"),
         (
+            {"kind": "WrongLabels", "source": {"kind": "HideLabels", "source": {"kind": "Packed", "path": "data/x"}}},
+            "`Packed` of `data/x`; faces:",
+        ),
+        (
             {"kind": "WithTest", "source": {"kind": "Packed", "path": "a"}, "test": {"kind": "Packed", "path": "b"}},
             "`Packed` of `a`, test of `Packed` of `b`; faces:",
         ),
