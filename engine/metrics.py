@@ -111,3 +111,68 @@ def measure_angles(
     each = [float(error[known[:, i], i].mean()) if known[:, i].any() else float("nan") for i in range(len(angles))]
     mean = {f"mae_{'_'.join(angles)}": float(np.mean(each))}
     return mean | {f"mae_{angle}": value for angle, value in zip(angles, each, strict=True)}
+
+
+def number_figures(unit: str) -> tuple[Figure, ...]:
+    """Declares what `measure_numbers` computes, in a unit such as "years"."""
+    return (
+        Figure("mae", unit=unit, label="MAE"),
+        Figure("rmse", unit=unit, label="RMSE"),
+        Figure("correlation", greater_is_better=True, chance=0.0),
+    )
+
+
+def measure_numbers(guess: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"]) -> dict[str, float]:
+    """Computes mean absolute error, root of the mean squared error and Pearson's correlation of the known numbers.
+
+    A truth of NaN is none; what cannot be computed is NaN: all without a known number, the correlation where either
+    does not vary.
+    """
+    known = ~np.isnan(truth)
+    guess, truth = guess[known].astype(np.float64), truth[known].astype(np.float64)
+    if not known.any():
+        return {figure.name: float("nan") for figure in number_figures("")}
+    off_guess, off_truth = guess - guess.mean(), truth - truth.mean()
+    spread = float(np.sqrt(np.square(off_guess).mean() * np.square(off_truth).mean()))
+    return {
+        "mae": float(np.abs(guess - truth).mean()),
+        "rmse": float(np.sqrt(np.square(guess - truth).mean())),
+        "correlation": float((off_guess * off_truth).mean()) / spread if spread > 0 else float("nan"),
+    }
+
+
+def affect_figures(dimensions: Sequence[str]) -> tuple[Figure, ...]:
+    """Declares what `measure_affect` computes."""
+    each = tuple(
+        figure
+        for name in dimensions
+        for figure in (
+            Figure(f"ccc_{name}", greater_is_better=True, chance=0.0, label=f"CCC of {name}", leads=True),
+            Figure(f"rmse_{name}", label=f"RMSE of {name}"),
+            Figure(f"sign_agreement_{name}", greater_is_better=True, unit="%", label=f"equal signs of {name}"),
+        )
+    )
+    return (Figure("ccc", greater_is_better=True, chance=0.0, label="mean CCC"), *each)
+
+
+def measure_affect(
+    dimensions: Sequence[str], guess: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]
+) -> dict[str, float]:
+    """Computes CCC, root of the mean squared error and share of equal signs of each dimension, and the mean CCC.
+
+    Means are over the samples whose truth is known; a dimension without any is NaN, and so is the mean then. The sign
+    of 0 is that of the positive numbers.
+    """
+    found: dict[str, float] = {}
+    for name, says, is_ in zip(dimensions, guess.T.astype(np.float64), truth.T.astype(np.float64), strict=True):
+        known = ~np.isnan(is_)
+        one, other = says[known], is_[known]
+        if not known.any():
+            found |= {f"{kind}_{name}": float("nan") for kind in ("ccc", "rmse", "sign_agreement")}
+            continue
+        spread = one.var() + other.var() + (one.mean() - other.mean()) ** 2
+        together = 2 * ((one - one.mean()) * (other - other.mean())).mean()
+        found[f"ccc_{name}"] = float(together / spread) if spread > 0 else float("nan")
+        found[f"rmse_{name}"] = float(np.sqrt(np.square(one - other).mean()))
+        found[f"sign_agreement_{name}"] = float(((one >= 0) == (other >= 0)).mean())
+    return {"ccc": float(np.mean([found[f"ccc_{name}"] for name in dimensions]))} | found

@@ -1,5 +1,6 @@
 """The tasks a recipe can train: one file each."""
 
+from engine.tasks.affect import Affect
 from engine.tasks.attribute import Attribute
 from engine.tasks.base import Task
 from engine.tasks.classes import (
@@ -8,6 +9,7 @@ from engine.tasks.classes import (
     CKPLUS48_7,
     FAIRFACE_RACES,
     FER2013_7,
+    FERPLUS_8,
     GENDERS,
     NO_YES,
     SYNTHETIC_7,
@@ -16,11 +18,13 @@ from engine.tasks.classes import (
 from engine.tasks.contrast import Contrast
 from engine.tasks.expression import Expression
 from engine.tasks.inpaint import Inpaint
+from engine.tasks.number import Number, OrdinalNumber
 from engine.tasks.perceptual import CheckpointTeacher, EMATeacher, Perceptual, TimmTeacher
 from engine.tasks.pose import PoseBins, PoseRegression, PoseRotation
 from engine.tasks.pseudo_labels import FixMatch, PseudoLabels
 from engine.tasks.puzzle import SolvePuzzle
 from engine.tasks.turns import SolveTurns
+from engine.tasks.voted import VotedExpression
 
 __all__ = [
     "AFFECTNET_7",
@@ -28,10 +32,12 @@ __all__ = [
     "CKPLUS48_7",
     "FAIRFACE_RACES",
     "FER2013_7",
+    "FERPLUS_8",
     "GENDERS",
     "NO_YES",
     "SYNTHETIC_7",
     "UTKFACE_RACES",
+    "Affect",
     "Attribute",
     "CheckpointTeacher",
     "Contrast",
@@ -39,6 +45,8 @@ __all__ = [
     "Expression",
     "FixMatch",
     "Inpaint",
+    "Number",
+    "OrdinalNumber",
     "Perceptual",
     "PoseBins",
     "PoseRegression",
@@ -48,4 +56,5 @@ __all__ = [
     "SolveTurns",
     "Task",
     "TimmTeacher",
+    "VotedExpression",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 AFFECTNET_8 = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt")
 AFFECTNET_7 = AFFECTNET_8[:7]
 FER2013_7 = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
+FERPLUS_8 = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 CKPLUS48_7 = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
 SYNTHETIC_7 = AFFECTNET_7
 GENDERS = ("Male", "Female")

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from engine.figures import Figure
 from engine.metrics import angle_figures, measure_angles
-from engine.tasks.base import Criterion, Features, Rows, Shape, Supervised
+from engine.tasks.base import Criterion, Rows, Shape, Supervised
+from engine.tasks.linear import LinearHead
 from engine.tasks.pose_criteria import AngleL1, BinCrossEntropy, Geodesic, PoseCriterion
 from engine.tasks.pose_geometry import ANGLES, angles_of, chosen, rotation_of_6d
 from engine.views import View
@@ -119,7 +120,7 @@ class PoseRegression(PoseTask):
         _refuse_turns(self, augment)
 
     def build_head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
-        return PoseHead(shape.width, (len(self.angles),), self.dropout)
+        return LinearHead(shape.width, (len(self.angles),), self.dropout)
 
     def answer(self, output: Tensor) -> Float32[Tensor, "b k"]:
         return output.float() * UNIT
@@ -167,7 +168,7 @@ class PoseBins(PoseTask):
         _refuse_turns(self, augment)
 
     def build_head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
-        return PoseHead(shape.width, (len(self.angles), self.bins), self.dropout)
+        return LinearHead(shape.width, (len(self.angles), self.bins), self.dropout)
 
     def answer(self, output: Tensor) -> Float32[Tensor, "b k"]:
         centre = (torch.arange(self.bins, device=output.device) + 0.5) * self.width - self.limit
@@ -206,7 +207,7 @@ class PoseRotation(PoseTask):
             )
 
     def build_head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
-        return PoseHead(shape.width, (6,), self.dropout)
+        return LinearHead(shape.width, (6,), self.dropout)
 
     def rotation(self, output: Tensor) -> Float32[Tensor, "b 3 3"]:
         """The rotation an output stands for; 0 is a frontal face."""
@@ -217,20 +218,6 @@ class PoseRotation(PoseTask):
 
     def build(self, columns: tuple[str, ...]) -> PoseCriterion:
         return Geodesic(self.label, columns, self.angles, self.answer, rotation=self.rotation)
-
-
-class PoseHead(nn.Module):
-    """Dropout and one linear layer on the pooled representation, its outputs in a given shape."""
-
-    def __init__(self, width: int, shape: tuple[int, ...], dropout: float) -> None:
-        super().__init__()
-        self.shape = shape
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(width, int(np.prod(shape)))
-
-    def forward(self, features: Features) -> Float[Tensor, "b ..."]:
-        numbers: Tensor = self.linear(self.dropout(features.pooled))
-        return numbers.view(-1, *self.shape)
 
 
 def _refuse_turns(task: PoseTask, augment: Augment) -> None:

@@ -1,4 +1,4 @@
-"""The embedded data set: drawn faces with expression, pose and glasses, ready without any file.
+"""The embedded data set: drawn faces with expression, pose, glasses and age, ready without any file.
 
 A head of ellipsoids is turned and projected; brows, eyes, mouth and folds follow action units of the expression; who it
 is, hair, hats, beard, light, background, blur, noise and things in the way vary (`loaders.synthetic`).
@@ -37,7 +37,10 @@ LABELS: dict[str, Label] = {
     "expression": Classes(EXPRESSIONS),
     "pose": Numbers(("yaw", "pitch", "roll")),
     "glasses": Classes(("no", "yes")),
+    "age": Numbers(("years",)),
 }
+YOUNGEST, OLDEST = 18.0, 80.0
+"""What the lines of a drawn face tell, put in years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Synthetic:
                 "expression": torch.from_numpy(faces.expression),
                 "pose": torch.from_numpy(angles.astype(np.float32)),
                 "glasses": torch.from_numpy(faces.look.glasses[:, 0].astype(np.int64)),
+                "age": torch.from_numpy((YOUNGEST + (OLDEST - YOUNGEST) * faces.build.age).astype(np.float32)),
             },
         )
         mean = torch.from_numpy(np.ascontiguousarray(mean_colour(pictures)))
