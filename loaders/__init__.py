@@ -6,6 +6,7 @@ from loaders.feed.samplers import ClassBalanced, Composed, Fraction, Phased, Shu
 from loaders.ffcv import FFCV
 from loaders.sources.dali import DALI
 from loaders.sources.folder import Folder
+from loaders.sources.folds import Folds
 from loaders.sources.hide_labels import HideLabels
 from loaders.sources.identity import identity
 from loaders.sources.packed import Packed
@@ -23,6 +24,7 @@ __all__ = [
     "Composed",
     "Faces",
     "Folder",
+    "Folds",
     "Fraction",
     "HideLabels",
     "Label",
