@@ -170,6 +170,21 @@ def from_arrays(arrays: Mapping[str, np.ndarray], task: str, angles: Sequence[st
     return None
 
 
+def joined(each: Sequence[Pictures]) -> Pictures:
+    """Puts the answers of several splits one after another; all are of one task, and so of one kind."""
+    first = each[0]
+    if isinstance(first, ClassAnswers):
+        classes = [one for one in each if isinstance(one, ClassAnswers)]
+        targets, predictions = ([getattr(one, name) for one in classes] for name in ("target", "prediction"))
+        return ClassAnswers(np.concatenate(targets), np.concatenate(predictions), first.classes)
+    if isinstance(first, AngleErrors):
+        values = [one.values for one in each if isinstance(one, AngleErrors)]
+        return AngleErrors({angle: np.concatenate([one[angle] for one in values]) for angle in first.values})
+    assert isinstance(first, MeasuredRows)
+    rows = [one.rows for one in each if isinstance(one, MeasuredRows)]
+    return MeasuredRows({name: np.concatenate([one[name] for one in rows]) for name in first.rows}, first.measure)
+
+
 def unpack(packed: Mapping[str, Any], measure: Callable[[], Measure]) -> Pictures:
     """Reads what `Pictures.pack` wrote; `measure` finds what measures the rows of a task, where they are kept."""
     if packed["kind"] == "rows":

@@ -88,6 +88,9 @@ class Experiment:
         split: The split it is measured on.
         at: The checkpoint whose figures are compared: the last epoch's, or the best's, which was chosen on `select`.
         seeds: Runs of each row unless `--seeds` says otherwise: `seed` 0, 1, ...
+        folds: Folds of the data, each of which is the test split of a run of its own, with every seed: a seed's figure
+            is that of the answers of all folds together. 0 for data that is not folded.
+        fold_field: The field of the recipe that chooses the fold: that of a `loaders.Folds`.
 
     Raises:
         ValueError: A field is not of its type, or a name does not fit the others.
@@ -102,11 +105,15 @@ class Experiment:
     split: str = "test"
     at: Literal["last", "best"] = "last"
     seeds: int = 3
+    folds: int = 0
+    fold_field: str = "data.fold"
 
     def __post_init__(self) -> None:
         check_fields(self, "Experiment", leave=("groups",) if _all_are(self.groups, Group) else ())
         if self.seeds < 1:
             raise ValueError(f"Experiment: seeds (={self.seeds}) must be 1 or more")
+        if self.folds < 0 or self.folds in (1, 2):
+            raise ValueError(f"Experiment: folds (={self.folds}) must be 3 or more, or 0 for data that is not folded")
         task, slash, metric = self.metric.partition("/")
         if not (task and slash and metric):
             raise ValueError(f"Experiment: metric (={self.metric!r}) must read task/metric; e.g. 'expression/accuracy'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,7 +53,7 @@ class Plan:
     figure: Figure
     """What the experiment's metric is."""
     rows: tuple[tuple[tuple[Job, ...], ...], ...]
-    """The runs of each row of each group, one a seed; a run may belong to several rows."""
+    """The runs of each row of each group, one a seed, or one a seed and fold; a run may belong to several rows."""
     notes: tuple[str, ...]
 
     @property
@@ -121,18 +122,34 @@ class _Maker:
             recipe = recipe_file.read(where).recipe
             given = (*group.set, *row.set, *self.set_)
             jobs[row.name] = tuple(
-                self._job(group, row, recipe, given, seed, None if row.start is None else jobs[row.start.row][index])
-                for index, seed in enumerate(seeds)
+                self._job(
+                    group, row, recipe, given, seed, fold, None if row.start is None else jobs[row.start.row][index]
+                )
+                for index, (seed, fold) in enumerate(itertools.product(seeds, self._folds()))
             )
         return tuple(jobs.values())
 
-    def _job(self, group: Group, row: Row, recipe: Recipe, given: Sequence[str], seed: int, start: Job | None) -> Job:
+    def _folds(self) -> Iterable[int | None]:
+        return range(self.file.experiment.folds) if self.file.experiment.folds else (None,)
+
+    def _job(
+        self,
+        group: Group,
+        row: Row,
+        recipe: Recipe,
+        given: Sequence[str],
+        seed: int,
+        fold: int | None,
+        start: Job | None,
+    ) -> Job:
         names: dict[str, str] = {}
         if row.start is not None and start is not None:
             checkpoint = str(start.folder / "checkpoints" / row.start.checkpoint)
             names[checkpoint] = f"run {start.key} {row.start.checkpoint}"
             given = (*given, f"{row.start.field}={checkpoint!r}")
         given = (*given, f"seed={seed}")
+        if fold is not None:
+            given = (*given, f"{self.file.experiment.fold_field}={fold}")
         try:
             recipe = settings.apply(recipe, given)
         except ValueError as error:
@@ -151,6 +168,7 @@ class _Maker:
         if key in self.made:
             return self.made[key]
         name = _slug(" ".join(filter(None, (self.file.name, group.title, row.name)))) + f"-seed{seed}"
+        name += "" if fold is None else f"-fold{fold}"
         job = Job(
             key=key,
             name=name,

@@ -110,6 +110,7 @@ def _rows(results: Results) -> str:
             "published": [_published(row) for row in rows],
             "ours, last epoch": [_sample(figure, row.last) for row in rows],
             "ours, best epoch": [_sample(figure, row.best) for row in rows],
+            **({"over folds": [_sample(figure, row.over_folds) for row in rows]} if results.experiment.folds else {}),
             "n": [str(len(row.last.values)) for row in rows],
             PICTURES: [row.cost.pictures_in_words() for row in rows],
             FLOPS: [format_count(row.cost.flops) for row in rows],
@@ -177,12 +178,18 @@ def _relative(difference: Difference) -> str:
 def _reading(results: Results) -> str:
     experiment = results.experiment
     at = "last epoch" if experiment.at == "last" else "best epoch, chosen on the split that the recipe selects on"
+    folds = (
+        f"Each seed trained {experiment.folds} runs, one a fold; its figure is that of all faces, each answered by the "
+        "run that did not train on it, and its cost that of all of them. Beside it stand the folds one by one. "
+        if experiment.folds
+        else ""
+    )
     return (
-        "Figures are mean ± standard deviation of a single run over n seeds. The best epoch was chosen on the split "
-        f"that the recipe selects on, where it is optimistic. Differences are of the {at}, over the seeds that both "
-        "rows have; intervals are paired bootstraps over test pictures and seeds (over pictures alone with one seed), "
-        "and pictures count as independent of each other. Costs are of training, with that of what a row starts from; "
-        "a picture through a teacher or a frozen encoder only passes forward."
+        f"{folds}Figures are mean ± standard deviation of a single run over n seeds. The best epoch was chosen on the "
+        f"split that the recipe selects on, where it is optimistic. Differences are of the {at}, over the seeds that "
+        "both rows have; intervals are paired bootstraps over test pictures and seeds (over pictures alone with one "
+        "seed), and pictures count as independent of each other. Costs are of training, with that of what a row starts "
+        "from; a picture through a teacher or a frozen encoder only passes forward."
     )
 
 
@@ -209,7 +216,7 @@ def to_csv(results: Results) -> str:
     names = (
         ["kind", "group", "row", "against", "metric", "split", "published", "n"]
         + [*Cost().written(), "minutes", "cost"]
-        + [f"{at}_{what}" for at in ("last", "best") for what in ("mean", "sd", "values")]
+        + [f"{at}_{what}" for at in ("last", "best", "folds") for what in ("mean", "sd", "values")]
         + ["difference", "low", "high", "n_pictures", "verdict", "note"]
     )
     lines: list[Mapping[str, object]] = []
@@ -225,7 +232,7 @@ def to_csv(results: Results) -> str:
             "minutes": _cell(row.minutes.mean),
             "note": row.state,
         }
-        for at, sample in (("last", row.last), ("best", row.best)):
+        for at, sample in (("last", row.last), ("best", row.best), ("folds", row.over_folds)):
             cells |= {f"{at}_mean": _cell(sample.mean), f"{at}_sd": _cell(sample.deviation)}
             cells[f"{at}_values"] = " ".join(f"{value:.6g}" for value in sample.values)
         lines.append(common | cells)

@@ -17,6 +17,7 @@ from engine.table.answers import Pictures
 from engine.table.bootstrap import RESAMPLES, Interval, paired_difference, resampled
 from engine.table.experiment import Experiment, Group, Row, compared_with
 from engine.table.finished import Finished
+from engine.table.folds import pool_folds
 from engine.table.plan import Job, Plan
 
 Verdict = Literal["better", "worse", "undecided"]
@@ -47,6 +48,8 @@ class RowFigures:
     published: float | None
     last: Sample
     best: Sample
+    over_folds: Sample
+    """The figure of each fold alone, of all seeds, at the checkpoint that is compared; none without folds."""
     minutes: Sample
     """Wall time of training."""
     cost: Cost
@@ -54,6 +57,7 @@ class RowFigures:
     state: str
     """Why seeds are lacking: "not run: ...", "1 of 3 failed"; empty if none is."""
     done: tuple[Finished, ...]
+    """All its runs that have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,9 @@ def make_results(plan: Plan, failed: Collection[str], *, resamples: int = RESAMP
     differences: list[Difference] = []
     comparing = _Comparing(experiment, plan.figure, resamples)
     for group, jobs in zip(experiment.groups, plan.rows, strict=True):
-        of = dict(zip((row.name for row in group.rows), jobs, strict=True))
-        rows += [_row(experiment, group, row, of, failed) for row in group.rows if row.shown]
+        runs = dict(zip((row.name for row in group.rows), jobs, strict=True))
+        of = {name: pool_folds(of_row, experiment) for name, of_row in runs.items()}
+        rows += [_row(experiment, group, row, of, runs[row.name], failed) for row in group.rows if row.shown]
         differences += [
             comparing.difference(group, of, row, other)
             for row in group.rows
@@ -127,13 +132,19 @@ def make_results(plan: Plan, failed: Collection[str], *, resamples: int = RESAMP
 
 
 def _row(
-    experiment: Experiment, group: Group, row: Row, of: Mapping[str, Sequence[Job]], failed: Collection[str]
+    experiment: Experiment,
+    group: Group,
+    row: Row,
+    of: Mapping[str, Sequence[Job]],
+    runs: Sequence[Job],
+    failed: Collection[str],
 ) -> RowFigures:
     jobs = of[row.name]
+    each = tuple(job.done for job in runs if job.done is not None)
     done = tuple(job.done for job in jobs if job.done is not None)
     figures = {at: Sample(tuple(_figures(done, at, experiment))) for at in ("last", "best")}
-    seconds = [each for each in map(_seconds, *_with_start(group, row, of)) if each is not None]
-    minutes = Sample(tuple(each / 60 for each in seconds))
+    seconds = [known for known in map(_seconds, *_with_start(group, row, of)) if known is not None]
+    minutes = Sample(tuple(known / 60 for known in seconds))
     state = _state(experiment, jobs, failed, len(figures["last"].values))
     return RowFigures(
         group.title,
@@ -141,10 +152,11 @@ def _row(
         row.published,
         figures["last"],
         figures["best"],
+        Sample(tuple(_figures(each, experiment.at, experiment)) if experiment.folds else ()),
         minutes,
         _cost(group, row, of),
         state,
-        done,
+        each,
     )
 
 

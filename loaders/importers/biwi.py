@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
+from loaders.base import Classes
 from loaders.decoding.crops import Square, check_crop
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import by_group, check_shares
@@ -76,7 +77,7 @@ class Biwi:
         split_of = by_group(map(_person, sequences), {"test": self.test_share, "val": self.val_share}, self.seed)
         counts = {split: list(split_of.values()).count(split) for split in ("train", "val", "test")}
         return Contents(
-            labels={"pose": POSE},
+            labels={"pose": POSE, "person": Classes(tuple(sorted(set(map(_person, sequences)))))},
             notes=(
                 POSE_NOTE,
                 "converted from rotations of the depth camera, as published results do",
@@ -108,7 +109,7 @@ class Biwi:
                     if square is None:
                         yield Skipped(path, "head behind the camera", file.name)
                         continue
-                yield Record(split, path, {"pose": angles(rotation)}, picture, square)
+                yield Record(split, path, {"pose": angles(rotation), "person": _person(sequence)}, picture, square)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -59,7 +59,7 @@ class CkPlus48:
         split_of = by_group(people, {"test": self.test_share, "val": self.val_share}, self.seed)
         counts = {split: list(split_of.values()).count(split) for split in ("train", "val", "test")}
         return Contents(
-            labels={"expression": Classes(EXPRESSIONS)},
+            labels={"expression": Classes(EXPRESSIONS), "person": Classes(tuple(sorted(set(people))))},
             notes=(
                 "splits hold different people, chosen by seed "
                 f"{self.seed} (ours): {', '.join(f'{n} in {split}' for split, n in counts.items())}",
@@ -80,7 +80,7 @@ class CkPlus48:
             elif match is None:
                 yield Skipped(path, "name without a person", "it must read S010_004_00000017")
             else:
-                yield Record(split_of[match[1]], path, {"expression": expression}, picture)
+                yield Record(split_of[match[1]], path, {"expression": expression, "person": match[1]}, picture)
 
 
 def _named(path: Path) -> re.Match[str] | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from loaders.base import Classes
 from loaders.decoding.crops import Crop, Square, around_box, check_crop
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import by_group, check_shares
@@ -66,7 +67,7 @@ class Pointing04:
         split_of = by_group(people, {"test": self.test_share, "val": self.val_share}, self.seed)
         of = {s: sorted(person for person, split in split_of.items() if split == s) for s in ("train", "val", "test")}
         return Contents(
-            labels={"pose": POSE},
+            labels={"pose": POSE, "person": Classes(tuple(sorted(set(people))))},
             notes=(
                 POSE_NOTE,
                 "yaw is pan and pitch is tilt, nominal, in steps of 15 degrees; roll is missing",
@@ -92,7 +93,7 @@ class Pointing04:
                 yield Skipped(path, "no face box", f"{picture.stem}.txt is missing or holds none")
                 continue
             tilt, pan = float(name[4]), float(name[5])
-            yield Record(split_of[name[1]], path, {"pose": (pan, tilt, math.nan)}, picture, square)
+            yield Record(split_of[name[1]], path, {"pose": (pan, tilt, math.nan), "person": name[1]}, picture, square)
 
 
 def _listed(file: Path) -> list[Path]:

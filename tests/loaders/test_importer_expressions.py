@@ -92,6 +92,8 @@ def test_ck_keeps_the_frames_of_a_person_in_one_split(tmp_path: Path) -> None:
         of[Path(record.path).name.partition("_")[0]].add(record.split)
     assert all(len(found) == 1 for found in of.values())
     assert Counter(next(iter(found)) for found in of.values()) == {"train": 14, "test": 4, "val": 2}
+    assert all(record.labels["person"] == Path(record.path).name[:4] for record in records)
+    assert len(CkPlus48(tmp_path).survey().labels["person"].names) == 20  # type: ignore[union-attr]
 
 
 def test_ck_classes_are_the_folders_in_their_order(tmp_path: Path) -> None:

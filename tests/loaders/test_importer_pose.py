@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.io import loadmat, savemat
 
-from loaders import Folder, Loader, Packed
+from loaders import Classes, Folder, Loader, Packed
 from loaders.decoding.crops import Square
 from loaders.decoding.pictures import Form
 from loaders.importers import Aflw2000, Biwi, Importer, Pointing04, W300Lp
@@ -277,6 +277,8 @@ def test_biwi_is_a_test_set_unless_people_are_split(tmp_path: Path) -> None:
         write_frame(source / name, 3, (0, 0, 0))
     records, _ = listed(Biwi(tmp_path))
     assert splits(records) == {"test": 10}
+    assert {r.labels["person"] for r in records} == set(names) - {"21"}  # the second recording of 02
+    assert Biwi(tmp_path).survey().labels["person"] == Classes(tuple(n for n in names if n != "21"))
     for seed in range(8):
         split = {Path(r.path).parts[1]: r.split for r in listed(Biwi(tmp_path, test_share=0.3, seed=seed))[0]}
         assert split["02"] == split["21"]  # the same person, recorded twice
@@ -359,6 +361,8 @@ def test_pointing_splits_people(tmp_path: Path) -> None:
     assert all(len(found) == 1 for found in of.values())
     test = " ".join(sorted(person for person, found in of.items() if found == {"test"}))
     assert any(f"test {test}" in note for note in importer.survey().notes)
+    assert all(record.labels["person"] == Path(record.path).name[6:8] for record in records)
+    assert importer.survey().labels["person"] == Classes(tuple(sorted(of)))
 
 
 def test_pointing_roll_is_missing_in_the_store(tmp_path: Path) -> None:
