@@ -1,8 +1,11 @@
-"""Runs all that only a GPU can show, in one call: tests, tables of views, sweep of configurations.
+"""Runs all that only a GPU can show, step by step: tests, short trainings, tables of views, sweep of configurations.
 
-    python -m benchmarks.everything_gpu --out /tmp/results      # about 25 minutes; --steps picks some
+    python -m benchmarks.everything_gpu --out /tmp/results                     # every step, one after another
+    python -m benchmarks.everything_gpu --out /tmp/results --steps kernels     # one, in less than ten minutes
 
-Each step has its own time limit; one that fails or runs out of time is named at the end, and the others still run.
+Each step ends by `--limit` seconds. What it prints is in `<step>.log` once it is done, and called again with the same
+`--out` it is passed over; one that fails or runs out of time leaves `<step>.failed.log`, is named at the end and runs
+again. The others still run.
 """
 
 from __future__ import annotations
@@ -13,39 +16,67 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.view_cases import CASES
 from benchmarks.views_table import ROOT
 
-TABLE = ("-m", "benchmarks.compare_views_gpu")
-STEPS: dict[str, tuple[int, tuple[str, ...]]] = {
+LIMIT = 540
+"""Seconds of a step: machines that are lent take a command away after ten minutes."""
+
+TABLE = ("-m", "benchmarks.compare_views_gpu", "--out", "{out}")
+_TESTS = ("-m", "pytest", "-q", "-n", "12", "-p", "no:cacheprovider", "-m", "not slow", "-k")
+"""The slow ones need no GPU."""
+_TRAIN = ("-m", "engine.run", "--device", "cuda", "--smoke", "--set", "compile=True", "--resume", "--out")
+
+
+def _tables() -> dict[str, tuple[str, ...]]:
+    """Names a step for each size and case: the reference is compiled anew for each, which takes longest."""
+    return {
+        f"table-{size}-{case.replace(' + ', '-')}": (
+            *TABLE, "--sizes", str(size), "--cases", case, "--name", f"{size} px {case}"
+        )
+        for size in (112, 224)
+        for case in CASES
+    }  # fmt: skip
+
+
+STEPS: dict[str, tuple[str, ...]] = {
     # The tests of the Triton kernels run compiled where there is a GPU, interpreted elsewhere.
-    "tests": (600, ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "triton or gpu", "tests/kernels")),
-    "check": (180, (*TABLE, "--quick", "--name", "quick")),
-    "table-112": (600, (*TABLE, "--sizes", "112", "--name", "112 px")),
-    "table-224": (600, (*TABLE, "--sizes", "224", "--name", "224 px")),
-    "sweep": (300, (*TABLE, "--sweep", "--sizes", "112", "--batches", "256")),
+    "kernels": (*_TESTS, "test_triton or (gpu and not test_compare_views_gpu)", "tests/kernels"),
+    "loaders": (*_TESTS, "gpu", "tests/loaders"),
+    "train-hybrid": (*_TRAIN, "{out}/train-hybrid", "fer2013_hmtl"),
+    "train-inpaint": (*_TRAIN, "{out}/train-inpaint", "affectnet_inpaint"),
+    "train-semi": (*_TRAIN, "{out}/train-semi", "fer2013_semi"),
+    "check": (*TABLE, "--quick", "--name", "quick"),
+    **_tables(),
+    "sweep": (*TABLE, "--sweep", "--sizes", "112", "--batches", "256"),
 }
-"""Seconds at most and arguments of Python, in the order in which they are worth having."""
+"""Arguments of Python, in the order in which they are worth having; "{out}" is the folder of `--out`."""
 
 
-def run(steps: list[str], out: Path) -> list[str]:
-    """Runs steps one after another, what each prints in `<step>.log`; returns what went wrong."""
+def run(steps: list[str], out: Path, limit: float) -> list[str]:
+    """Runs those steps one after another that are not done yet; returns what went wrong."""
     out.mkdir(parents=True, exist_ok=True)
     wrong = []
     for step in steps:
-        limit, arguments = STEPS[step]
-        command = [sys.executable, *arguments, *(["--out", str(out)] if TABLE[1] in arguments else [])]
+        done, failed = out / f"{step}.log", out / f"{step}.failed.log"
+        if done.exists():
+            print(f"{step}: done before, {done}", flush=True)
+            continue
+        command = [sys.executable, *(argument.format(out=out.resolve()) for argument in STEPS[step])]
         start = time.perf_counter()
-        with (out / f"{step}.log").open("w") as log:
+        with failed.open("w") as log:
             try:
                 code = subprocess.run(
                     command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, timeout=limit, check=False
                 ).returncode
                 result = "done" if code == 0 else f"failed with exit status {code}"
             except subprocess.TimeoutExpired:
-                code, result = 1, f"stopped after {limit} s"
-        print(f"{step}: {result}, {time.perf_counter() - start:.0f} s, {out / step}.log", flush=True)
+                code, result = 1, f"stopped after {limit:g} s"
         if code:
             wrong.append(f"{step} {result}")
+        else:
+            failed.rename(done)
+        print(f"{step}: {result}, {time.perf_counter() - start:.0f} s, {failed if code else done}", flush=True)
     return wrong
 
 
@@ -53,8 +84,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables and of what the steps print")
     parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=STEPS)
+    parser.add_argument("--limit", type=float, default=LIMIT, help=f"seconds of each step ({LIMIT})")
     options = parser.parse_args(arguments)
-    if wrong := run(options.steps, options.out):
+    if wrong := run(options.steps, options.out, options.limit):
         raise SystemExit(f"everything_gpu: {'; '.join(wrong)}; read the logs in {options.out}")
 
 

@@ -28,6 +28,12 @@ _GRADIENT = ("gradient_sample", "gradient_channel", "gradient_line", "gradient_c
 
 
 @triton.jit
+def _quotient(one, other):
+    """one / other, correctly rounded as the reference's: in fp32 Triton's own division is not."""
+    return tl.div_rn(one, other) if one.dtype == tl.float32 else one / other
+
+
+@triton.jit
 def _hidden(shows, pixel, size, grid, by_size, by_size_shift, by_side, by_side_shift, INDEX: tl.constexpr):
     """Which pixels of a sample are hidden, and their lines and columns."""
     line = divide(pixel, by_size, by_size_shift)
@@ -69,7 +75,7 @@ def _mean(loss, sums, counts, number, BLOCK: tl.constexpr):
         total += tl.load(sums + place, mask=place < number, other=0.0)
         count += tl.load(counts + place, mask=place < number, other=0)
     values = tl.maximum(tl.sum(count) * 3, 1).to(loss.dtype.element_ty)
-    tl.store(loss, tl.div_rn(tl.sum(total), values) if loss.dtype.element_ty == tl.float32 else tl.sum(total) / values)
+    tl.store(loss, _quotient(tl.sum(total), values))
 
 
 def hidden_l1(guess: Tensor, truth: Tensor, shows: Tensor) -> Tensor:
@@ -133,7 +139,7 @@ def _gradient(
     for start in range(0, batch, BLOCK):
         place = start + tl.arange(0, BLOCK)
         count += tl.load(counts + place, mask=place < batch, other=0)
-    scale = tl.load(loss_gradient).to(PRECISION) / tl.maximum(tl.sum(count) * 3, 1).to(PRECISION)
+    scale = _quotient(tl.load(loss_gradient).to(PRECISION), tl.maximum(tl.sum(count) * 3, 1).to(PRECISION))
 
     guess += sample * guess_sample + line * guess_line + column * guess_column
     truth += sample * truth_sample + line * truth_line + column * truth_column

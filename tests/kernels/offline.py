@@ -60,6 +60,8 @@ class Usage:
     """Bytes of a program."""
     stack: int
     """Bytes of a thread: registers that were spilled, and arrays indexed at run time."""
+    inexact: bool
+    """Whether it divides in fp32 without rounding correctly."""
 
 
 @contextmanager
@@ -93,4 +95,5 @@ def _usage(kernel) -> Usage:
         command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", str(file)]
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = dict(re.findall(r"\b(REG|STACK|LOCAL):(\d+)", printed))
-    return Usage(kernel.name, int(found["REG"]), kernel.metadata.shared, int(found["STACK"]) + int(found["LOCAL"]))
+    stack = int(found["STACK"]) + int(found["LOCAL"])
+    return Usage(kernel.name, int(found["REG"]), kernel.metadata.shared, stack, "div.full.f32" in kernel.asm["ptx"])

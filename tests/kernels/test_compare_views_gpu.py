@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
+import sys
 
 import pytest
 import torch
+from typer.main import get_command
 
 from benchmarks import compare_views_gpu as gpu
 from benchmarks import device_timer, everything_gpu, views_table
 from benchmarks import view_cases as cases
 from benchmarks.views_table import DRAWN, OURS
+from engine import run
+from engine.recipe import file as recipe_file
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
@@ -117,18 +122,50 @@ def test_the_sweep_times_every_configuration_and_checks_its_pixels(monkeypatch):
 
 
 def test_one_call_runs_every_step_and_names_those_that_failed(tmp_path, monkeypatch, capsys):
-    good, bad, slow = ("-c", "print('well')"), ("-c", "raise SystemExit(3)"), ("-c", "import time; time.sleep(60)")
-    monkeypatch.setattr(everything_gpu, "STEPS", {"good": (60, good), "bad": (60, bad), "slow": (1, slow)})
+    steps = {
+        "good": ("-c", "print('well in {out}')"),
+        "bad": ("-c", "raise SystemExit(3)"),
+        "slow": ("-c", "import time; time.sleep(60)"),
+    }
+    monkeypatch.setattr(everything_gpu, "STEPS", steps)
     with pytest.raises(
-        SystemExit, match=r"everything_gpu: bad failed with exit status 3; slow stopped after 1 s; read"
+        SystemExit, match=r"everything_gpu: bad failed with exit status 3; slow stopped after 3 s; read"
     ):
-        everything_gpu.main(["--out", str(tmp_path), "--steps", "bad", "slow", "good"])
-    assert (tmp_path / "good.log").read_text() == "well\n"
-    assert "good: done" in capsys.readouterr().out
+        everything_gpu.main(["--out", str(tmp_path), "--limit", "3", "--steps", "bad", "slow", "good"])
+    assert (tmp_path / "good.log").read_text() == f"well in {tmp_path}\n"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.failed.log", "good.log", "slow.failed.log"]
+    assert "good: done, " in capsys.readouterr().out
+    steps["bad"] = steps["slow"] = ("-c", "")
+    everything_gpu.main(["--out", str(tmp_path)])
+    assert "good: done before" in capsys.readouterr().out
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.log", "good.log", "slow.log"]
 
 
 def test_every_step_is_a_command_that_exists():
-    for limit, arguments in everything_gpu.STEPS.values():
-        assert limit <= 600
-        if arguments[1] == everything_gpu.TABLE[1]:
-            gpu.parser().parse_args(arguments[2:])
+    assert everything_gpu.LIMIT < 600
+    for step, (_, module, *arguments) in everything_gpu.STEPS.items():
+        if module == everything_gpu.TABLE[1]:
+            gpu.parser().parse_args(arguments)
+        elif module == "engine.run":
+            parsed = get_command(run.app).make_context("run", arguments).params
+            assert parsed["out"].name == step
+            assert recipe_file.read(parsed["recipe"]).recipe is not None
+        else:
+            assert module == "pytest"
+
+
+@pytest.mark.slow
+def test_the_steps_of_tests_collect_what_needs_a_gpu_and_no_more():
+    def collected(step: str) -> str:
+        arguments = [part for part in everything_gpu.STEPS[step] if part not in ("-n", "12")]
+        command = [sys.executable, *arguments, "--collect-only"]
+        return subprocess.run(command, cwd=views_table.ROOT, capture_output=True, text=True, check=True).stdout
+
+    kernels, loaders = collected("kernels"), collected("loaders")
+    for name in ("test_triton_gpu", "test_triton_views", "test_triton_tables", "test_triton_hidden"):
+        assert f"{name}.py::" in kernels
+    assert "test_compare_views_gpu" not in kernels
+    assert "compiles_without_spills" not in kernels
+    for test in ("test_every_tier_delivers_the_same_on_a_gpu", "test_batches_arrive_on_the_gpu_equal"):
+        assert test in loaders
+    assert "test_a_cpu_maps_the_file" not in loaders

@@ -30,5 +30,8 @@ def test_every_configuration_compiles_without_spills(architecture: int) -> None:
     assert {variant["name"] for variant in variants} >= {"_sums", "_mean", "_count", "_gradient"}
     assert [variant for variant in variants if variant["stack"] != 0] == []
 
+    # Tests on a GPU want the bits of the reference; a blur's weights, which `_render` divides for, have a tolerance.
+    assert {variant["name"] for variant in variants if variant["inexact"]} <= {"_render"}
+
     # Sizes, grids, stores, batches, seeds and epochs are run-time numbers; up to 16 cells are ranked by one kernel.
     assert first["run_time"] == dict.fromkeys(first["run_time"], 1)
