@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from engine.table.bootstrap import RESAMPLES
 from engine.table.experiment import read
-from engine.table.making import commands_of, make_sweep, make_table
+from engine.table.making import commands_of, make_sweep, make_table, reasons_of, runs_of
 from engine.table.plan import make_plan
+from engine.table.slurm import submit
 from engine.table.sweep import make_search, read_sweep
 from loaders.exit_status import exit_status
 
@@ -49,6 +51,17 @@ def main(
     list_: Annotated[
         bool, typer.Option("--list", help="print one command for each missing run, for a scheduler, and run nothing")
     ] = False,
+    format_: Annotated[
+        Literal["text", "json"] | None, typer.Option("--format", help="of --list; json for programs; text if not given")
+    ] = None,
+    on: Annotated[
+        Literal["slurm"] | None,
+        typer.Option(help="submit what is neither done nor queued to Slurm, in place of running it (docs/cluster.md)"),
+    ] = None,
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OPTIONS", help='of a row, e.g. "--partition=gpu --time=02:00:00"; repeatable'),
+    ] = None,
     no_run: Annotated[bool, typer.Option("--no-run", help="print the table of what is done, and run nothing")] = False,
     results: Annotated[
         Path | None,
@@ -61,6 +74,7 @@ def main(
         for name, value in (("seeds", seeds), ("jobs", jobs), ("resamples", resamples)):
             if value is not None and value < 1:
                 raise ValueError(f"table: {name} (={value}) must be 1 or more")
+        _check_together(on=on, sbatch=sbatch, list_=list_, format_=format_, no_run=no_run, jobs=jobs)
         file = read(experiment_file).only(only or ())
         folder = out or Path("runs") / file.name
         search = None
@@ -74,12 +88,36 @@ def main(
         if list_:
             for note in plan.notes:
                 typer.echo(f"note: {note}", err=True)
-            for line in commands_of(plan):
-                typer.echo(line)
-        elif search is not None:
-            make_sweep(search, plan, folder, run=not no_run, at_once=jobs)
+            for reason in reasons_of(plan):
+                typer.echo(f"# {reason}", err=format_ == "json")
+            if format_ == "json":
+                typer.echo(json.dumps(list(runs_of(plan)), indent=2, ensure_ascii=False))
+            else:
+                for line in commands_of(plan):
+                    typer.echo(line)
+            return
+        if on is not None:
+            for line in submit(plan, folder, sbatch or ()):
+                typer.echo(line, err=True)
+        run = not no_run and on is None
+        if search is not None:
+            make_sweep(search, plan, folder, run=run, at_once=jobs)
         else:
-            make_table(plan, folder, run=not no_run, at_once=jobs, resamples=resamples)
+            make_table(plan, folder, run=run, at_once=jobs, resamples=resamples)
+
+
+def _check_together(
+    *, on: str | None, sbatch: list[str] | None, list_: bool, format_: str | None, no_run: bool, jobs: int
+) -> None:
+    """Refuses options that mean nothing together."""
+    if on is None and sbatch:
+        raise ValueError(f"table: sbatch (={' '.join(sbatch)}) goes with --on slurm; add it")
+    if on is not None and (list_ or no_run or jobs > 1):
+        raise ValueError(
+            f"table: on (={on}) submits, and Slurm says how many run at once; leave out --list, --no-run and --jobs"
+        )
+    if format_ is not None and not list_:
+        raise ValueError(f"table: format (={format_}) goes with --list; add it")
 
 
 if __name__ == "__main__":

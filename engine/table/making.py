@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -21,21 +22,31 @@ from loaders.files import write_text
 
 
 def commands_of(plan: Plan) -> Iterator[str]:
-    """Writes one command a line for each missing run; one that starts from another stands after it and says so.
+    """Writes one command a line for each missing run; one that starts from another stands after it and says so."""
+    for run in runs_of(plan):
+        yield as_shell(run["command"]) + (f"  # after {run['after']}" if run["after"] else "")
 
-    Before them comments say how to prepare data that is not there, and which runs cannot be run and why.
-    """
-    names = {job.key: job.name for job in plan.jobs}
-    missing = {job.key for job in plan.missing}
+
+def runs_of(plan: Plan) -> Iterator[dict[str, Any]]:
+    """Describes each missing run for a scheduler, one that starts from another after it."""
+    names = {job.key: job.name for job in plan.missing}
+    for job in plan.missing:
+        yield {
+            "name": job.name,
+            "command": ["hmtl", "train", *job.words[2:]],
+            "folder": str(job.folder),
+            "after": names.get(job.needs or ""),
+        }
+
+
+def reasons_of(plan: Plan) -> Iterator[str]:
+    """Says how to prepare data that is not there, and which runs cannot be run and why."""
     reasons = Counter(job.missing for job in plan.jobs if job.done is None and job.missing is not None)
     for folder, prepare in plan.file.prepared.items():
         if reasons and not Path(folder).exists():
-            yield f"# {folder} is not there; prepare it: {prepare}"
+            yield f"{folder} is not there; prepare it: {prepare}"
     for reason, runs in reasons.items():
-        yield f"# not run, {runs} of {len(plan.jobs)} runs: {reason}"
-    for job in plan.missing:
-        after = f"  # after {names[job.needs]}" if job.needs in missing else ""
-        yield as_shell(["hmtl", "train", *job.words[2:]]) + after
+        yield f"not run, {runs} of {len(plan.jobs)} runs: {reason}"
 
 
 def make_table(plan: Plan, folder: Path, *, run: bool, at_once: int, resamples: int) -> None:

@@ -110,9 +110,14 @@ def log_of(job: Job) -> Path:
     return job.folder.with_name(f"{job.folder.name}.log")
 
 
+def lock_of(job: Job) -> Path:
+    """Names the file on which a run's process holds a lock."""
+    return job.folder.with_name(f".{job.folder.name}.lock")
+
+
 def _start(job: Job, at_once: int) -> _Running:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(job.folder.with_name(f".{job.folder.name}.lock"), os.O_RDWR | os.O_CREAT)
+    lock = os.open(lock_of(job), os.O_RDWR | os.O_CREAT)
     if not _locked(lock):
         return _Running(job, None, lock, time.monotonic())
     environment = dict(os.environ)

@@ -18,7 +18,7 @@ from engine.runs.environment import as_shell
 from engine.table import Experiment, Group, Row, Start
 from engine.table.experiment import read
 from engine.table.fingerprint import is_recipe, missing_file
-from engine.table.making import commands_of
+from engine.table.making import commands_of, reasons_of
 from engine.table.plan import Plan
 from engine.table.report import draw_chart, to_csv, to_markdown
 from engine.table.results import make_results
@@ -123,9 +123,11 @@ def test_a_list_has_a_command_a_missing_run_and_says_how_to_get_data_that_is_not
     )
     prepare = "hmtl prepare fer2013 fer2013.csv --out no/data --size 48"
     path.write_text(path.read_text().replace("of the tests.", f"of the tests.\n\nRun:     {prepare}   (once)"))
-    first, second, *commands = commands_of(plan_of(path, seeds=2))
-    assert first == f"# no/data is not there; prepare it: {prepare}"
-    assert second == "# not run, 2 of 4 runs: no data: no/data is not there"
+    plan = plan_of(path, seeds=2)
+    first, second = reasons_of(plan)
+    assert first == f"no/data is not there; prepare it: {prepare}"
+    assert second == "not run, 2 of 4 runs: no data: no/data is not there"
+    commands = list(commands_of(plan))
     assert [re.findall(r"^hmtl train \S+:supervised .*seed=(\d)$", line) for line in commands] == [["0"], ["1"]]
 
 
