@@ -21,6 +21,7 @@ MODULES = {
     "compare": ("engine.compare", "Set runs side by side."),
     "predict": ("engine.predict", "Write what a model says of your pictures."),
     "report": ("engine.report", "Write the report of a run anew."),
+    "robustness": ("engine.robustness.__main__", "Measure runs on corrupted faces."),
     "bench": ("engine.bench.__main__", "Measure the sources or the training step."),
 }
 """Sub-command to the module whose `app` it is, which `python -m` runs too, and what `hmtl --help` says of it."""

@@ -153,7 +153,7 @@ FLOORS = {
         ("reports",),
         ("training",),
         ("baselines", "deployed", "bench", "table"),
-        ("run", "predict", "compare", "report"),
+        ("run", "predict", "compare", "report", "robustness"),
         ("cli",),
     ),
 }
