@@ -2,6 +2,7 @@
 
 from engine.tasks.affect import Affect
 from engine.tasks.attribute import Attribute
+from engine.tasks.barlow_twins import BarlowTwins
 from engine.tasks.base import Task
 from engine.tasks.classes import (
     AFFECTNET_7,
@@ -39,6 +40,7 @@ __all__ = [
     "UTKFACE_RACES",
     "Affect",
     "Attribute",
+    "BarlowTwins",
     "CheckpointTeacher",
     "Contrast",
     "EMATeacher",

@@ -16,7 +16,8 @@ from torch import Tensor
 from engine.recipe import Recipe, settings
 from engine.recipe.written import describe, read
 from engine.tasks import SYNTHETIC_7, Contrast, Expression
-from engine.tasks.contrast import FACES, NTXent, nearest_is_right
+from engine.tasks.contrast import NTXent
+from engine.tasks.pairs import FACES, nearest_is_right
 from engine.training.cost import cost_of
 from engine.training.evaluate import figures
 from engine.training.parts import build_model
