@@ -15,6 +15,7 @@ from engine.training.device import choose_device
 from loaders.decoding.pictures import Fit
 from loaders.exit_status import FAILED, exit_status
 from loaders.files import replacing
+from loaders.targets import file_target
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -38,7 +39,7 @@ def main(
     """
     console = Console(stderr=True, soft_wrap=True)
     with exit_status():
-        if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        if out is not None and not file_target(out).parent.is_dir():
             raise ValueError(f"predict: out (={out}) must be a file in a folder that exists; make the folder first")
         for file in tasks or ():
             run_file(file, what="tasks")

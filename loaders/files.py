@@ -12,10 +12,13 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from loaders.targets import file_target, folder_target, shortened
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a write answers where there is no room on the disk, in the user's quota, or under the process's limit."""
@@ -31,12 +34,20 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: The disk is full or does not take the file; the message says what is kept.
     """
-    temporary = hidden(path, "partial")
+    target = file_target(path)
+    if target.exists() and not target.is_file():  # a device or a pipe: it is written through
+        with tempfile.TemporaryDirectory() as folder, _full_disk_explained(path):
+            temporary = Path(folder, "whole")
+            yield temporary
+            with temporary.open("rb") as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+        return
+    temporary = hidden(target, "partial")
     try:
         with _full_disk_explained(path):
             yield temporary
             flush(temporary)
-            temporary.replace(path)
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -53,10 +64,11 @@ def replacing_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         ValueError: A folder that is not empty has appeared at `path` and may not be replaced.
         OSError: The disk is full or the folder cannot be written; the message says what is kept.
     """
-    with scratch_folder(path, "partial") as temporary, _full_disk_explained(path):
+    target = folder_target(path)
+    with scratch_folder(target, "partial") as temporary, _full_disk_explained(path):
         yield temporary
         _flush_below(temporary)
-        _move(temporary, path, replace)
+        _move(temporary, target, replace)
 
 
 @contextmanager
@@ -80,12 +92,14 @@ def scratch_folder(path: Path, word: str = "scratch") -> Iterator[Path]:
 def remove_leftovers(path: Path) -> None:
     """Removes what killed processes of this machine left beside `path`; what they had moved away is put back."""
     host = re.escape(socket.gethostname())
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.(partial|scratch|replaced)-{host}-(\d+)")
+    pattern = re.compile(rf"\.(.+)\.(partial|scratch|replaced)-({host})-(\d+)", re.DOTALL)
     for found in path.parent.iterdir() if path.parent.is_dir() else ():
         match = pattern.fullmatch(found.name)
-        if match is None or found in _IN_USE or _running(int(match[2])):
+        if match is None or match[1] != shortened(path.name, found.name[1 + len(match[1]) :]):
             continue
-        if match[1] == "replaced" and not path.exists():
+        if found in _IN_USE or _running(int(match[4])):
+            continue
+        if match[2] == "replaced" and not path.exists():
             found.rename(path)
         else:
             shutil.rmtree(found)
@@ -94,7 +108,8 @@ def remove_leftovers(path: Path) -> None:
 def hidden(path: Path, word: str) -> Path:
     """Names what this process does not show as `path` yet, or no longer."""
     # The host's name tells processes of machines that share a file system apart.
-    return path.with_name(f".{path.name}.{word}-{socket.gethostname()}-{os.getpid()}")
+    ending = f".{word}-{socket.gethostname()}-{os.getpid()}"
+    return path.with_name(f".{shortened(path.name, ending)}{ending}")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -25,6 +25,7 @@ from loaders.exit_status import exit_status
 from loaders.ffcv.store import open_ffcv_store, require_writer, write_ffcv_store
 from loaders.files import scratch_folder
 from loaders.importers import IMPORTERS, Importer
+from loaders.lock import Lock
 from loaders.options import described, given, options, written
 from loaders.progress import LINE, progress
 from loaders.store import checking, duplicates
@@ -33,6 +34,7 @@ from loaders.store.opening import FFCV_STORE, PACKED_STORE, PLAIN_FOLDER, SOURCE
 from loaders.store.picture_folder import check_pictures, write_pictures
 from loaders.store.summary import print_summary
 from loaders.store.writing import new_store
+from loaders.targets import folder_target, shortened
 
 Format = Literal["packed", "ffcv", "folder"]
 
@@ -88,24 +90,43 @@ def prepare(
     if format == "ffcv":
         require_writer(jpeg)
         origin["jpeg"] = jpeg
+    _refuse_place(out, importer.source)
     done = _finished(importer, out, origin, force, format)
     if done is not None:
         labels = ", ".join(done["labels"]) or "no labels"
         console.print(f"{out} is finished: {done['shape'][0]:,} faces, {labels}; --force makes it again", **LINE)
         return done
     start = time.perf_counter()
-    if format == "packed":
-        source = _pack(importer, out, form, origin, force, workers, console)
-    else:
-        with scratch_folder(out) as scratch:
-            _pack(importer, scratch / "packed", form, origin, False, workers, console)
-            packed = open_store(scratch / "packed")
-            if format == "ffcv":
-                source = write_ffcv_store(packed, out, origin=origin, jpeg=jpeg, replace=force, console=console)
-            else:
-                source = write_pictures(packed, out, origin=origin, replace=force, workers=workers, console=console)
+    with _only_here(out):
+        if format == "packed":
+            source = _pack(importer, out, form, origin, force, workers, console)
+        else:
+            with scratch_folder(out) as scratch:
+                _pack(importer, scratch / "packed", form, origin, False, workers, console)
+                packed = open_store(scratch / "packed")
+                if format == "ffcv":
+                    source = write_ffcv_store(packed, out, origin=origin, jpeg=jpeg, replace=force, console=console)
+                else:
+                    source = write_pictures(packed, out, origin=origin, replace=force, workers=workers, console=console)
     print_summary(source, out, time.perf_counter() - start, console)
     return source
+
+
+def _refuse_place(out: Path, source: Path) -> None:
+    """Refuses a store that cannot be written, or that would lie in what it is made from."""
+    place, given = folder_target(out).resolve(), source.resolve()
+    if given.is_dir() and (place == given or given in place.parents):
+        raise ValueError(
+            f"prepare: out (={out}) must not be in the folder of the source (={source}), which is read as a whole; "
+            "choose a folder beside it"
+        )
+
+
+def _only_here(out: Path) -> Lock:
+    """Locks the place of a store, so that no work is done twice."""
+    target = folder_target(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return Lock(target.with_name(f".{shortened(target.name, '.lock')}.lock"), f"prepare: out (={out})")
 
 
 def _pack(

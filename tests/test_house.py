@@ -134,6 +134,7 @@ def test_the_check_of_arrows_lets_the_right_ones_pass(room: str, source: str) ->
 # floors below; the files of one floor do not know each other.
 FLOORS = {
     "loaders": (
+        ("lock", "targets"),
         ("base", "exit_status", "extras", "files", "options", "progress"),
         ("feed", "decoding"),
         ("synthetic",),

@@ -18,6 +18,7 @@ import csv
 import io
 import json
 import os
+import struct
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -34,25 +35,40 @@ from engine.figures import Figure
 from engine.runs import checkpoint
 from engine.runs.result import CHARTS
 from loaders.files import replacing, replacing_folder, write_json, write_text
+from loaders.lock import Lock
+from loaders.targets import folder_target
 
 _APPENDED = {"log": "log.jsonl", "events": "tensorboard/events.out.tfevents.run"}
 
 
+def is_taken(path: Path) -> bool:
+    """Says whether something is at the place of a run: an empty folder, or a link to none, is nothing."""
+    return path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None)
+
+
 def refuse_taken(path: Path) -> None:
-    """Refuses a folder for a new run that is there already.
+    """Refuses a place for a new run where something is already, or where no folder can be.
 
     Raises:
-        ValueError: It is.
+        ValueError: It is so.
     """
-    if path.exists():
+    folder_target(path)
+    if is_taken(path):
         raise ValueError(f"run: {path} is there already; go on with it by --resume, or choose another --out")
 
 
 class RunDir:
-    """An open run folder."""
+    """An open run folder, which no other process can open meanwhile.
+
+    Raises:
+        ValueError: Another process has it open.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.notes: list[str] = []
+        """What a user must know of the folder that is gone on with."""
+        self._lock = Lock(path / ".lock", f"run {path}")
         self._log = (path / _APPENDED["log"]).open("ab")
         self._events = (path / _APPENDED["events"]).open("ab")
         self._records = RecordWriter(self._events)
@@ -79,11 +95,15 @@ class RunDir:
         return cls(path)
 
     @classmethod
-    def reopen(cls, path: Path, recipe_differences: list[str]) -> RunDir:
+    def reopen(cls, path: Path, recipe_differences: list[str], data_differences: list[str]) -> RunDir:
         """Opens a run to go on with it.
 
+        Args:
+            recipe_differences: What the recipe has otherwise than that of the run, in words.
+            data_differences: What the data is otherwise than that which the run was trained on, in words.
+
         Raises:
-            ValueError: It is no run, or the run of another recipe.
+            ValueError: It is no run, or the run of another recipe or on other data, or another process has it open.
         """
         if not (path / "recipe.json").is_file():
             raise ValueError(f"run: {path} is no run folder, it has no recipe.json; choose another --out")
@@ -93,14 +113,27 @@ class RunDir:
                 f"run: {path} was started with another recipe, it cannot be resumed with this one; "
                 f"start a new run with another --out, or undo the change:\n  {lines}"
             )
+        if data_differences:
+            lines = "\n  ".join(data_differences)
+            weights = path / "checkpoints" / checkpoint.LAST
+            raise ValueError(
+                f"run: {path} was trained on other data, it cannot be resumed on this; prepare that data again, or "
+                f"start a new run with another --out, from its weights by --set init={str(weights)!r}:\n  {lines}"
+            )
+        run = cls(path)
+        if read_starts(path) is None:
+            run.notes.append(
+                f"{path / 'environment.json'} is missing or damaged: what it knew of earlier starts is lost"
+            )
         for folder in (path, path / "predictions", path / CHARTS):
+            folder.mkdir(exist_ok=True)
             for stale in folder.glob(".*.partial*"):  # of a kill; checkpoints clean up after themselves
                 stale.unlink()
-        return cls(path)
+        return run
 
     def started(self, environment: Mapping[str, Any]) -> None:
         """Adds one start of the run to environment.json."""
-        starts = json.loads((self.path / "environment.json").read_text())
+        starts = read_starts(self.path) or []
         write_json(self.path / "environment.json", [*starts, dict(environment)])
 
     def declare(self, figures: Mapping[str, Figure]) -> None:
@@ -150,15 +183,25 @@ class RunDir:
         }
 
     def cut(self, marks: Mapping[str, int]) -> None:
-        """Drops what was written after `marks` were taken."""
+        """Drops what was written after `marks` were taken; what a power cut left of a line or record goes too."""
         for key, name in _APPENDED.items():
-            os.truncate(self.path / name, marks[key])
+            file = self.path / name
+            size = file.stat().st_size
+            if size >= marks[key]:
+                os.truncate(file, marks[key])
+                continue
+            whole = end_of_lines(file) if key == "log" else end_of_records(file)
+            os.truncate(file, whole)
+            self.notes.append(
+                f"{file} has {size:,} of the {marks[key]:,} bytes that the checkpoint tells of: lines are lost"
+            )
         self._rows = self._rows[: marks["rows"]]
         self._write_rows()
 
     def close(self) -> None:
         self._log.close()
         self._records.close()
+        self._lock.release()
 
     def _write_rows(self) -> None:
         columns = list(dict.fromkeys(key for row in self._rows for key in row))
@@ -174,6 +217,7 @@ class UnwrittenRun(RunDir):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.notes = []
 
     def started(self, environment: Mapping[str, Any]) -> None:
         pass
@@ -212,13 +256,47 @@ class UnwrittenRun(RunDir):
         pass
 
 
+def read_starts(path: Path) -> list[dict[str, Any]] | None:
+    """Reads the starts of a run, the first one first; None where the file is missing or damaged."""
+    try:
+        starts = json.loads((path / "environment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return starts if isinstance(starts, list) and all(isinstance(start, dict) for start in starts) else None
+
+
+def end_of_lines(file: Path) -> int:
+    """Finds where the last whole line of a file ends, in bytes from its start."""
+    return file.read_bytes().rfind(b"\n") + 1
+
+
+def end_of_records(file: Path) -> int:
+    """Finds where the last whole record of a TensorBoard file ends: length, its check, as many bytes, their check."""
+    content, end = file.read_bytes(), 0
+    while end + 16 <= len(content):
+        (length,) = struct.unpack_from("<Q", content, end)
+        if end + 16 + length > len(content):
+            break
+        end += 16 + length
+    return end
+
+
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a run's metrics.csv; none before the first epoch's end."""
+    """Reads the rows of a run's metrics.csv; none before the first epoch's end.
+
+    Raises:
+        ValueError: It is no text any more.
+    """
     file = path / "metrics.csv"
     if not file.is_file():
         return []
-    with file.open(newline="") as lines:
-        return list(csv.DictReader(lines))
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            return list(csv.DictReader(lines))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"run: {file} is damaged ({error}); delete it to go on without its rows, which log.jsonl has too"
+        ) from error
 
 
 def _number(value: float | int) -> str:

@@ -343,13 +343,8 @@ class Trainer:
             self.alignment.reset()
         self.at = Position(self.at.epoch + 1, 0, self.at.total)
         if self.at.epoch % recipe.evaluate_every == 0 or self.at.epoch == recipe.epochs:
-            samples, rows = self.predict(self.evaluated, self.select)
-            self.last_figures = figures(recipe.evaluated, recipe.views, rows)
+            self.evaluate(run)
             row |= {f"{recipe.select}/{name}": value for name, value in self.last_figures.items()}
-            arrays = prediction_arrays(samples, rows)
-            run.predictions(f"{recipe.select}-{checkpoint.LAST}", arrays)
-            if self._is_best(run):
-                run.predictions(f"{recipe.select}-{checkpoint.BEST}", arrays)
         run.scalars(self.at.total, {name: float(value) for name, value in row.items() if value is not None})
         times = {name: speed.get(name) for name in ("images_per_second", "wait_share")}
         run.epoch(row | {"seconds": self.seconds} | times)
@@ -358,6 +353,16 @@ class Trainer:
         self.save(run)
         bars.say(_line(row, recipe, speed))
         bars.at(self.at.epoch, 0)
+
+    def evaluate(self, run: RunDir) -> None:
+        """Evaluates on the select split as the weights are, and keeps them if no evaluation was better."""
+        split = self.recipe.select
+        samples, rows = self.predict(self.evaluated, self.select)
+        self.last_figures = figures(self.recipe.evaluated, self.recipe.views, rows)
+        arrays = prediction_arrays(samples, rows)
+        run.predictions(f"{split}-{checkpoint.LAST}", arrays)
+        if self._is_best(run):
+            run.predictions(f"{split}-{checkpoint.BEST}", arrays)
 
     def _is_best(self, run: RunDir) -> bool:
         """Keeps the weights if no evaluation was better than the last one."""

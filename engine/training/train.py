@@ -26,7 +26,7 @@ from engine.reports.report import write_report
 from engine.runs import checkpoint
 from engine.runs.commit import commit
 from engine.runs.environment import describe_environment
-from engine.runs.folder import RunDir, UnwrittenRun, refuse_taken
+from engine.runs.folder import RunDir, UnwrittenRun, is_taken, read_starts, refuse_taken
 from engine.runs.initial import Origin, locate
 from engine.runs.result import CHARTS, read_arrays
 from engine.tasks.base import Supervised
@@ -45,6 +45,7 @@ from engine.weights import load_weights
 from loaders import Loader, Split, identity
 from loaders.base import augments
 from loaders.feed.samplers import chosen_from, has_label, over
+from loaders.targets import folder_target
 
 
 def train(
@@ -79,21 +80,25 @@ def train(
         resumed = ranks.from_first(lambda: _is_resumed(out, resume))
         if recipe.init is not None and not resumed:
             locate(recipe.init, recipe.backbone.name)
-        loaders = {
-            name: stack.enter_context(closing(open_split(recipe, name, device, ranks))) for name in _splits(recipe)
+        training = stack.enter_context(closing(open_split(recipe, recipe.train, device, ranks)))
+        held = {
+            name: stack.enter_context(closing(open_split(recipe, name, device, ranks, evaluation=True)))
+            for name in _evaluated_splits(recipe)
         }
+        loaders = {recipe.train: training, **held}  # each split once: whoever reads all asks what is in them
         ranks.agree(lambda: {f"the split {name!r}": _fingerprint(loader.split) for name, loader in loaders.items()})
         for loader in loaders.values():
             recipe.check_labels(loader.split)
         _say_notes(loaders, console)
-        trainer = Trainer(recipe, loaders[recipe.train], loaders[recipe.select], device, resumed=resumed, ranks=ranks)
+        trainer = Trainer(recipe, training, held[recipe.select], device, resumed=resumed, ranks=ranks)
         if trainer.origin is not None:
             console.print(str(Origin(**trainer.origin)), highlight=False)
         if profile is not None:
             check_profile(profile, trainer)
         if not resumed:  # else the checkpoint tells it to all
             ranks.agree(lambda: {"precision": trainer.precision})
-        run = _open_run(file, out, resume, console) if ranks.first else UnwrittenRun(out)
+        data = identity(recipe.data)
+        run = _open_run(file, out, resume, data, console) if ranks.first else UnwrittenRun(out)
         stack.enter_context(closing(run))
         _go_on(trainer, run, console)
         if profile is not None:
@@ -105,9 +110,9 @@ def train(
             "deterministic": deterministic,
             "from_step": trainer.at.total,
         }
-        run.started(describe_environment(device) | start | {"data": identity(recipe.data)})
+        run.started(describe_environment(device) | start | {"data": data})
         if trainer.at.total == 0 and ranks.first:
-            shown = loaders[recipe.select if augments(recipe.data) else recipe.train]  # faces that are as stored
+            shown = held[recipe.select] if augments(recipe.data) else training  # faces that are as stored
             show_views(trainer.renderer, next(iter(shown.epoch(0))), run.path / CHARTS / "views.png")
         traced = None if profile is None or not ranks.first else profile
         trace = nullcontext() if traced is None else profiled(trainer, traced, run.path / TRACE)
@@ -115,21 +120,26 @@ def train(
             trainer.fit(run, bars)
         if profile is not None:
             console.print(f"trace: {run.path / TRACE}, for Perfetto or chrome://tracing", highlight=False)
-        result = _finish(trainer, file.name, loaders, run, _cost(recipe, trainer.steps, console))
+        result = _finish(trainer, file.name, held, run, _cost(recipe, trainer.steps, console))
         report = write_report(run.path, result=result) if ranks.first else run.path / "report.md"
         run.result(result)  # last: where it is, the run is whole
         return report
 
 
-def open_split(recipe: Recipe, split: str, device: torch.device, ranks: Ranks | None = None) -> Loader:
-    """Opens one split of a recipe's data: with its sampler for training, in manifest order else.
+def open_split(
+    recipe: Recipe, split: str, device: torch.device, ranks: Ranks | None = None, *, evaluation: bool = False
+) -> Loader:
+    """Opens one split of a recipe's data: with its sampler where it trains on it, in manifest order else.
 
     A source that augments by itself is given the draw for training; evaluation is not augmented, so that it never is.
+
+    Args:
+        evaluation: Whether it is evaluated on the split, though it be the one that it trains on.
 
     Raises:
         ValueError: The data is not what it must be, or the views ask for more draws than such a source can give.
     """
-    training, ranks = split == recipe.train, ranks or Ranks()
+    training, ranks = split == recipe.train and not evaluation, ranks or Ranks()
     return Loader.open(
         recipe.data,
         split,
@@ -150,13 +160,15 @@ def _say_notes(loaders: Mapping[str, Loader], console: Console) -> None:
         console.print(f"{splits}: {note}", highlight=False)
 
 
-def _splits(recipe: Recipe) -> list[str]:
-    return list(dict.fromkeys(name for name in (recipe.train, recipe.select, recipe.test) if name is not None))
+def _evaluated_splits(recipe: Recipe) -> list[str]:
+    return list(dict.fromkeys(name for name in (recipe.select, recipe.test) if name is not None))
 
 
 def _is_resumed(out: Path, resume: bool) -> bool:
     """Says whether a checkpoint is there to go on from; refuses a folder that is taken."""
-    if not resume:
+    if resume:
+        folder_target(out)
+    else:
         refuse_taken(out)
     return resume and checkpoint.newest(out / "checkpoints")[0] is not None
 
@@ -177,11 +189,17 @@ def _fingerprint(split: Split) -> str:
     return digest.hexdigest()[:12]
 
 
-def _open_run(file: RecipeFile, out: Path, resume: bool, console: Console) -> RunDir:
+def _open_run(file: RecipeFile, out: Path, resume: bool, data: Any, console: Console) -> RunDir:
     recipe = describe(file.recipe)
-    if resume and out.exists():
-        old = read_recipe(out)
-        return RunDir.reopen(out, [] if old is None else differences(old, recipe))
+    if resume and is_taken(out):
+        old, starts = read_recipe(out), read_starts(out)
+        trained_on = starts[-1].get("data") if starts else None
+        here = json.loads(json.dumps(data))  # as a file has it, where tuples are lists
+        return RunDir.reopen(
+            out,
+            [] if old is None else differences(old, recipe),
+            [] if trained_on is None else differences(trained_on, here),
+        )
     if resume:
         console.print(f"{out} is not there yet: starting it", highlight=False)
     return RunDir.create(out, recipe, file.source)
@@ -194,9 +212,16 @@ def _go_on(trainer: Trainer, run: RunDir, console: Console) -> None:
         console.print(note, highlight=False)
     if path is not None:
         trainer.load(path, run)
+        for note in run.notes:
+            console.print(note, highlight=False)
         at = trainer.at
         console.print(f"going on from {path}: epoch {at.epoch + 1}, step {at.step}", highlight=False)
         _say_precision(trainer, console)
+        if trainer.best is None and at.epoch > 0:
+            best = run.path / "checkpoints" / checkpoint.BEST
+            console.print(f"{best} is not whole: the best epoch is chosen anew, from {at.epoch} on", highlight=False)
+            if at.epoch == trainer.recipe.epochs:
+                trainer.evaluate(run)
     elif notes:
         raise ValueError(
             f"checkpoint: no whole one is left in {run.path / 'checkpoints'}; start again with another --out"
@@ -217,6 +242,7 @@ def _say_precision(trainer: Trainer, console: Console) -> None:
 def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir, cost: Cost) -> dict[str, Any]:
     """Evaluates on the test split and writes the last pictures; returns what result.json will hold."""
     recipe = trainer.recipe
+    counted = {recipe.train: trainer.train, **loaders}
     models = {"best": _best_model(trainer, run), "last": trainer.evaluated}
     found = _test(models, trainer, loaders, run)
     _average(models, trainer, loaders, run, found)
@@ -239,12 +265,10 @@ def _finish(trainer: Trainer, name: str, loaders: dict[str, Loader], run: RunDir
         "test": recipe.test,
         "classes": names | {averaged_name(task.name): names[task.name] for task in recipe.averaged_tasks},
         "majority": {
-            split: constant_guess(recipe, trainer.train.split, loader.split)
-            for split, loader in loaders.items()
-            if split != recipe.train
+            split: constant_guess(recipe, trainer.train.split, loader.split) for split, loader in loaders.items()
         },
-        "counts": {split: len(loader.split.sample) for split, loader in loaders.items()},
-        "notes": {split: loader.note for split, loader in loaders.items()},
+        "counts": {split: len(loader.split.sample) for split, loader in counted.items()},
+        "notes": {split: loader.note for split, loader in counted.items()},
         "trained_on": len(chosen_from(recipe.sampler, trainer.train.split, seed=recipe.seed).sample),
         "shown": shown_faces(recipe, trainer.train.split, trainer.phases),
         "views": list(recipe.views),
@@ -347,9 +371,21 @@ def constant_guess(recipe: Recipe, train: Split, split: Split) -> dict[str, floa
 
 
 def read_recipe(run: Path) -> Any:
-    """A run's resolved recipe, None where there is none."""
+    """A run's resolved recipe, None where there is none.
+
+    Raises:
+        ValueError: The file is cut or edited.
+    """
     file = run / "recipe.json"
-    return json.loads(file.read_text()) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"run: {file} is cut or edited ({error}), so that it is not known what the run trains; put it back as "
+            "`hmtl train RECIPE --out` wrote it, or start again with another --out"
+        ) from error
 
 
 @contextmanager

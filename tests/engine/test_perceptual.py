@@ -245,7 +245,7 @@ def test_a_resumed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     of = recipe(epochs=2)
     run(of, tmp_path / "run")
     again = trainer(of)
-    folder = RunDir.reopen(tmp_path / "run", [])
+    folder = RunDir.reopen(tmp_path / "run", [], [])
     again.load(tmp_path / "run" / "checkpoints" / "before", folder)  # inside or at the end of an earlier epoch
     folder.close()
     assert 0 < again.at.total < 8

@@ -306,6 +306,7 @@ def test_a_run_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_run_is_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "something").touch()
     with pytest.raises(ValueError, match=r"is no run folder, it has no recipe.json"):
         run(tiny.recipe(epochs=1), tmp_path, resume=True)
 

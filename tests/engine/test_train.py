@@ -268,7 +268,7 @@ def test_a_loss_hears_of_epochs_and_steps_and_its_state_is_kept(tmp_path: Path) 
     run(recipe, tmp_path / "run")
     again = trainer(recipe)
     assert again.criteria["expression"].heard == ["attached"]
-    run_dir = RunDir.reopen(tmp_path / "run", [])
+    run_dir = RunDir.reopen(tmp_path / "run", [], [])
     again.load(tmp_path / "run" / "checkpoints" / "last", run_dir)
     run_dir.close()
     assert again.criteria["expression"].steps == again.at.total == 8
