@@ -43,6 +43,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     # The tests of the Triton kernels run compiled where there is a GPU, interpreted elsewhere.
     "kernels": (*_TESTS, "test_triton or (gpu and not test_compare_views_gpu)", "tests/kernels"),
     "loaders": (*_TESTS, "gpu", "tests/loaders"),
+    "engine": (*_TESTS, "gpu", "tests/engine"),
     "train-hybrid": (*_TRAIN, "{out}/train-hybrid", "fer2013_hmtl"),
     "train-inpaint": (*_TRAIN, "{out}/train-inpaint", "affectnet_inpaint"),
     "train-semi": (*_TRAIN, "{out}/train-semi", "fer2013_semi"),

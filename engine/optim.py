@@ -146,6 +146,12 @@ class Optim:
         raise NotImplementedError
 
 
+def _together(groups: list[dict[str, Any]]) -> dict[str, bool]:
+    """Says how torch updates all weights at once: in one launch on CUDA, elsewhere by one operator for all tensors."""
+    on_cuda = all(parameter.is_cuda for group in groups for parameter in group["params"])
+    return {"fused": True} if on_cuda else {"foreach": True}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaBelief(Optim):
     """AdaBelief with rectification (Zhuang et al. 2020, timm); the authors' optimiser."""
@@ -166,7 +172,7 @@ class AdamW(Optim):
     eps: float = 1e-8
 
     def _build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, foreach=True)
+        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, **_together(groups))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +184,8 @@ class SGD(Optim):
 
     def _build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         nesterov = self.nesterov and self.momentum > 0
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=nesterov, foreach=True)
+        how = _together(groups)
+        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=nesterov, **how)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from engine.optim import SGD, AdaBelief, AdamW, Constant, Cosine, CosineRestarts, Optim, Steps, set_rate
 
@@ -72,6 +73,32 @@ def test_biases_and_normalisation_are_not_decayed() -> None:
     decayed, free = AdamW(lr=1.0, weight_decay=0.1).build([model]).param_groups
     assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3, 3, 3)]
     assert (decayed["weight_decay"], free["weight_decay"], len(free["params"])) == (0.1, 0.0, 3)
+
+
+@pytest.mark.parametrize("optim", [AdamW(lr=1e-2), SGD(lr=1e-2), AdamW(lr=1e-2, lookahead=True)], ids=repr)
+@pytest.mark.parametrize(("device", "how"), [("cpu", "foreach"), ("cuda", "fused")])
+def test_torch_s_own_update_all_weights_in_one_launch_on_cuda(optim: Optim, device: str, how: str) -> None:
+    with FakeTensorMode():  # tensors without memory, of a device that need not be there
+        model = nn.Linear(1, 1)
+        model.weight, model.bias = (nn.Parameter(torch.empty(shape, device=device)) for shape in ((2, 3), (2,)))
+        groups = optim.build([model]).param_groups
+    assert [[name for name in ("foreach", "fused") if group[name]] for group in groups] == [[how]] * 2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optim", OPTIMS, ids=repr)
+def test_steps_on_cuda_are_those_of_the_cpu(optim: Optim) -> None:
+    weights = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2).to(device)
+        optimiser = optim.build([model])
+        for step in range(12):
+            for parameter in model.parameters():
+                parameter.grad = torch.full_like(parameter, math.cos(step))
+            optimiser.step()
+        weights.append(model.weight.detach().cpu())
+    torch.testing.assert_close(*weights)
 
 
 def test_one_rate_for_all_groups() -> None:

@@ -161,7 +161,7 @@ def test_the_steps_of_tests_collect_what_needs_a_gpu_and_no_more():
         command = [sys.executable, *arguments, "--collect-only"]
         return subprocess.run(command, cwd=views_table.ROOT, capture_output=True, text=True, check=True).stdout
 
-    kernels, loaders = collected("kernels"), collected("loaders")
+    kernels, loaders, engine = (collected(step) for step in ("kernels", "loaders", "engine"))
     for name in ("test_triton_gpu", "test_triton_views", "test_triton_tables", "test_triton_hidden"):
         assert f"{name}.py::" in kernels
     assert "test_compare_views_gpu" not in kernels
@@ -169,3 +169,5 @@ def test_the_steps_of_tests_collect_what_needs_a_gpu_and_no_more():
     for test in ("test_every_tier_delivers_the_same_on_a_gpu", "test_batches_arrive_on_the_gpu_equal"):
         assert test in loaders
     assert "test_a_cpu_maps_the_file" not in loaders
+    assert "test_optim.py::test_steps_on_cuda" in engine
+    assert "test_one_rate_for_all_groups" not in engine
