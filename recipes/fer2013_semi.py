@@ -2,7 +2,7 @@
 
 Source:  ours; the method of arXiv 2105.06421 with unlabelled faces in the pretext stream (S4L, Zhai et al., ICCV 2019),
          a hand-over from pretext to supervised (MixTraining, arXiv 2502.19513), and soft pseudo-labels at the end.
-Expect:  47.7 % on test (one seed); 43.3 % with the labelled faces alone, at equal FLOPs: recipes/semi_fer2013.py.
+Expect:  47.7 % on test (3 seeds); 42.5 % with the labelled faces alone, at equal FLOPs: recipes/semi_fer2013.py.
 Differs: FER2013 for AffectNet, ResNet-10-t at 48 px; the paper has a label for every face and trains all
          heads throughout.
 Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
