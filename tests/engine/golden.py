@@ -133,9 +133,23 @@ def environment() -> dict[str, str]:
 
     return {
         "machine": platform.machine(),
+        "vendor": _vendor(),  # whose processor it is: the libraries have other paths for AMD's than for Intel's
         "capability": torch.backends.cpu.get_cpu_capability(),
         **{name: version(name) for name in ("torch", "timm", "numpy")},
     }
+
+
+def _vendor() -> str:
+    """The maker of the processor as Linux names it; empty elsewhere."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
+
+
+def recorded(where: Mapping[str, str]) -> dict[str, dict[str, str]] | None:
+    """The hashes that were recorded in such an environment; None where none were."""
+    known = json.loads(RECORDED.read_text())
+    return next((each["runs"] for each in known if each["environment"] == where), None)
 
 
 _DRIVER = """
@@ -191,7 +205,7 @@ def main() -> None:
     parser.add_argument("--tree", type=Path, default=ROOT, help="the checkout that is run")
     parser.add_argument("--fer2013", type=Path, help="a prepared store of FER2013: adds a run on it")
     parser.add_argument("--keep", type=Path, help="a folder that keeps the runs")
-    parser.add_argument("--record", action="store_true", help=f"write {RECORDED.name}")
+    parser.add_argument("--record", action="store_true", help=f"write them into {RECORDED.name}")
     options = parser.parse_args()
     runs = dict(RUNS)
     if options.fer2013 is not None:
@@ -199,10 +213,11 @@ def main() -> None:
         runs["fer2013"] = ("recipes/fer2013_hmtl.py", store, *SHORT, "sampler=Fraction(0.02, label='expression')")
     with tempfile.TemporaryDirectory() as temporary:
         found = train(options.tree.resolve(), options.keep or Path(temporary), runs)
-    text = json.dumps({"environment": environment(), "runs": found}, indent=2) + "\n"
+    here = {"environment": environment(), "runs": found}
     if options.record:
-        RECORDED.write_text(text)
-    print(text, end="")
+        others = [each for each in json.loads(RECORDED.read_text()) if each["environment"] != here["environment"]]
+        RECORDED.write_text(json.dumps([*others, here], indent=2) + "\n")
+    print(json.dumps(here, indent=2))
 
 
 if __name__ == "__main__":
