@@ -80,5 +80,5 @@ $(CORE): | $(BIN)/pip
 	@mkdir -p $(@D) && touch $@
 
 $(DEV): $(CORE)
-	$(PIP) -e '.[bench,dali]' --group dev
+	$(PIP) -e '.[bench,dali,export]' --group dev
 	@touch $@

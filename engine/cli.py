@@ -20,6 +20,8 @@ MODULES = {
     "table": ("engine.table.__main__", "Run an experiment and print its table."),
     "compare": ("engine.compare", "Set runs side by side."),
     "predict": ("engine.predict", "Write what a model says of your pictures."),
+    "evaluate": ("engine.evaluate", "Evaluate a run on any labelled store."),
+    "export": ("engine.export", "Write a model as ONNX or torch, for use without hmtl."),
     "report": ("engine.report", "Write the report of a run anew."),
     "robustness": ("engine.robustness.__main__", "Measure runs on corrupted faces."),
     "bench": ("engine.bench.__main__", "Measure the sources or the training step."),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from engine.deployed import load
+from engine.deployed import Which, load
 from engine.deployed.pictures import answers_of, as_csv, picture_files
 from engine.recipe.file import run_file
 from engine.training.device import choose_device
@@ -30,6 +30,7 @@ def main(
         list[Path] | None,
         typer.Option(metavar="FILE", help="a Python file with tasks of your own that the model has, e.g. your recipe"),
     ] = None,
+    checkpoint: Annotated[Which | None, typer.Option(help="which one of a run; best if not given")] = None,
     fit: Annotated[Fit, typer.Option(help="of a picture that is not square: its centre square, or all of it")] = "crop",
 ) -> None:
     """Write what the model of RUN says of PICTURES: a row a picture, a column a class or angle.
@@ -43,7 +44,8 @@ def main(
             raise ValueError(f"predict: out (={out}) must be a file in a folder that exists; make the folder first")
         for file in tasks or ():
             run_file(file, what="tasks")
-        deployed = load(model, choose_device(device))
+        deployed = load(model, choose_device(device), checkpoint=checkpoint)
+        console.print(f"checkpoint: {deployed.taken}", highlight=False, markup=False)
         rows, skipped = answers_of(deployed, picture_files(pictures), fit)
         text = as_csv(deployed, rows).encode("utf-8", "surrogateescape")  # names of files may be any bytes
         if out is None:

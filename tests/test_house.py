@@ -153,8 +153,9 @@ FLOORS = {
         ("runs",),
         ("reports",),
         ("training",),
-        ("baselines", "deployed", "bench", "table"),
-        ("run", "predict", "compare", "report", "robustness"),
+        ("baselines", "bench", "table"),
+        ("deployed",),
+        ("run", "predict", "evaluate", "export", "compare", "report", "robustness"),
         ("cli",),
     ),
 }
@@ -274,8 +275,14 @@ def test_every_import_is_declared_in_pyproject() -> None:
     everything = core.union(*(names(extra) for extra in (*extras.values(), *PROJECT["dependency-groups"].values())))
     assert undeclared("import albumentations", "engine", everything) == ["line 1: albumentations"]
     for room in ARROWS:
-        # Only adapters in `loaders` may know DALI and FFCV; only what users do not run may know the tools.
-        declared = {"loaders": optional, "benchmarks": everything, "tests": everything}.get(room, core)
+        # Only adapters in `loaders` may know DALI and FFCV, only examples what runs exported models; only what users do
+        # not run may know the tools.
+        declared = {
+            "loaders": optional,
+            "benchmarks": everything,
+            "examples": core | names(extras["export"]),
+            "tests": everything,
+        }.get(room, core)
         missing = {
             str(f.relative_to(ROOT)): m for f in python_files(room) if (m := undeclared(f.read_text(), room, declared))
         }

@@ -1,5 +1,5 @@
 """A trained run as it is used: the model alone, on arrays of faces or on picture files."""
 
-from engine.deployed.model import Deployed, load
+from engine.deployed.model import Deployed, Which, load
 
-__all__ = ["Deployed", "load"]
+__all__ = ["Deployed", "Which", "load"]

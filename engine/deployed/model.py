@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float32, UInt8
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engine.backbone import Backbone
 from engine.recipe import settings, written
-from engine.runs import checkpoint
+from engine.runs import checkpoint as checkpoints
 from engine.tasks.base import Supervised
 from engine.training.model import Encoder, InferenceModel, keyed_initialisation, measure_shape
 from engine.training.render import Renderer
@@ -21,22 +21,25 @@ from engine.weights import load_weights, misfits
 from kernels import Augment
 from loaders.base import Batch
 
+Which = Literal["last", "best"]
+"""The checkpoint of a run: that of the last epoch, or of the best one on val."""
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
-    """Loads the model of a finished run for inference, from its checkpoint alone and without executing code of it.
+
+def load(path: str | Path, device: torch.device | str = "cpu", *, checkpoint: Which | None = None) -> Deployed:
+    """Loads the model of a run for inference, from its checkpoint alone and without executing code of it.
 
     Args:
-        path: A run folder (its `checkpoints/best`), a checkpoint folder, or a `weights.safetensors` file.
+        path: A run folder, a checkpoint folder, or a `weights.safetensors` file.
+        checkpoint: Which one of a run folder: "last", or by default "best", the epoch that val chose.
 
     Raises:
         ValueError: There is no such checkpoint, it is damaged, or was not written by this engine; or a task of it is
             of a class that is not known: import the file that defines it first.
     """
     path = Path(path)
-    where, best = f"deployed: {path}", path / "checkpoints" / checkpoint.BEST
-    chosen = best if best.is_dir() else path
+    where, chosen = f"deployed: {path}", _chosen(path, checkpoint)
     folder = chosen if chosen.is_dir() else chosen.parent
-    if (folder / "files.json").is_file() and (damage := checkpoint.damaged(folder)):
+    if (folder / "files.json").is_file() and (damage := checkpoints.damaged(folder)):
         raise ValueError(f"{where} is damaged ({damage}); take another checkpoint")
     weights = load_weights(chosen)
     known = weights.about
@@ -55,7 +58,25 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Deployed:
     if wrong := misfits(network.state_dict(), kept, "the model"):
         raise ValueError(f"{where} does not fit what it says of itself ({wrong}); take another copy")
     network.load_state_dict(kept)
-    return Deployed(network, tasks, known).to(device)
+    return Deployed(network, tasks, known, chosen).to(device)
+
+
+def _chosen(path: Path, which: Which | None) -> Path:
+    """Finds the checkpoint of a run folder; another path is one itself."""
+    folder = path / "checkpoints"
+    if not folder.is_dir():
+        if which is not None:
+            raise ValueError(
+                f"deployed: checkpoint (={which}) chooses one of a run folder, and {path} is none; leave it out, or "
+                "name the folder of the run"
+            )
+        return path
+    chosen = folder / (which or checkpoints.BEST)
+    if not chosen.is_dir():
+        there = [name for name in get_args(Which) if (folder / name).is_dir()]
+        take = f"take {' or '.join(there)}" if there else "go on with the run by --resume"
+        raise ValueError(f"deployed: {path} must have the checkpoint {chosen.name}, and has none; {take}")
+    return chosen
 
 
 def _task(described: Any, where: str) -> Supervised:
@@ -94,13 +115,17 @@ class Deployed(nn.Module):
         tasks: Supervised task name to the task.
         about: What the checkpoint says of it: classes, backbone, preprocessing, epoch, ...
         faces: (height, width, channels) of the faces it was trained on.
+        checkpoint: Where it was loaded from.
     """
 
-    def __init__(self, network: InferenceModel, tasks: Mapping[str, Supervised], about: Mapping[str, Any]) -> None:
+    def __init__(
+        self, network: InferenceModel, tasks: Mapping[str, Supervised], about: Mapping[str, Any], checkpoint: Path
+    ) -> None:
         super().__init__()
         self.network = network
         self.tasks = tasks
         self.about = about
+        self.checkpoint = checkpoint
         known = about["preprocessing"]
         height, width, channels = known["faces"]
         self.faces: tuple[int, int, int] = (height, width, channels)
@@ -114,6 +139,11 @@ class Deployed(nn.Module):
             seed=0,
         )
         self.eval()
+
+    @property
+    def taken(self) -> str:
+        """Says which checkpoint this is."""
+        return f"{self.checkpoint}, epoch {self.about['epoch']}"
 
     @property
     def answers(self) -> dict[str, tuple[str, ...]]:

@@ -267,7 +267,7 @@ def _classes(run: Run, task: str, items: Sequence[ClassPredictions]) -> list[str
     what = f"{task} · {drawn.split}, {drawn.checkpoint} epoch"
     charts = [
         draw(names, drawn.target, drawn.probability, run.path / CHARTS / name, title=what)
-        for draw, name in zip((confusion, recall_bars), _chart_names(task), strict=True)
+        for draw, name in zip((confusion, recall_bars), chart_names(task), strict=True)
     ]
     counts = [confusion_counts(names, item.target, item.probability) for item in items]
     support = {item.split: table.sum(axis=1) for item, table in zip(items, counts, strict=True)}
@@ -288,7 +288,7 @@ def _classes(run: Run, task: str, items: Sequence[ClassPredictions]) -> list[str
     ]
 
 
-def _chart_names(task: str) -> tuple[str, str]:
+def chart_names(task: str) -> tuple[str, str]:
     """Names of the files of a task's confusion matrix and of its bars of recall."""
     name = re.sub(r"[^\w-]+", "-", task)
     return f"confusion-{name}.png", f"recall-{name}.png"
@@ -308,7 +308,7 @@ def _picture(run: Run, name: str, alternative: str) -> str:
 def _other_charts(run: Run, predictions: Mapping[str, object]) -> list[str]:
     """Links the charts of later tasks, which this report has no section for."""
     placed = {"learning-curves.png", "views.png", "inpaint.png"}
-    placed |= {name for task in predictions for name in _chart_names(task)}
+    placed |= {name for task in predictions for name in chart_names(task)}
     return [_image(run, path, path.stem) for name, path in _charts(run).items() if name not in placed]
 
 

@@ -302,6 +302,10 @@ class Supervised(Task):
             if isinstance(wanted, Classes):
                 check_classes(self, labels[name], name, wanted.names)
 
+    def judge(self, split: Split) -> Criterion:
+        """Builds what keeps the rows of an evaluation on a split that it is not trained on; by default its loss."""
+        return self.criterion(split)
+
     def constant_guess(self, train: Split, split: Split) -> dict[str, float]:
         """Computes its figures on `split` of the best constant answer that `train` tells; by default none."""
         return {}

@@ -73,6 +73,9 @@ class PoseTask(Supervised):
                 raise ValueError(
                     f"{self}: {angle} is missing in every sample of the split {split.name!r}; learn angles={left}"
                 )
+        return self.judge(split)
+
+    def judge(self, split: Split) -> Criterion:
         label = split.labels[self.label]
         assert isinstance(label, Numbers)  # check_labels
         return self.build(label.columns)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from engine.tasks.base import Criterion, Look, Rows, Task
-from engine.training.model import Model, evaluating
+from engine.training.model import InferenceModel, Model, evaluating
 from engine.training.ranks import Ranks
 from engine.training.render import Rendered, Renderer
 from engine.views import EVALUATION, View
@@ -34,7 +34,7 @@ def look(rendered: Rendered, view: str) -> Look:
 
 
 def predict(
-    model: Model,
+    model: Model | InferenceModel,
     renderer: Renderer,
     loader: Loader,
     tasks: Sequence[Task],

@@ -127,6 +127,10 @@ class InferenceModel(nn.Module):
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
 
+    def encode(self, pictures: Mapping[str, Float[Tensor, "b 3 s s"]]) -> dict[str, Features]:
+        """Gives the features of each view."""
+        return {name: self.encoder(picture) for name, picture in pictures.items()}
+
     def forward(self, pictures: Float[Tensor, "b 3 s s"]) -> dict[str, Tensor]:
         """Gives supervised task name to its output (class tasks: logits)."""
         features = self.encoder(pictures)

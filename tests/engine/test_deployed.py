@@ -125,6 +125,37 @@ def test_a_checkpoint_is_taken_where_it_is_named(run: Path) -> None:
     assert all(torch.equal(tensor, wanted[key]) for key, tensor in last.network.state_dict().items())
 
 
+def test_a_run_gives_the_checkpoint_that_is_asked_for(run: Path) -> None:
+    for which in ("last", "best"):
+        taken, named = load(run, checkpoint=which), load(run / "checkpoints" / which)
+        assert taken.checkpoint == named.checkpoint == run / "checkpoints" / which
+        assert taken.taken == f"{run / 'checkpoints' / which}, epoch {taken.about['epoch']}"
+        ours, its = taken.network.state_dict(), named.network.state_dict()
+        assert all(torch.equal(tensor, its[key]) for key, tensor in ours.items())
+    assert load(run).checkpoint.name == "best"
+
+
+def test_a_checkpoint_that_is_not_there_is_refused(run: Path, tmp_path: Path) -> None:
+    said = r"checkpoint \(=last\) chooses one of a run folder, and .*best is none; leave it out, or name the folder"
+    with pytest.raises(ValueError, match=said):
+        load(run / "checkpoints" / "best", checkpoint="last")
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ValueError, match=r"must have the checkpoint best, and has none; go on with the run by --res"):
+        load(tmp_path)
+    shutil.copytree(run / "checkpoints" / "last", tmp_path / "checkpoints" / "last")
+    with pytest.raises(ValueError, match=r"must have the checkpoint best, and has none; take last"):
+        load(tmp_path, checkpoint="best")
+    assert load(tmp_path, checkpoint="last").about["epoch"] == 2
+
+
+def test_predict_says_which_checkpoint_it_took(run: Path, pictures: Path, tmp_path: Path) -> None:
+    for words, which in (([], "best"), (["--checkpoint", "last"], "last")):
+        out = tmp_path / f"{which}.csv"
+        result = CliRunner().invoke(app, [str(run), str(pictures), "--out", str(out), "--device", "cpu", *words])
+        assert f"checkpoint: {load(run, checkpoint=which).taken}\n" in result.stderr  # type: ignore[arg-type]
+        assert result.exit_code == 0, result.output
+
+
 def test_nothing_is_left_of_the_pretext_tasks(run: Path, tmp_path: Path) -> None:
     alone = finished(tiny.recipe(views={"plain": Plain()}, augment=Augment(), tasks=SUPERVISED), tmp_path / "alone")
     sizes = [{name: tuple(p.shape) for name, p in load(path).named_parameters()} for path in (run, alone)]

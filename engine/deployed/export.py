@@ -1,0 +1,185 @@
+"""Exports a deployed model, preprocessing and all, as one file that needs nothing of this project."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from torch import Tensor, nn
+
+import kernels
+from engine.deployed.fitting import fitted
+from engine.deployed.model import Deployed
+from kernels.views.reference import render_views
+from loaders import Loader, Source
+from loaders.extras import require
+from loaders.feed.order import Order
+
+Format = Literal["onnx", "torch"]
+FILES: Mapping[Format, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
+"""What the exported file is called."""
+ABOUT = "hmtl"
+"""The key under which an exported file says what its inputs and outputs are, as JSON."""
+BATCHES = (64, 7)
+"""Sizes of the batches by which an exported file is compared with the model."""
+MOST_PROBABILITY, MOST_DEGREES = 1e-4, 1e-2
+"""How far an answer of the exported file may be off."""
+
+Answer = Callable[[np.ndarray], list[np.ndarray]]
+"""Asks an exported file about faces, uint8 "b h w c": an array for each task."""
+
+
+class Exported(nn.Module):
+    """Answers as `Deployed` does, in operations that every format has: faces in, one tensor a task out."""
+
+    where: Tensor
+    colour: Tensor
+    shows: Tensor
+
+    def __init__(self, model: Deployed) -> None:
+        super().__init__()
+        self.network, self.tasks, self.shape = model.network, model.tasks, model.faces
+        renderer = model.renderer
+        self.size, self.mean, self.std = renderer.image_size, renderer.mean, renderer.std
+        tables = kernels.centre(
+            renderer.evaluation_crop, store=self.shape[:2], size=self.size, batch=1, device=torch.device("cpu")
+        )
+        self.register_buffer("where", tables.where[None])
+        self.register_buffer("colour", tables.colour[None])
+        # Not int16: onnxruntime does not compare such numbers.
+        self.register_buffer("shows", torch.zeros(1, 1, 1, dtype=torch.int64))
+
+    def forward(self, faces: UInt8[Tensor, "b h w c"]) -> tuple[Float32[Tensor, "b k"], ...]:
+        """Gives the answers of each task, in the order of `tasks`: probabilities, or degrees."""
+        batch = faces.shape[0]  # `len` would be a constant of the graph
+        pictures = render_views(
+            faces,
+            torch.arange(batch, device=faces.device),
+            self.where.expand(1, batch, 2, 3),
+            self.colour.expand(1, batch, 3, 4),
+            self.shows.expand(1, batch, 1),
+            size=self.size,
+            mean=self.mean,
+            std=self.std,
+            dtype=torch.float32,
+        )[0]
+        outputs = self.network(pictures)
+        return tuple(task.answer(outputs[name]) for name, task in self.tasks.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Says how the answers of an exported file agree with those of the model, for one task."""
+
+    task: str
+    largest: float
+    """The largest difference of any number, in either batch size."""
+    most: float
+    """What it may be at most."""
+    same: int | None
+    """Faces of the same likeliest class; None where the answers are degrees."""
+    faces: int
+
+    def __str__(self) -> str:
+        same = "" if self.same is None else f", same class {self.same:,}/{self.faces:,}"
+        return f"{self.task}: largest difference {self.largest:.0e}{same}"
+
+
+def export(model: Deployed, to: Format, folder: Path) -> Path:
+    """Writes the model into a folder as `FILES` says; the file says what it is under `ABOUT`.
+
+    Args:
+        model: On the CPU.
+
+    Raises:
+        ValueError: A package is missing, or a task computes what cannot be exported.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime") if to == "onnx" else ():
+        require(package, extra="export", where="export")
+    path = folder / FILES[to]
+    about = {
+        "answers": {name: list(names) for name, names in model.answers.items()},
+        "classes": sorted(model.about["classes"]),
+        "faces": list(model.faces),
+        "checkpoint": model.taken,
+    }
+    most = (2**31 - 1) // math.prod(model.faces)  # the reference counts bytes in int32
+    shapes = ({0: torch.export.Dim("batch", max=most)},)
+    faces = torch.zeros(2, *model.faces, dtype=torch.uint8)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch about itself
+        try:
+            program = torch.export.export(Exported(model).eval().requires_grad_(False), (faces,), dynamic_shapes=shapes)
+            if to == "torch":
+                torch.export.save(program, path, extra_files={ABOUT: json.dumps(about)})
+                return path
+            graph = torch.onnx.export(
+                program, dynamo=True, input_names=["faces"], output_names=list(model.tasks), verbose=False
+            )
+        except RuntimeError as error:  # of torch.export and of the exporter
+            first = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ValueError(
+                f"export: the model cannot be written as {to} ({first}); a task of your own must compute its answer by "
+                "torch's operations alone, without asking for values"
+            ) from error
+    assert graph is not None
+    graph.model.metadata_props[ABOUT] = json.dumps(about)
+    graph.save(str(path))
+    return path
+
+
+def opened(path: Path, to: Format) -> Answer:
+    """Opens an exported file as its user would."""
+    if to == "onnx":
+        runtime = require("onnxruntime", extra="export", where="export")
+        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return lambda faces: list(session.run(None, {"faces": faces}))
+    module = torch.export.load(path).module()
+    return lambda faces: [answer.detach().numpy() for answer in module(torch.from_numpy(faces))]
+
+
+def compare(model: Deployed, answer: Answer, source: Source, split: str) -> list[Agreement]:
+    """Compares an exported file with the model on all faces of a split, in batches of two sizes.
+
+    Raises:
+        ValueError: The faces cannot be opened, or an answer is further off than it may be.
+    """
+    faces = torch.cat(list(_faces(model, source, split)))
+    said = [model(some) for some in faces.split(BATCHES[0])]
+    found = []
+    exported = [_answers(answer, faces.numpy(), size) for size in BATCHES]
+    for i, task in enumerate(model.tasks):
+        truth = torch.cat([each[task] for each in said]).numpy()
+        classes = task in model.about["classes"]
+        largest = max(float(np.abs(answers[i] - truth).max()) for answers in exported)
+        same = min(int((answers[i].argmax(1) == truth.argmax(1)).sum()) for answers in exported) if classes else None
+        found.append(Agreement(task, largest, MOST_PROBABILITY if classes else MOST_DEGREES, same, len(faces)))
+    if wrong := [each for each in found if not each.largest <= each.most]:
+        raise ValueError(
+            f"export: on {split} the exported file does not say what the model says ({'; '.join(map(str, wrong))}; "
+            f"{wrong[0].most:g} is allowed), so nothing is written; please report it with the recipe"
+        )
+    return found
+
+
+def _faces(model: Deployed, source: Source, split: str) -> Iterator[UInt8[Tensor, "b h w c"]]:
+    """Reads the faces of a split in the size and colour of the model's."""
+    faces, _ = fitted(source.open(split, "cpu"), model.faces, f"export: {split}")
+    with closing(Loader(faces, Order(faces.split, BATCHES[0], 0))) as loader:
+        for batch in loader.epoch(0):
+            yield batch.store[batch.row][batch.sample >= 0]
+
+
+def _answers(answer: Answer, faces: UInt8[np.ndarray, "n h w c"], size: int) -> list[np.ndarray]:
+    """Asks in batches of a size; gives an array a task."""
+    each = [answer(faces[first : first + size]) for first in range(0, len(faces), size)]
+    return [np.concatenate(of) for of in zip(*each, strict=True)]
