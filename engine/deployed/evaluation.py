@@ -117,7 +117,8 @@ def store_name(source: Source) -> str:
 def _precision(run: Run) -> Precision:
     """Reads what the run computed in, as its last start says."""
     said = run.starts[-1].get("precision") if run.starts else None
-    return said if said in get_args(Precision) else "fp32"  # runs of version 0.1 do not say it, and had no other
+    known: tuple[Precision, ...] = get_args(Precision)
+    return next((each for each in known if each == said), "fp32")  # runs of 0.1 do not say it, and had no other
 
 
 def _measured(
