@@ -1,8 +1,8 @@
 """What faces without labels are worth on FER2013: supervised, hybrid, pre-training and FixMatch at equal FLOPs.
 
 Source:  ours; the rows are those that a user with few labels chooses between.
-Expect:  No published figure. Ours: the hybrid is ahead of labels alone by 5.2 points at 402 labels (3 seeds), by 2 at 140
-         and at 2,010 (one seed); docs/results.md. The last group has not been run.
+Expect:  No published figure. Ours: the hybrid is ahead of labels alone by 5.2 points at 402 labels (3 seeds), by 2 at
+         140 and at 2,010 (one seed); docs/results.md. The last group has not been run.
 Differs: FER2013 with the labels of all but 140, 402 or 2,010 training faces hidden, ResNet-10-t at 48 px.
 Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
          hmtl table semi_fer2013 --jobs 2

@@ -95,15 +95,20 @@ def value(found: Evaluation, name: str) -> float:
 def test_on_its_own_data_it_says_what_training_said(run: Path, which: Any, split: str) -> None:
     found = evaluate(run, source_named(OWN), split, checkpoint=which)
     with np.load(run / "predictions" / f"{split}-{which}.npz") as before:
-        assert all(np.array_equal(found.arrays[key], before[key]) for key in found.arrays)
+        for key, said in found.arrays.items():  # training encodes the views of pretext tasks in the same batch
+            np.testing.assert_allclose(said, before[key], atol=1e-4 if key == "pose.angles" else 1e-6, err_msg=key)
         assert "expression.probability" in found.arrays
     told = json.loads((run / "result.json").read_text())[which][split]
     measured = {f"{each.task}/{each.figure.name}": each.value for each in found.figures}
     assert {name for name in told if not name.startswith("puzzle/")} == set(measured)
-    assert all(np.array_equal(number, told[name], equal_nan=True) for name, number in measured.items())
+    for name, number in measured.items():
+        assert number == pytest.approx(told[name], rel=1e-5, abs=1e-6, nan_ok=True), name
+    assert measured["expression/accuracy"] == told["expression/accuracy"]
     assert found.own_split == "test"
     if split == "test":
-        assert all(np.array_equal(each.own, each.value, equal_nan=True) for each in found.figures)
+        assert {f"{each.task}/{each.figure.name}": each.own for each in found.figures} == pytest.approx(
+            {name: told[name] for name in measured}, nan_ok=True
+        )
 
 
 def test_intervals_hold_the_figures_of_single_pictures(run: Path) -> None:

@@ -354,7 +354,7 @@ def test_other_data_and_other_figures_are_refused(run: Path) -> None:
     ):
         measured_of(run)
     edit(run / "environment.json", lambda c: c[-1].update(data={"kind": "other"}))
-    with pytest.raises(ValueError, match=r"was trained on other data than is there now, by the hashes in its env"):
+    with pytest.raises(ValueError, match=r"was trained on other data than is here, by the hashes in its env"):
         measured_of(run)
 
 
