@@ -24,7 +24,7 @@ from loaders.decoding.reading import read_faces
 from loaders.exit_status import exit_status
 from loaders.ffcv.store import open_ffcv_store, require_writer, write_ffcv_store
 from loaders.files import scratch_folder
-from loaders.importers import IMPORTERS, Importer
+from loaders.importers import IMPORTERS, ClassFolders, Importer
 from loaders.lock import Lock
 from loaders.options import described, given, options, written
 from loaders.progress import LINE, progress
@@ -90,7 +90,7 @@ def prepare(
     if format == "ffcv":
         require_writer(jpeg)
         origin["jpeg"] = jpeg
-    _refuse_place(out, importer.source)
+    _refuse_place(out, importer)
     done = _finished(importer, out, origin, force, format)
     if done is not None:
         labels = ", ".join(done["labels"]) or "no labels"
@@ -112,13 +112,13 @@ def prepare(
     return source
 
 
-def _refuse_place(out: Path, source: Path) -> None:
-    """Refuses a store that cannot be written, or that would lie in what it is made from."""
-    place, given = folder_target(out).resolve(), source.resolve()
-    if given.is_dir() and (place == given or given in place.parents):
+def _refuse_place(out: Path, importer: Importer) -> None:
+    """Refuses a store that cannot be written, or that would become a class of the folders it is made from."""
+    place, source = folder_target(out).resolve(), importer.source.resolve()
+    if isinstance(importer, ClassFolders) and (place == source or source in place.parents):
         raise ValueError(
-            f"prepare: out (={out}) must not be in the folder of the source (={source}), which is read as a whole; "
-            "choose a folder beside it"
+            f"prepare: out (={out}) must not be in the folder of the source (={importer.source}), whose folders are "
+            "classes; choose a folder beside it"
         )
 
 

@@ -10,8 +10,11 @@ from typer.testing import CliRunner, Result
 
 import engine.bench.__main__
 import engine.compare
+import engine.evaluate
+import engine.export
 import engine.predict
 import engine.report
+import engine.robustness.__main__
 import engine.run
 import engine.table.__main__
 import loaders.prepare
@@ -31,6 +34,24 @@ COMMANDS: dict[str, tuple[typer.Typer, list[str], list[str], str]] = {
     "engine.compare": (engine.compare.app, ["nowhere"], ["runs/a"], "engine.compare.compare"),
     "engine.report": (engine.report.app, ["nowhere"], ["runs/a"], "engine.report.write_report"),
     "engine.predict": (engine.predict.app, ["nowhere", "x.png"], ["runs/a", "x.png"], "engine.predict.load"),
+    "engine.evaluate": (
+        engine.evaluate.app,
+        ["nowhere", "data"],
+        ["runs/a", "data"],
+        "engine.evaluate.evaluate",
+    ),
+    "engine.export": (
+        engine.export.app,
+        ["nowhere", "--to", "torch", "--out", "out"],
+        ["runs/a", "--to", "torch", "--out", "out"],
+        "engine.export.read_run",
+    ),
+    "engine.robustness": (
+        engine.robustness.__main__.app,
+        ["nowhere"],
+        ["runs/a"],
+        "engine.robustness.__main__.measure",
+    ),
     "engine.bench loaders": (
         engine.bench.__main__.app,
         ["loaders", "nowhere"],

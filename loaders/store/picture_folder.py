@@ -1,6 +1,6 @@
 """Writes the plain folder: PNG files and a manifest, for any other tool, which read back bit for bit.
 
-    <split>/<class>/<sample>.png   the class of the first label that has classes; without one <split>/<sample>.png
+    <split>/<class>/<sample>.png   the class of the first label; where that has numbers <split>/<sample>.png
     manifest.csv                   as in `loaders.store.manifest`, `path` in this folder, `source_path` in the source
     source.json, skipped.csv       as in `loaders.store.opening`
 
@@ -110,7 +110,9 @@ def check_pictures(path: Path) -> dict[str, Any]:
 
 def _names(manifest: Manifest) -> list[str]:
     """Names the file of each sample's picture."""
-    sorted_by = next((name for name, label in manifest.labels.items() if isinstance(label, Classes)), None)
+    sorted_by = next(iter(manifest.labels), None)  # a later one, such as the person, is not what the faces are for
+    if sorted_by is not None and not isinstance(manifest.labels[sorted_by], Classes):
+        sorted_by = None
     splits = [_folder_name(name) for name in manifest.splits]
     width = max(5, len(str(len(manifest) - 1)))
     if sorted_by is None:

@@ -296,8 +296,8 @@ def test_a_fraction_of_the_faces_is_counted_in_the_result_and_said_in_the_report
 def test_what_the_source_chose_is_said_once_for_splits_that_agree(
     notes: dict[str, str], lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def noted(recipe: Recipe, split: str, device: torch.device, ranks: Ranks) -> Loader:
-        loader = open_split(recipe, split, device, ranks)
+    def noted(recipe: Recipe, split: str, device: torch.device, ranks: Ranks, *, evaluation: bool = False) -> Loader:
+        loader = open_split(recipe, split, device, ranks, evaluation=evaluation)
         loader.note = notes.get(split, "")
         return loader
 
@@ -309,5 +309,6 @@ def test_what_the_source_chose_is_said_once_for_splits_that_agree(
 
 
 def test_a_folder_that_is_taken_is_refused_before_the_data_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "something").touch()
     with pytest.raises(ValueError, match=r"is there already; go on with it by --resume"):
         run(tiny.recipe(data=Packed("not/opened")), tmp_path)

@@ -364,7 +364,7 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path: Path) -> None
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not out.exists()
-    (left,) = tmp_path.glob(".s.*")
+    (left,) = tmp_path.glob(".s.partial-*")
     assert not (left / "source.json").exists()
     with pytest.raises(ValueError, match=r"must be a folder; there is none, run `hmtl prepare"):
         open_store(out)
@@ -372,7 +372,7 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path: Path) -> None
         first.with_name(f"{place:04}.jpg").unlink()
     prepare(ClassFolders(tmp_path / "in"), out, Form(16))
     assert len(open_store(out, check_pixels=True).manifest) == 20
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "s"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "s"]  # the lock of the killed one is gone too
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
