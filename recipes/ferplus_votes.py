@@ -2,7 +2,7 @@
 
 Source:  Barsoum et al., ICMI 2016 (arXiv 1608.01041), where the whole vote taught more than its majority (VGG13).
 Expect:  not run yet.
-Differs: faces without a majority are left out of training and test; eight classes of which contempt has 165 faces.
+Differs: faces without a majority are left out of training and test; of eight classes contempt has 167 training faces.
 Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013     (with fer2013new.csv beside the csv)
          hmtl train ferplus_votes
 Try:     ferplus_votes:hard
