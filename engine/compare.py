@@ -14,6 +14,7 @@ from rich.console import Console
 from engine.reports.comparison import compare
 from loaders.exit_status import exit_status
 from loaders.files import write_text
+from loaders.targets import file_target
 
 
 def main(
@@ -24,9 +25,9 @@ def main(
 ) -> None:
     """Set runs side by side: figures, recipes, classes and, with --out, curves."""
     with exit_status():
+        if out is not None:
+            file_target(out)
         found = compare(runs)
-        if out is not None and not out.parent.is_dir():
-            raise ValueError(f"compare: out (={out}) must lie in a folder that exists; make {out.parent} first")
         found.print(Console())
         if out is not None:
             try:

@@ -40,8 +40,8 @@ def main(
     """
     console = Console(stderr=True, soft_wrap=True)
     with exit_status():
-        if out is not None and not file_target(out).parent.is_dir():
-            raise ValueError(f"predict: out (={out}) must be a file in a folder that exists; make the folder first")
+        if out is not None:
+            file_target(out)
         for file in tasks or ():
             run_file(file, what="tasks")
         deployed = load(model, choose_device(device), checkpoint=checkpoint)

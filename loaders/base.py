@@ -212,13 +212,19 @@ def missing(like: Tensor, rows: int) -> Tensor:
     return like.new_full((rows, *like.shape[1:]), float("nan") if like.is_floating_point() else -1)
 
 
+def augment_of(source: Source) -> By:
+    """Finds who augments the training split of a source; the kernel where it does not say."""
+    by: By = getattr(source, "augment", "kernel")
+    return by
+
+
 def augments(source: Source) -> bool:
     """Tells whether a source was told to augment by itself (`augment="loader"`): its loader then needs a draw to train.
 
     Raises:
         ValueError: The field `augment` is no choice.
     """
-    by: By = getattr(source, "augment", "kernel")
+    by = augment_of(source)
     if by not in get_args(By):
         raise ValueError(f"{type(source).__name__}: augment (={by!r}) must be 'kernel' or 'loader'; choose one")
     return by == "loader"

@@ -92,12 +92,12 @@ def scratch_folder(path: Path, word: str = "scratch") -> Iterator[Path]:
 def remove_leftovers(path: Path) -> None:
     """Removes what killed processes of this machine left beside `path`; what they had moved away is put back."""
     host = re.escape(socket.gethostname())
-    pattern = re.compile(rf"\.(.+)\.(partial|scratch|replaced)-({host})-(\d+)", re.DOTALL)
+    pattern = re.compile(rf"\.(.+)\.(partial|scratch|replaced)-{host}-(\d+)", re.DOTALL)
     for found in path.parent.iterdir() if path.parent.is_dir() else ():
         match = pattern.fullmatch(found.name)
         if match is None or match[1] != shortened(path.name, found.name[1 + len(match[1]) :]):
             continue
-        if found in _IN_USE or _running(int(match[4])):
+        if found in _IN_USE or _running(int(match[3])):
             continue
         if match[2] == "replaced" and not path.exists():
             found.rename(path)

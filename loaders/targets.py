@@ -20,6 +20,8 @@ def file_target(path: Path) -> Path:
     target = _end_of_links(path, f"file {path}")
     if target.is_dir():
         raise ValueError(f"file {path}: must not be a folder; name a file in it")
+    if not target.parent.is_dir():
+        raise ValueError(f"file {path}: must lie in a folder that exists; make {target.parent} first")
     return target
 
 

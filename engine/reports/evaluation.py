@@ -170,8 +170,9 @@ def predictions_csv(found: Evaluation) -> str:
         heads.append("path")
         columns.append(list(found.paths))
     for task, names in found.answers.items():
-        kind = "probability" if task in found.classes else "angles"
-        target, said = found.arrays.get(f"{task}.target"), found.arrays.get(f"{task}.{kind}")
+        kinds = ("probability",) if task in found.classes else ("angles", "numbers")
+        said = next((found.arrays[name] for kind in kinds if (name := f"{task}.{kind}") in found.arrays), None)
+        target = found.arrays.get(f"{task}.target")
         if target is None or said is None:
             continue
         if task in found.classes:

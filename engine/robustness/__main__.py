@@ -16,6 +16,7 @@ from engine.robustness.report import compared, draw_chart, grouped, table_of, wr
 from engine.training.device import choose_device
 from loaders.exit_status import exit_status
 from loaders.files import write_text
+from loaders.targets import file_target
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -47,11 +48,12 @@ def main(
     with exit_status():
         if parts not in PARTS:
             raise ValueError(f"robustness: parts (={parts!r}) must be {' or '.join(PARTS)}")
-        if out is not None and (len(runs) < 2 or out.is_dir() or not out.parent.is_dir()):
+        if out is not None and len(runs) < 2:
             raise ValueError(
-                f"robustness: out (={out}) must be a file in a folder that exists, for two runs or more to compare; "
-                "of one run see RUN/robustness/report.md"
+                f"robustness: out (={out}) needs two runs or more to compare; of one run see RUN/robustness/report.md"
             )
+        if out is not None:
+            file_target(out)
         for file in tasks or ():
             run_file(file, what="tasks")
         chosen = choose_device(device)

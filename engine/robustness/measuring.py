@@ -179,7 +179,7 @@ def _precision(run: Run, recipe: Recipe, device: torch.device) -> Precision:
 
 def _refuse_other_data(run: Run, recipe: Recipe, where: str) -> None:
     trained = run.starts[-1].get("data") if run.starts else None
-    if trained is not None and trained != json.loads(json.dumps(identity(recipe.data))):
+    if trained is not None and trained != identity(recipe.data):
         raise ValueError(
             f"{where} was trained on other data than is here, by the hashes in its environment.json; call this where "
             "hmtl train was called, with the stores that were there then"

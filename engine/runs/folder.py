@@ -39,10 +39,11 @@ from loaders.lock import Lock
 from loaders.targets import folder_target
 
 _APPENDED = {"log": "log.jsonl", "events": "tensorboard/events.out.tfevents.run"}
+_FOLDERS = ("checkpoints", "predictions", CHARTS, "tensorboard")
 
 
 def is_taken(path: Path) -> bool:
-    """Says whether something is at the place of a run: an empty folder, or a link to none, is nothing."""
+    """Says whether something is at a path, so that no new run can be; an empty folder does not count."""
     return path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None)
 
 
@@ -50,7 +51,7 @@ def refuse_taken(path: Path) -> None:
     """Refuses a place for a new run where something is already, or where no folder can be.
 
     Raises:
-        ValueError: It is so.
+        ValueError: Something is there, or no folder can be.
     """
     folder_target(path)
     if is_taken(path):
@@ -69,10 +70,14 @@ class RunDir:
         self.notes: list[str] = []
         """What a user must know of the folder that is gone on with."""
         self._lock = Lock(path / ".lock", f"run {path}")
-        self._log = (path / _APPENDED["log"]).open("ab")
-        self._events = (path / _APPENDED["events"]).open("ab")
+        try:
+            self._rows = read_metrics(path)
+            self._log = (path / _APPENDED["log"]).open("ab")
+            self._events = (path / _APPENDED["events"]).open("ab")
+        except BaseException:
+            self._lock.release()
+            raise
         self._records = RecordWriter(self._events)
-        self._rows = read_metrics(path)
 
     @classmethod
     def create(cls, path: Path, recipe: Any, source: str) -> RunDir:
@@ -83,7 +88,7 @@ class RunDir:
         """
         refuse_taken(path)
         with replacing_folder(path) as temporary:
-            for folder in ("checkpoints", "predictions", CHARTS, "tensorboard"):
+            for folder in _FOLDERS:
                 (temporary / folder).mkdir()
             write_json(temporary / "recipe.json", recipe)
             write_text(temporary / "recipe.py", source)
@@ -120,13 +125,14 @@ class RunDir:
                 f"run: {path} was trained on other data, it cannot be resumed on this; prepare that data again, or "
                 f"start a new run with another --out, from its weights by --set init={str(weights)!r}:\n  {lines}"
             )
+        for name in _FOLDERS:
+            (path / name).mkdir(exist_ok=True)
         run = cls(path)
         if read_starts(path) is None:
             run.notes.append(
                 f"{path / 'environment.json'} is missing or damaged: what it knew of earlier starts is lost"
             )
         for folder in (path, path / "predictions", path / CHARTS):
-            folder.mkdir(exist_ok=True)
             for stale in folder.glob(".*.partial*"):  # of a kill; checkpoints clean up after themselves
                 stale.unlink()
         return run

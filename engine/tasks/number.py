@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ class Number(Supervised):
 
     Args:
         label: The label that holds the number, e.g. "age".
-        column: Its column; empty takes the label's only one.
+        column: Its column, e.g. "years".
         low: Where its scale begins (ours: an output of 0 says the middle, and outputs of usual size the whole scale).
         high: Where its scale ends. Numbers beyond either end are learned as they are.
         beta: Errors below it, in the number's unit, are squared; 0 for plain L1.
@@ -36,7 +36,7 @@ class Number(Supervised):
     """
 
     name: str = ""
-    column: str = ""
+    column: str = field()
     low: float = 0.0
     high: float = 100.0
     beta: float = 0.0
@@ -54,18 +54,16 @@ class Number(Supervised):
             raise ValueError(f"{self}: beta (={self.beta}) must be 0 or more")
 
     def wants(self) -> Mapping[str, Label]:
-        return {self.label: Numbers((self.column or self.label,))}
+        return {self.label: Numbers((self.column,))}
 
     def check_labels(self, labels: Mapping[str, Label]) -> None:
-        _ = self._place(labels)
+        self._place(labels)
 
     def _place(self, labels: Mapping[str, Label]) -> int:
         """Finds the place of its column among those of the label."""
         label = labels[self.label]
         if not isinstance(label, Numbers):
             raise ValueError(f"{self}: label {self.label!r} holds classes, not numbers; name another")
-        if not self.column and len(label.columns) == 1:
-            return 0
         if self.column not in label.columns:
             raise ValueError(
                 f"{self}: column (={self.column!r}) must be one of those of the label {self.label!r} "
@@ -75,7 +73,7 @@ class Number(Supervised):
 
     @property
     def answers(self) -> tuple[str, ...]:
-        return (self.column or self.label,)
+        return (self.column,)
 
     def build_head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
         return LinearHead(shape.width, (1,), self.dropout)
@@ -106,7 +104,7 @@ class Number(Supervised):
         return number_figures(self.unit)
 
     def measure(self, rows: Rows) -> dict[str, float]:
-        return measure_numbers(rows["number"], rows["target"])
+        return measure_numbers(rows["numbers"][:, 0], rows["target"][:, 0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,5 +177,5 @@ class NumberCriterion(Criterion):
         return torch.where(known, each, 0.0).sum() / known.sum().clamp(min=1)
 
     def rows(self, output: Tensor, look: Look) -> Mapping[str, Tensor]:
-        target = look.target[self.task.label][:, self.place].float()
-        return {"number": self.task.answer(output)[:, 0], "target": target}
+        target = look.target[self.task.label][:, [self.place]].float()
+        return {"numbers": self.task.answer(output), "target": target}

@@ -455,6 +455,9 @@ class Trainer:
         self.origin = state["origin"]
         if self.best is not None and best_epoch != self.best.epoch:
             self.best = None  # killed between `best` and `last`: the epoch that was better is trained again
+            if best_epoch is None:
+                best = path.parent / checkpoint.BEST
+                run.notes.append(f"{best} is not whole: the best epoch is chosen anew, from {self.at.epoch} on")
         run.cut(state["marks"])
 
 

@@ -85,7 +85,7 @@ def train(
             name: stack.enter_context(closing(open_split(recipe, name, device, ranks, evaluation=True)))
             for name in _evaluated_splits(recipe)
         }
-        loaders = {recipe.train: training, **held}  # each split once: whoever reads all asks what is in them
+        loaders = {recipe.train: training, **held}  # one of each split, to check and describe what is in it
         ranks.agree(lambda: {f"the split {name!r}": _fingerprint(loader.split) for name, loader in loaders.items()})
         for loader in loaders.values():
             recipe.check_labels(loader.split)
@@ -134,7 +134,7 @@ def open_split(
     A source that augments by itself is given the draw for training; evaluation is not augmented, so that it never is.
 
     Args:
-        evaluation: Whether it is evaluated on the split, though it be the one that it trains on.
+        evaluation: Whether to open it in manifest order even if it is the training split.
 
     Raises:
         ValueError: The data is not what it must be, or the views ask for more draws than such a source can give.
@@ -194,11 +194,10 @@ def _open_run(file: RecipeFile, out: Path, resume: bool, data: Any, console: Con
     if resume and is_taken(out):
         old, starts = read_recipe(out), read_starts(out)
         trained_on = starts[-1].get("data") if starts else None
-        here = json.loads(json.dumps(data))  # as a file has it, where tuples are lists
         return RunDir.reopen(
             out,
             [] if old is None else differences(old, recipe),
-            [] if trained_on is None else differences(trained_on, here),
+            [] if trained_on is None else differences(trained_on, data),
         )
     if resume:
         console.print(f"{out} is not there yet: starting it", highlight=False)
@@ -217,11 +216,8 @@ def _go_on(trainer: Trainer, run: RunDir, console: Console) -> None:
         at = trainer.at
         console.print(f"going on from {path}: epoch {at.epoch + 1}, step {at.step}", highlight=False)
         _say_precision(trainer, console)
-        if trainer.best is None and at.epoch > 0:
-            best = run.path / "checkpoints" / checkpoint.BEST
-            console.print(f"{best} is not whole: the best epoch is chosen anew, from {at.epoch} on", highlight=False)
-            if at.epoch == trainer.recipe.epochs:
-                trainer.evaluate(run)
+        if trainer.best is None and at.epoch == trainer.recipe.epochs:
+            trainer.evaluate(run)
     elif notes:
         raise ValueError(
             f"checkpoint: no whole one is left in {run.path / 'checkpoints'}; start again with another --out"

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from kernels import Key, random_bits
-from loaders.base import By, Classes, Faces, Source, Split
+from loaders.base import Classes, Faces, Source, Split, augments
 from loaders.feed.joined import join_pixels
 
 UNGROUPED = -1
@@ -56,8 +56,7 @@ class Folds:
             raise ValueError(f"Folds: fold (={self.fold}) must be in 0..{self.k - 1}; they are counted from 0")
         if not self.pool or len(set(self.pool)) < len(self.pool):
             raise ValueError(f"Folds: pool (={self.pool}) must name one or more splits, each once")
-        by: By = getattr(self.source, "augment", "kernel")
-        if by != "kernel":
+        if augments(self.source):
             raise ValueError(
                 f"Folds: source (={type(self.source).__name__}) must leave augmentation to the kernel; "
                 "set its augment='kernel'"
@@ -73,8 +72,8 @@ class Folds:
             raise ValueError(f"Folds: split (={split!r}) must be train, val or test; choose one of them")
         parts = [self.source.open(name, device) for name in self.pool]
         whole = _pooled([part.split for part in parts])
-        number, folds, fold_of = self._deal(whole)
-        turn = (fold_of - number) % folds  # 0 is test, 1 is val
+        folds, fold_of = self._deal(whole)
+        turn = (fold_of - self.fold) % folds  # 0 is test, 1 is val
         chosen = {"test": turn == 0, "val": turn == 1, "train": turn > 1}[split]
         chosen_of = chosen.split([len(part.split.sample) for part in parts])
         return Faces(
@@ -90,8 +89,8 @@ class Folds:
             note="; ".join(filter(None, (*dict.fromkeys(part.note for part in parts), self._note(whole, folds)))),
         )
 
-    def _deal(self, whole: Split) -> tuple[int, int, Int64[Tensor, " n"]]:
-        """Says which fold is test, how many there are, and the fold of each face."""
+    def _deal(self, whole: Split) -> tuple[int, Int64[Tensor, " n"]]:
+        """Says how many folds there are, and the fold of each face."""
         if self.leave_out is not None:
             names, group = _classes(whole, self.leave_out, "leave_out")
             present = torch.unique(group[group != UNGROUPED]).tolist()
@@ -105,18 +104,18 @@ class Folds:
                 raise ValueError(f"Folds: fold (={self.fold}) must be below {len(present)}, the groups of the data")
             place_of = torch.full((len(names),), UNGROUPED)
             place_of[torch.tensor(present)] = torch.arange(len(present))
-            return self.fold, len(present), place_of[group]
-        group = torch.full((len(whole.sample),), UNGROUPED) if self.by is None else _classes(whole, self.by, "by")[1]
-        names, kind = ((), torch.zeros_like(group)) if self.label is None else _classes(whole, self.label, "label")
-        return self.fold, self.k, deal(group, kind + 1, self.k, seed=self.seed)
+            return len(present), place_of[group]
+        none = torch.full((len(whole.sample),), UNGROUPED)
+        group = none if self.by is None else _classes(whole, self.by, "by")[1]
+        kind = none if self.label is None else _classes(whole, self.label, "label")[1]
+        return self.k, deal(group, kind + 1, self.k, seed=self.seed)
 
     def _note(self, whole: Split, folds: int) -> str:
-        how = (
-            f"one for each {self.leave_out}" if self.leave_out else f"by {self.by}" if self.by else "picture by picture"
-        )
-        return (
-            f"{len(whole.sample):,} faces of {', '.join(self.pool)} in {folds} folds, {how}; fold {self.fold} is test"
-        )
+        how = "picture by picture" if self.by is None else f"by {self.by}"
+        if self.leave_out is not None:
+            how = f"one for each {self.leave_out}"
+        pool = ", ".join(self.pool)
+        return f"{len(whole.sample):,} faces of {pool} in {folds} folds, {how}; fold {self.fold} is test"
 
 
 def deal(group: Int64[Tensor, " n"], kind: Int64[Tensor, " n"], k: int, *, seed: int) -> Int64[Tensor, " n"]:

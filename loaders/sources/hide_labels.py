@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from loaders.base import By, Classes, Faces, Source, Split, missing
+from loaders.base import By, Classes, Faces, Source, Split, augment_of, missing
 from loaders.feed.samplers import Fraction, few_of_each
 
 
@@ -50,8 +50,7 @@ class HideLabels:
     @property
     def augment(self) -> By:
         """Says who augments the training split."""
-        by: By = getattr(self.source, "augment", "kernel")
-        return by
+        return augment_of(self.source)
 
     def open(self, split: str, device: torch.device | str) -> Faces:
         """Opens one split; see `loaders.base.Source.open`.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from loaders.base import By, Faces, Source
+from loaders.base import By, Faces, Source, augment_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,7 @@ class WithTest:
     @property
     def augment(self) -> By:
         """Says who augments the training split."""
-        by: By = getattr(self.source, "augment", "kernel")
-        return by
+        return augment_of(self.source)
 
     def open(self, split: str, device: torch.device | str) -> Faces:
         """Opens one split; see `loaders.base.Source.open`.

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from kernels import Key, random_bits
-from loaders.base import By, Classes, Faces, Source, Split
+from loaders.base import By, Classes, Faces, Source, Split, augment_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,7 @@ class WrongLabels:
     @property
     def augment(self) -> By:
         """Says who augments the training split."""
-        by: By = getattr(self.source, "augment", "kernel")
-        return by
+        return augment_of(self.source)
 
     def open(self, split: str, device: torch.device | str) -> Faces:
         """Opens one split; see `loaders.base.Source.open`.

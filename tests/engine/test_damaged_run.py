@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from engine.recipe import Recipe
 from engine.recipe.file import RecipeFile
 from engine.runs.folder import RunDir, end_of_lines, end_of_records
 from engine.training.train import train
 from loaders import ClassBalanced, Synthetic
 from tests.engine import tiny
 from tests.engine.scalars import read_scalars
-from tests.engine.test_resume import CPU, run
+from tests.engine.test_resume import CPU, interrupt_after, run
 
 RECIPE = tiny.recipe()
 
@@ -40,10 +41,10 @@ def folder(finished: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def resumed(folder: Path) -> str:
+def resumed(folder: Path, recipe: Recipe = RECIPE) -> str:
     """Goes on with a run; gives what is printed."""
     console = Console(record=True, width=10_000, quiet=False, file=(folder.parent / "said").open("w"))
-    train(RecipeFile("tiny", RECIPE, ""), folder, device=CPU, resume=True, deterministic=False, console=console)
+    train(RecipeFile("tiny", recipe, ""), folder, device=CPU, resume=True, deterministic=False, console=console)
     return console.export_text()
 
 
@@ -91,10 +92,25 @@ def test_rows_that_are_lost_do_not_stop_a_run(folder: Path, damage: Callable[[Pa
     assert (folder / "result.json").is_file()
 
 
-def test_rows_that_are_no_text_are_named(folder: Path) -> None:
+def test_rows_that_are_no_text_are_named_and_the_run_can_be_opened_again(folder: Path) -> None:
     (folder / "metrics.csv").write_bytes(b"epoch,step\n1,\xff\xfe\n")
     with pytest.raises(ValueError, match=r"metrics.csv is damaged .*; delete it to go on without its rows, which log"):
         resumed(folder)
+    (folder / "metrics.csv").unlink()
+    resumed(folder)
+    assert (folder / "result.json").is_file()
+
+
+def test_a_best_checkpoint_that_was_never_written_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, evaluate_every=2, checkpoint_every=1)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 5)  # in the second of two epochs, of which the last one alone is evaluated
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, tmp_path / "run")
+    assert "is not whole" not in resumed(tmp_path / "run", recipe)
+    assert (tmp_path / "run" / "result.json").is_file()
 
 
 @pytest.mark.parametrize("damage", [cut, empty], ids=["cut", "empty"])

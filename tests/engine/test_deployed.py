@@ -355,7 +355,7 @@ def test_names_that_are_no_text_come_out_as_they_are(run: Path, pictures: Path, 
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("missing/said.csv", "predict: out (={out}) must be a file in a folder that exists; make the folder"),
+        ("missing/said.csv", "file {out}: must lie in a folder that exists; make"),
         (".", "file {out}: must not be a folder; name a file in it"),
     ],
 )

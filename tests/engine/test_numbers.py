@@ -13,7 +13,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from engine.deployed.evaluation import evaluate
 from engine.metrics import measure_affect, measure_numbers
+from engine.reports.evaluation import predictions_csv
 from engine.tasks import FERPLUS_8, Affect, Expression, Number, OrdinalNumber, Task, VotedExpression
 from engine.tasks.affect import concordance
 from engine.tasks.base import Features, Look, Shape
@@ -46,13 +48,14 @@ def lost(task: Task, data: Split, output: Tensor, **target: Any) -> float:
 
 # One number.
 
+YEARS: dict[str, Any] = {"label": "age", "column": "years"}
 AGE = {"age": Numbers(("years",))}
 AGES = split(AGE, age=[[20.0], [60.0], [NAN]])
 GUESSES = torch.tensor([[-1.0], [0.0], [0.7], [1.3]])
 
 
 def test_regression_costs_the_mean_absolute_error_of_the_known_numbers() -> None:
-    task = Number(label="age", low=0, high=80, unit="years")
+    task = Number(**YEARS, low=0, high=80, unit="years")
     says = np.array([20.0, 40.0, 54.0, 66.0])
     assert task.answer(GUESSES)[:, 0].tolist() == pytest.approx(says)
     found = lost(task, AGES, GUESSES, age=[[25.0], [38.0], [NAN], [90.0]])
@@ -61,13 +64,13 @@ def test_regression_costs_the_mean_absolute_error_of_the_known_numbers() -> None
 
 
 def test_errors_below_beta_are_squared() -> None:
-    task = Number(label="age", low=0, high=80, beta=4.0)
+    task = Number(**YEARS, low=0, high=80, beta=4.0)
     found = lost(task, AGES, GUESSES, age=[[25.0], [38.0], [NAN], [NAN]])
     assert found == pytest.approx(np.mean([5 - 2, 2**2 / 8]))
 
 
 def test_ordinal_answers_and_losses_are_those_of_one_question_after_another() -> None:
-    task = OrdinalNumber(label="age", low=10, high=14, step=1)
+    task = OrdinalNumber(**YEARS, low=10, high=14, step=1)
     logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     chance = 1 / (1 + np.exp(-logits.numpy()))
     assert task.answer(logits)[:, 0].tolist() == pytest.approx(10 + chance.sum(axis=1), rel=1e-6)
@@ -119,17 +122,33 @@ def test_figures_of_numbers_are_those_of_scipy_and_leave_missing_ones_out() -> N
 @pytest.mark.parametrize(
     ("task", "labels", "message"),
     [
-        (Number(label="age", low=5, high=5), AGE, r"Number 'age': low \(=5\) must be below high \(=5\)"),
-        (Number(label="age", beta=-1), AGE, r"beta \(=-1\) must be 0 or more"),
+        (
+            Number(**YEARS, low=5, high=5),
+            AGE,
+            r"Number 'age': low \(=5\) must be below high \(=5\)",
+        ),
+        (Number(**YEARS, beta=-1), AGE, r"beta \(=-1\) must be 0 or more"),
         (Number(label="age", column="months"), AGE, r"column \(='months'\) must be one of those of .* \(=years\)"),
         (
-            Number(label="b"),
+            Number(label="b", column="z"),
             {"b": Numbers(("x", "y"))},
-            r"column \(=''\) must be one of those of the label 'b' \(=x, y",
+            r"column \(='z'\) must be one of those of the label 'b' \(=x, y",
         ),
-        (Number(label="b"), {"b": Classes(("x", "y"))}, r"label 'b' holds classes, not numbers; name another"),
-        (OrdinalNumber(label="age", low=0, high=10, step=3), AGE, r"step \(=3\) must part low to high .* whole steps"),
-        (OrdinalNumber(label="age", beta=1), AGE, r"beta \(=1\) must be 0; it belongs to the loss of Number"),
+        (
+            Number(label="b", column="z"),
+            {"b": Classes(("x", "y"))},
+            r"label 'b' holds classes, not numbers; name another",
+        ),
+        (
+            OrdinalNumber(**YEARS, low=0, high=10, step=3),
+            AGE,
+            r"step \(=3\) must part low to high .* whole steps",
+        ),
+        (
+            OrdinalNumber(**YEARS, beta=1),
+            AGE,
+            r"beta \(=1\) must be 0; it belongs to the loss of Number",
+        ),
     ],
 )
 def test_a_number_that_cannot_be_learned_is_refused(task: Number, labels: dict[str, Label], message: str) -> None:
@@ -140,7 +159,7 @@ def test_a_number_that_cannot_be_learned_is_refused(task: Number, labels: dict[s
 
 def test_a_split_without_numbers_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Number 'age': no sample of the split 'train' has its number"):
-        Number(label="age").criterion(split(AGE, age=[[NAN]]))
+        Number(**YEARS).criterion(split(AGE, age=[[NAN]]))
     missing = split({"affect": Numbers(("valence", "arousal"))}, affect=[[0.1, NAN]])
     with pytest.raises(ValueError, match=r"Affect 'affect': arousal is missing in every sample of the split 'train'"):
         Affect().criterion(missing)
@@ -256,7 +275,11 @@ def test_the_names_are_those_of_the_importer() -> None:
 
 
 @pytest.mark.parametrize(
-    "task", [Number(label="age", unit="years"), OrdinalNumber(label="age", low=18, high=80, step=2)]
+    "task",
+    [
+        Number(**YEARS, unit="years"),
+        OrdinalNumber(**YEARS, low=18, high=80, step=2),
+    ],
 )
 def test_a_run_learns_the_age_of_drawn_faces_and_writes_its_figures(task: Number, tmp_path: Path) -> None:
     recipe = tiny.recipe(views={"plain": Plain()}, tasks=(task,), data=Synthetic(train=64, val=16, test=16, size=32))
@@ -265,12 +288,18 @@ def test_a_run_learns_the_age_of_drawn_faces_and_writes_its_figures(task: Number
     figures = {name for name in result["last"]["test"] if name.startswith("age/")}
     assert {"age/mae", "age/rmse"} <= figures
     assert re.search(r"MAE", (tmp_path / "run" / "report.md").read_text())
+    found = evaluate(tmp_path / "run", recipe.data, "test", checkpoint="last")
+    measured = {each.figure.name: each for each in found.figures}
+    assert measured["mae"].value == pytest.approx(result["last"]["test"]["age/mae"], rel=1e-5)
+    assert measured["mae"].interval is not None
+    heads = predictions_csv(found).splitlines()[0].split(",")
+    assert heads == ["sample", "age/label/years", "age/years"]
 
 
 def test_the_shape_of_a_head_is_that_of_its_answer() -> None:
     shape = Shape(channels=8, width=8, stride=16)
     seen = Features(map=torch.zeros(2, 8, 1, 1), pooled=torch.zeros(2, 8))
-    for task in (Number(label="age"), OrdinalNumber(label="age"), Affect()):
+    for task in (Number(**YEARS), OrdinalNumber(**YEARS), Affect()):
         said = task.answer(task.build_head(shape, VIEWS)(seen))
         assert said.shape == (2, len(task.answers))
 

@@ -434,9 +434,9 @@ def test_several_runs_are_compared_in_pairs_and_seeds_count_as_one(runs: Path, t
 def test_what_the_command_cannot_do_is_refused_before_it_works(runs: Path, tmp_path: Path) -> None:
     for words, message in (
         (("--parts", "celeba"), "robustness: parts (='celeba') must be fer2013 or fairface"),
-        (("--out", tmp_path / "a.md"), "must be a file in a folder that exists, for two runs or more to compare"),
-        ((runs / "b", "--out", tmp_path / "no" / "a.md"), "must be a file in a folder that exists"),
-        ((runs / "b", "--out", tmp_path), "must be a file in a folder that exists"),
+        (("--out", tmp_path / "a.md"), "needs two runs or more to compare; of one run see"),
+        ((runs / "b", "--out", tmp_path / "no" / "a.md"), "must lie in a folder that exists"),
+        ((runs / "b", "--out", tmp_path), "must not be a folder; name a file in it"),
         (("--tasks", tmp_path / "none.py"), "tasks: "),
     ):
         done = call(runs / "a0", *words)
