@@ -21,7 +21,7 @@ FFCV := .venv/stamps/ffcv-$(KEY)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types tests format core dev ffcv clean
+.PHONY: help demo test lint types tests fuzz chaos docs format core dev ffcv clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -51,7 +51,16 @@ types: $(DEV)  ## mypy --strict
 	$(BIN)/mypy
 
 tests: $(DEV)  ## pytest alone
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
+
+fuzz: $(DEV)  ## damage what comes in by every door, 100,000 times; goes on where it was stopped
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+chaos: $(DEV)  ## kill, starve and damage every command; `make tests` does a little of it
+	HMTL_CHAOS=1 $(BIN)/python -m pytest -n $(WORKERS) tests/chaos tests/loaders/test_memory.py $(ARGS)
+
+docs: $(DEV)  ## build the documents as a site: build/site/index.html
+	$(BIN)/mkdocs build --strict --quiet
 
 format: $(DEV)  ## let ruff format, and fix what it can
 	$(BIN)/ruff format .
@@ -80,5 +89,5 @@ $(CORE): | $(BIN)/pip
 	@mkdir -p $(@D) && touch $@
 
 $(DEV): $(CORE)
-	$(PIP) -e '.[bench,dali,export]' --group dev
+	$(PIP) -e '.[bench,dali,docs,export,faces,labels]' --group dev
 	@touch $@

@@ -29,6 +29,10 @@ class Backbone:
     drop_path: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"Backbone: drop_path (={self.drop_path}) must be 0 or more and below 1; e.g. 0.1")
+
     def build(self) -> nn.Module:
         """The encoder, without a classifier.
 
@@ -41,9 +45,10 @@ class Backbone:
             options["drop_path_rate"] = self.drop_path
         try:
             encoder: nn.Module = timm.create_model(self.name, pretrained=False, num_classes=0, **options)
-        except TypeError as error:
+        except Exception as error:  # timm's architectures refuse what they do not take in ways of their own
             raise ValueError(
-                f"Backbone: options (={options}) must fit {self.name} ({error}); name arguments that timm has for it"
+                f"Backbone: options (={options}) must fit {self.name} ({type(error).__name__}: {error}); name "
+                "arguments that timm has for it"
             ) from error
         if self.small_pictures:
             _full_resolution_stem(encoder, self.name)

@@ -24,7 +24,7 @@ from engine.tasks.base import Task
 from engine.training.cost import cost_of
 from engine.views import Plain
 from loaders.base import Part
-from loaders.feed.samplers import composition, ends_as
+from loaders.feed.composed import composition, ends_as
 
 
 def supervised(hybrid: Recipe) -> Recipe:

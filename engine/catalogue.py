@@ -16,7 +16,7 @@ def names() -> list[str]:
 
 def first_line(name: str) -> str:
     """Reads the first line of a recipe's docstring, without running the recipe."""
-    return (ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text())) or "").partition("\n")[0]
+    return (ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
 def copy(name: str) -> Path:
@@ -30,7 +30,7 @@ def copy(name: str) -> Path:
     to = Path(f"{name}.py")
     if to.exists():
         raise ValueError(f"recipes: {to} must not be here yet; move it away, or copy into another folder")
-    to.write_text((FOLDER / to).read_text())
+    to.write_bytes((FOLDER / to).read_bytes())
     return to
 
 

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +23,8 @@ MODULES = {
     "compare": ("engine.compare", "Set runs side by side."),
     "predict": ("engine.predict", "Write what a model says of your pictures."),
     "evaluate": ("engine.evaluate", "Evaluate a run on any labelled store."),
-    "export": ("engine.export", "Write a model as ONNX or torch, for use without hmtl."),
+    "labels": ("engine.labels", "Find wrong labels, and faces that are there twice."),
+    "export": ("engine.export", "Write a model as ONNX, torch or timm's, for use without hmtl."),
     "report": ("engine.report", "Write the report of a run anew."),
     "robustness": ("engine.robustness.__main__", "Measure runs on corrupted faces."),
     "bench": ("engine.bench.__main__", "Measure the sources or the training step."),
@@ -36,7 +39,17 @@ class _OnDemand(typer.core.TyperGroup):
         name, command, rest = super().resolve_command(ctx, args)
         if name in MODULES:
             command = typer.main.get_command(import_module(MODULES[name][0]).app)
-        return name, command, rest
+        return name, command, [_with_home(word) for word in rest]
+
+
+def _with_home(word: str) -> str:
+    """Writes the home folder for `~/` where a word, or the value of an option, begins with it.
+
+    A shell does so for a word alone, not for `--out=~/runs`.
+    """
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    # As `loaders.targets.with_home`, whose package imports torch.
+    return option + equals + (os.path.expanduser(value) if value.startswith("~/") else value)  # noqa: PTH111
 
 
 app = typer.Typer(
@@ -75,6 +88,24 @@ def list_recipes(context: typer.Context) -> None:
         width = max(map(len, catalogue.names()))
         for name in catalogue.names():
             typer.echo(f"{name:{width}}  {catalogue.first_line(name)}")
+
+
+@recipes.command("new")
+def new_recipe(
+    store: Annotated[Path, typer.Argument(help="a packed store that `hmtl prepare` wrote")],
+    label: Annotated[str, typer.Option(help="the label to learn; the first one if not given")] = "",
+    unlabelled: Annotated[
+        Path | None, typer.Option(help="a store of more faces, without that label, for the pretext task")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="the file; STORE's name here if not given")] = None,
+) -> None:
+    """Write a first recipe for STORE: its classes, sizes and splits, with the baselines to compare with."""
+    from engine.recipe.starter import write_recipe  # imports torch, which the other commands do without
+    from loaders.exit_status import exit_status
+
+    with exit_status():
+        to = write_recipe(store, label=label, unlabelled=unlabelled, out=out)
+    typer.echo(f"wrote {to}; try it with: hmtl train {to} --smoke, train it with: hmtl train {to}")
 
 
 @recipes.command("copy")

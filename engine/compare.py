@@ -1,6 +1,6 @@
 """Sets runs beside each other: their figures, how their recipes differ, what changes class by class, and their curves.
 
-hmtl compare RUN RUN ... [--out FILE.md]
+hmtl compare RUN RUN ... [--out FILE.md] [--html]
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from engine.reports.comparison import compare
+from engine.reports.page import page_of, write_page
 from loaders.exit_status import exit_status
 from loaders.files import write_text
 from loaders.targets import file_target
+from loaders.terminal import Terminal
 
 
 def main(
@@ -22,13 +23,20 @@ def main(
     out: Annotated[
         Path | None, typer.Option(help="Also write Markdown here, and the curves beside it as PNG.", show_default=False)
     ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="With --out: also write one HTML file with the curves inside, to send.")
+    ] = False,
 ) -> None:
     """Set runs side by side: figures, recipes, classes and, with --out, curves."""
     with exit_status():
+        if html and out is None:
+            raise ValueError("compare: html (=True) must go with --out; add it, such as --out compared.md")
         if out is not None:
             file_target(out)
+            if html:
+                page_of(out)
         found = compare(runs)
-        found.print(Console())
+        found.print(Terminal())
         if out is not None:
             try:
                 image = found.draw_curves(out.with_suffix(".png"))
@@ -36,7 +44,8 @@ def main(
                 image = None
                 typer.echo(f"no curves: {error}", err=True)
             write_text(out, found.markdown(None if image is None else image.name))
-            typer.echo(f"wrote {out}" + ("" if image is None else f" and {image}"))
+            written = [out, *([] if image is None else [image]), *([write_page(out)] if html else [])]
+            typer.echo(f"wrote {', '.join(map(str, written))}")
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from engine.deployed import Which
 from engine.deployed.evaluation import evaluate, source_named, store_name
-from engine.deployed.labels import read_labels, read_map
+from engine.deployed.labels import read_labels
 from engine.recipe.file import run_file
 from engine.reports.evaluation import write_evaluation
+from engine.reports.page import write_page
 from engine.training.device import choose_device
+from loaders.class_map import read_map
 from loaders.exit_status import exit_status
 from loaders.files import replacing_folder
+from loaders.terminal import Terminal
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -35,7 +37,17 @@ def main(
         str, typer.Option(metavar="OWN=STORE,...", help="labels of the run that have another name in the store")
     ] = "",
     checkpoint: Annotated[Which | None, typer.Option(help="which one of the run; best if not given")] = None,
-    out: Annotated[Path | None, typer.Option(help="folder to write; RUN/evaluations/STORE-SPLIT if not given")] = None,
+    calibrated: Annotated[
+        bool,
+        typer.Option("--calibrated", help="probabilities at the temperature that suits the run's val best"),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="folder to write; RUN/evaluations/STORE-SPLIT, with --calibrated -calibrated, if not given"),
+    ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="also write report.html, one file with its pictures inside, to send")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="write over the folder if it is there")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU if there is one")] = None,
     tasks: Annotated[
@@ -48,10 +60,11 @@ def main(
     Classes are matched by name, whatever their order; capitals do not matter. The faces are brought to the size and
     colour of those that the run was trained on.
     """
-    console = Console(soft_wrap=True)
+    console = Terminal()
     with exit_status():
-        source, renamed, labels = source_named(store), read_map(rename), read_labels(label)
-        folder = out or run / "evaluations" / f"{store_name(source)}-{split}"
+        source, renamed, labels = source_named(store), read_map(rename, "evaluate"), read_labels(label)
+        name = f"{store_name(source)}-{split}" + ("-calibrated" if calibrated else "")
+        folder = out or run / "evaluations" / name
         if folder.exists() and not force:
             raise ValueError(f"evaluate: out (={folder}) is there already; write over it by --force, or name another")
         for file in tasks or ():
@@ -61,15 +74,19 @@ def main(
             source,
             split,
             checkpoint=checkpoint,
+            calibrated=calibrated,
             renamed=renamed,
             labels=labels,
             device=choose_device(device),
+            console=console,
         )
         with replacing_folder(folder, replace=True) as temporary:
             write_evaluation(found, temporary)
-    console.print(f"checkpoint: {found.checkpoint}", highlight=False, markup=False)
-    found.print(Console())
-    console.print(f"report: {folder / 'report.md'}", highlight=False, markup=False)
+            if html:
+                write_page(temporary / "report.md")
+    console.print(f"checkpoint: {found.checkpoint}")
+    found.print(Terminal())
+    console.print(f"report: {folder / ('report.html' if html else 'report.md')}")
 
 
 if __name__ == "__main__":

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Int
 
-import engine.torchvision_ops  # noqa: F401 - before torchmetrics, which imports torchvision
+from engine.calibration import calibration_error, cross_entropy
 from engine.figures import Figure
-
-from torchmetrics.functional.classification import (  # isort: skip
-    multiclass_accuracy,
-    multiclass_calibration_error,
-    multiclass_f1_score,
-)
+from engine.intervals.answers import ClassAnswers, angle_errors
 
 
 def class_figures(classes: int) -> tuple[Figure, ...]:
@@ -32,24 +26,16 @@ def class_figures(classes: int) -> tuple[Figure, ...]:
 def measure_classes(probability: Float[np.ndarray, "n k"], target: Int[np.ndarray, " n"]) -> dict[str, float]:
     """Computes accuracy, macro-F1, mean recall, cross-entropy and calibration error over the labelled samples.
 
-    Macro-F1 and mean recall are means over the classes that occur in target or prediction (torchmetrics). The expected
-    calibration error (Guo et al., ICML 2017) sorts samples by the probability of the class they are given into 15 bins
-    of equal width and is the mean, over samples, of |accuracy - mean probability| of their bin. A target below 0 is
-    none; all are NaN if no sample is labelled.
+    Macro-F1 and mean recall are means over the classes that occur in target or prediction, as in torchmetrics. A target
+    below 0 is none; all are NaN if no sample is labelled.
     """
-    labelled = target >= 0
-    if not labelled.any():
-        return {figure.name: float("nan") for figure in class_figures(probability.shape[1])}
-    guess = torch.from_numpy(probability[labelled])
-    truth = torch.from_numpy(target[labelled])
-    classes = probability.shape[1]
-    chosen = guess.gather(1, truth[:, None]).clamp(min=1e-12)
+    answers = ClassAnswers(target.astype(np.int64), probability.argmax(axis=1), probability.shape[1])
+    once = np.ones((1, answers.count))
+    shares = {name: answers.figure(name, once) for name in ("accuracy", "macro_f1", "mean_recall")}
     return {
-        "accuracy": float(multiclass_accuracy(guess, truth, classes, average="micro")),
-        "macro_f1": float(multiclass_f1_score(guess, truth, classes, average="macro")),
-        "mean_recall": float(multiclass_accuracy(guess, truth, classes, average="macro")),
-        "cross_entropy": float(-chosen.log().mean()),
-        "calibration_error": float(multiclass_calibration_error(guess, truth, classes, n_bins=15, norm="l1")),
+        **{name: float(found[0]) for name, found in shares.items() if found is not None},
+        "cross_entropy": cross_entropy(probability, target),
+        "calibration_error": calibration_error(probability, target),
     }
 
 
@@ -79,10 +65,47 @@ def group_error_rates(
     return {"spread_of_error_rate": max(known) - min(known) if len(known) > 1 else float("nan")} | found
 
 
-def angle_errors(guess: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:
-    """Computes how many degrees, 0..180, two angles are apart the short way round: 179 and -179 are 2; NaN stays."""
-    error: Float64[np.ndarray, "n k"] = np.abs(np.remainder(guess.astype(np.float64) - truth + 180, 360) - 180)
-    return error
+def attribute_figures(names: Sequence[str]) -> tuple[Figure, ...]:
+    """Declares what `measure_attributes` computes."""
+    return (
+        Figure("mean_accuracy", greater_is_better=True, unit="%"),
+        Figure("mean_balanced_accuracy", greater_is_better=True, unit="%", chance=0.5, leads=True),
+        *(Figure(f"{name} accuracy", greater_is_better=True, unit="%") for name in names),
+    )
+
+
+def measure_attributes(
+    names: Sequence[str], probability: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]
+) -> dict[str, float]:
+    """Computes the accuracy of each of k attributes, their mean, and the mean of their balanced accuracies.
+
+    A face is said to have an attribute from a probability of 0.5 on. The balanced accuracy of an attribute is the mean
+    of two recalls, of the faces that have it and of those that have it not. Means are over the attributes that have a
+    value: an attribute that is known of no face has no accuracy (NaN), and one that all or none have no balanced one.
+
+    Args:
+        names: Of the attributes.
+        probability: That a face has it.
+        truth: 1 where it has it, 0 where not, NaN where that is not known.
+    """
+    says, known = probability >= 0.5, ~np.isnan(truth)
+    has = known & (truth == 1)
+    right = known & (says == has)
+
+    def share(over: Bool[np.ndarray, "n k"], under: Bool[np.ndarray, "n k"]) -> Float[np.ndarray, " k"]:
+        count = under.sum(axis=0)
+        return np.where(count > 0, (over & under).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+    def mean(each: Float[np.ndarray, " k"]) -> float:
+        have = each[~np.isnan(each)]
+        return float(have.mean()) if len(have) else float("nan")
+
+    accuracy, balanced = share(right, known), (share(right, has) + share(right, known & ~has)) / 2
+    return {
+        "mean_accuracy": mean(accuracy),
+        "mean_balanced_accuracy": mean(balanced),
+        **{f"{name} accuracy": float(value) for name, value in zip(names, accuracy, strict=True)},
+    }
 
 
 def angle_figures(angles: Sequence[str]) -> tuple[Figure, ...]:

@@ -27,9 +27,17 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cosine:
-    """Half a cosine from 1 to `final`."""
+    """Half a cosine from 1 to `final`, a share of the peak.
+
+    Raises:
+        ValueError: `final` is not in 0..1.
+    """
 
     final: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.final <= 1:
+            raise ValueError(f"Cosine: final (={self.final}) must be in 0..1; it is a share of the peak")
 
     def share(self, epoch: float, epochs: float) -> float:
         done = min(epoch / epochs, 1.0) if epochs > 0 else 1.0
@@ -73,10 +81,21 @@ class CosineRestarts:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Multiplied by `factor` at each of the epochs `at` since the warm-up's end (authors: 0.1 at 15 and 40)."""
+    """Multiplied by `factor` at each of the epochs `at` since the warm-up's end (authors: 0.1 at 15 and 40).
+
+    Raises:
+        ValueError: The epochs do not rise from 0 on, or the factor is not above 0.
+    """
 
     at: tuple[float, ...]
     factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        at = self.at if isinstance(self.at, tuple) else ()  # of another type, the recipe says so
+        if not all(a < b for a, b in pairwise((-1e-9, *at))):
+            raise ValueError(f"Steps: at (={self.at}) must rise from 0 on; they are epochs, e.g. (15, 40)")
+        if not self.factor > 0:
+            raise ValueError(f"Steps: factor (={self.factor}) must be above 0; e.g. 0.1")
 
     def share(self, epoch: float, epochs: float) -> float:
         return float(self.factor ** sum(epoch >= mark for mark in self.at))
@@ -146,6 +165,14 @@ class Optim:
         raise NotImplementedError
 
 
+def _check_moments(where: str, betas: tuple[float, ...], eps: float) -> None:
+    """Refuses decay rates of the gradient's moments, and a term of the denominator, that an update has no use for."""
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"{where}: betas (={betas}) must be 0 or more and below 1; e.g. (0.9, 0.999)")
+    if not eps > 0:
+        raise ValueError(f"{where}: eps (={eps}) must be above 0; e.g. 1e-8")
+
+
 def _together(groups: list[dict[str, Any]]) -> dict[str, bool]:
     """Says how torch updates all weights at once: in one launch on CUDA, elsewhere by one operator for all tensors."""
     on_cuda = all(parameter.is_cuda for group in groups for parameter in group["params"])
@@ -159,6 +186,10 @@ class AdaBelief(Optim):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-16
 
+    def __post_init__(self) -> None:
+        Optim.__post_init__(self)
+        _check_moments("AdaBelief", self.betas, self.eps)
+
     def _build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         optimiser: torch.optim.Optimizer = timm.optim.AdaBelief(groups, lr=self.lr, betas=self.betas, eps=self.eps)
         return optimiser
@@ -171,6 +202,10 @@ class AdamW(Optim):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
 
+    def __post_init__(self) -> None:
+        Optim.__post_init__(self)
+        _check_moments("AdamW", self.betas, self.eps)
+
     def _build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, **_together(groups))
 
@@ -181,6 +216,11 @@ class SGD(Optim):
 
     momentum: float = 0.9
     nesterov: bool = True
+
+    def __post_init__(self) -> None:
+        Optim.__post_init__(self)
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"SGD: momentum (={self.momentum}) must be 0 or more and below 1; e.g. 0.9")
 
     def _build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         nesterov = self.nesterov and self.momentum > 0

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from engine.recipe import file as recipe_file
 from engine.recipe import settings
@@ -23,6 +22,7 @@ from engine.training.meters import NonFiniteLossError
 from engine.training.ranks import LostRankError, check_restarts, joined
 from engine.training.train import train
 from loaders.exit_status import INTERRUPTED, exit_status
+from loaders.terminal import Terminal
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -71,7 +71,7 @@ def main(
     torchrun starts it on several processes, which share the batches of each step: docs/ranks.md.
     """
     with joined(device, threads) as ranks, exit_status(NonFiniteLossError, LostRankError, speaks=ranks.speaks):
-        console = Console(soft_wrap=True, quiet=not ranks.first)
+        console = Terminal(quiet=not ranks.first)
         check_restarts(resume)
         chosen = choose_device(ranks.device(device))
         if deterministic:
@@ -82,7 +82,7 @@ def main(
         if smoke_test:
             small = smoke(file.recipe)
             if small.init != file.recipe.init and not (print_ or print_all):
-                console.print(f"--smoke: from fresh weights, not from {file.recipe.init}", highlight=False)
+                console.print(f"--smoke: from fresh weights, not from {file.recipe.init}")
             file = replace(file, recipe=small)
             folder = out or Path("runs") / f"{file.name}-smoke"
         if print_ or print_all:
@@ -107,11 +107,11 @@ def main(
                 ranks=ranks,
             )
         except StoppedError as stopped:
-            console.print(str(stopped), highlight=False)
+            console.print(str(stopped))
             raise typer.Exit(INTERRUPTED) from stopped
         if ranks.first:
             print_summary(folder)
-        console.print(f"report: {report}", highlight=False)
+        console.print(f"report: {report}")
 
 
 def _clear_smoke(folder: Path, *, keep: bool) -> None:

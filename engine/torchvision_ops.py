@@ -1,9 +1,9 @@
 """Lets torchvision's CUDA wheel be imported beside a CPU-only torch.
 
-timm and torchmetrics import torchvision, whose wheel registers kernels for `torchvision::nms` when it is imported.
+timm imports torchvision, whose wheel registers kernels for `torchvision::nms` when it is imported.
 Beside a torch without CUDA its compiled library does not load, the operator is unknown, and the import fails. Declaring
-the two schemas is enough: nothing is faked, calling the real `nms` still raises. Import this module before timm or
-torchmetrics. Tried with torchvision 0.26 to 0.29, the bounds in pyproject.toml.
+the two schemas is enough: nothing is faked, calling the real `nms` still raises. Import this module before timm.
+Tried with torchvision 0.26 to 0.29, the bounds in pyproject.toml.
 """
 
 from __future__ import annotations

@@ -60,6 +60,10 @@ class Cells:
     turn: UInt8[Tensor, "b n"] | None = None
     cut: Bool[Tensor, " b"] | None = None
     """Which samples are cut, where a view shows some of them whole; None: all of a view that cuts."""
+    visible: Int64[Tensor, "b k"] | None = None
+    """The cells that the encoder is given, in order, where it is given some of them alone; None: the whole picture."""
+    pairs: Float32[Tensor, "b m 2 2"] | None = None
+    """Pairs of places, each (x, y) as shares of the view's width and height in [0, 1), whose distances are asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,11 @@ class View(ABC):
         """Cells on a side; 1 for a view that is not cut. A subclass may have a field of this name."""
         return 1
 
+    @property
+    def visible(self) -> int | None:
+        """How many of its cells the encoder is given, which are then patches of a transformer; None: the picture."""
+        return None
+
     @abstractmethod
     def cells(self, key: Key, frame: Frame) -> Cells:
         """Draws the cells of each sample; `frame` says how the view lies on the stored faces."""
@@ -115,6 +124,62 @@ class Plain(View):
 
     def cells(self, key: Key, frame: Frame) -> Cells:
         return Cells(identity_cells(1, len(key.sample), key.sample.device))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacePairs(Plain):
+    """The augmented face as it is, with pairs of places on it whose distances a task may ask (DrLoc).
+
+    Args:
+        pairs: Pairs a sample; both places of each are drawn uniformly.
+    """
+
+    pairs: int = 64
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.pairs <= 4096:
+            raise ValueError(f"PlacePairs: pairs (={self.pairs}) must be 1 to 4096; e.g. 64")
+        Plain.__post_init__(self)
+
+    def cells(self, key: Key, frame: Frame) -> Cells:
+        pairs = kernels.uniform(key, 4 * self.pairs).unflatten(1, (self.pairs, 2, 2))  # (b, pair, place, (x, y))
+        return Cells(identity_cells(1, len(key.sample), key.sample.device), pairs=pairs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Masked(View):
+    """The face of whose patches a share is left out before the encoder (masked autoencoders, He et al., CVPR 2022).
+
+    For timm's vision transformers, whose patches are the cells; a forward pass then costs what is left. Which patches
+    are left out is drawn uniformly, of all samples as many.
+
+    Args:
+        grid: Patches on a side: image_size divided by the patch size of the backbone.
+        share: Share of the patches that is left out (MAE: 0.75).
+    """
+
+    grid: int = 8
+    share: float = 0.75
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.grid <= 64:
+            raise ValueError(f"Masked: grid (={self.grid}) must be 2 to 64, the patches on a side")
+        if not 0 < self.visible < self.grid**2:
+            raise ValueError(
+                f"Masked: share (={self.share}) must leave out one of the {self.grid**2} patches or more, and not all; "
+                "e.g. 0.75"
+            )
+        View.__post_init__(self)
+
+    @property
+    def visible(self) -> int:
+        return self.grid**2 - round(self.share * self.grid**2)
+
+    def cells(self, key: Key, frame: Frame) -> Cells:
+        order = kernels.random_bits(key, self.grid**2).argsort(dim=1, stable=True)
+        visible, hidden = order[:, : self.visible].sort(dim=1).values, order[:, self.visible :]
+        shows = identity_cells(self.grid, len(key.sample), key.sample.device)
+        return Cells(shows.scatter(1, hidden, -1), visible=visible)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +207,8 @@ class Puzzle(CutView):
 
     Args:
         grid: Tiles on a side.
-        turn: Whether each tile is also turned by 0 to 3 quarters, each equally likely (puzzling + rotation).
+        turn: Whether each tile is also turned by 0 to 3 quarters, each equally likely and independent of its place
+            (puzzling + rotation; how turns are drawn beside the order is ours).
     """
 
     grid: int = 3
@@ -238,22 +304,11 @@ class HiddenParts(CutView):
         CutView.__post_init__(self)
 
     def cells(self, key: Key, frame: Frame) -> Cells:
-        shows = identity_cells(self.grid, len(key.sample), key.sample.device)
-        chosen = kernels.random_bits(key, 1) % (2 ** len(self.parts) - 1) + 1  # (b, 1): bit i hides part i
-        x, y = self._centres(frame)
-        hidden = torch.zeros_like(shows, dtype=torch.bool)
-        for part, (left, top, right, bottom) in enumerate(self.parts):
-            inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
-            hidden |= inside & (chosen >> part & 1).bool()
-        return Cells(torch.where(hidden, -1, shows))
-
-    def _centres(self, frame: Frame) -> tuple[Float32[Tensor, "b n"], Float32[Tensor, "b n"]]:
-        """Where the centre of each cell lies, as shares of the stored face's width and height."""
-        side = (torch.arange(self.grid, device=frame.where.device) + 0.5) * (frame.size / self.grid)
-        down, right = torch.meshgrid(side, side, indexing="ij")
-        at = torch.stack([right.flatten(), down.flatten(), torch.ones_like(down).flatten()])  # (3, n)
-        stored = frame.where @ at  # (b, 2, n)
-        return stored[:, 0] / frame.store[1], stored[:, 1] / frame.store[0]
+        return Cells(
+            kernels.draw_hidden_parts(
+                self.grid, key, where=frame.where, store=frame.store, size=frame.size, parts=self.parts
+            )
+        )
 
 
 def table_stream(name: str, view: View) -> str:

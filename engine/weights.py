@@ -6,7 +6,6 @@ Nothing is fetched, and reading executes no code.
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,8 @@ class Weights:
     tensors: Mapping[str, Tensor]
     about: Mapping[str, Any]
     """classes (task to names), backbone, preprocessing (image_size, evaluation_crop, mean, std, faces: shape of
-    a stored one), tasks (the supervised ones, as `engine.recipe.written` writes them), epoch, step, init."""
+    a stored one, prepared: what was done to the pictures before), tasks (the supervised ones, as
+    `engine.recipe.written` writes them), epoch, step, init."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,16 @@ def read_safetensors(file: Path, where: str) -> tuple[dict[str, Tensor], dict[st
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
         raise ValueError(f"{where} is cut or damaged ({error}); take another copy") from error
-    return tensors, json.loads(metadata[ABOUT]) if ABOUT in metadata else None
+    return tensors, _about(metadata.get(ABOUT, ""))
+
+
+def _about(text: str) -> dict[str, Any] | None:
+    """What a checkpoint of ours says of itself; None for what files of others may hold under the same key."""
+    try:
+        about = json.loads(text)
+    except ValueError:
+        return None
+    return about if isinstance(about, dict) and "classes" in about else None
 
 
 def read_encoder(path: Path, where: str, network: nn.Module | None = None) -> EncoderWeights:
@@ -154,16 +163,17 @@ def _read(path: Path, where: str) -> tuple[dict[str, Tensor], dict[str, Any] | N
         return read_safetensors(path, where)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever unpickling makes of bytes that are no pickle
+        why = "it is empty" if path.stat().st_size == 0 else next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(
-            f"{where} holds more than weights, or is damaged ({str(error).splitlines()[0]}); "
-            "take the .safetensors file of the same weights"
+            f"{where} is no file of torch's, holds more than weights, or is damaged ({why}); take it again, or the "
+            ".safetensors file of the same weights"
         ) from error
     for key in _WRAPPED:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
             break
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise ValueError(f"{where} holds no table of weights; take a file of timm's weights")
     return {str(key).removeprefix("module."): value for key, value in loaded.items()}, None
 

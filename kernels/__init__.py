@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from kernels.hidden.op import hidden_l1
 from kernels.tables.augment import Augment, none, simclr_strong, simclr_weak, strong, weak
-from kernels.tables.cells import draw_holes, draw_permutation, draw_turns, identity_cells, inverse
+from kernels.tables.bits import random_bits, uniform
+from kernels.tables.cells import (
+    draw_hidden_parts,
+    draw_holes,
+    draw_permutation,
+    draw_turns,
+    identity_cells,
+    inverse,
+)
 from kernels.tables.draw import Tables, centre, draw
-from kernels.tables.streams import Key, random_bits, uniform
+from kernels.tables.streams import Key
 from kernels.views.op import render_views
 
 __all__ = [
@@ -18,6 +26,7 @@ __all__ = [
     "Tables",
     "centre",
     "draw",
+    "draw_hidden_parts",
     "draw_holes",
     "draw_permutation",
     "draw_turns",

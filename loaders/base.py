@@ -8,7 +8,8 @@ views for the same bytes; a source that augments while it decodes is handed the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+import unicodedata
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -17,9 +18,13 @@ from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 from torch import Tensor
 
 from kernels import Key, Tables
+from loaders.class_map import ClassMap
 
 By = Literal["kernel", "loader"]
 """Who augments: `render_views`, or the source itself, ahead of the step."""
+
+Fit = Literal["crop", "stretch"]
+"""What becomes of a picture that is not square: its centre square, or all of it."""
 
 Part = Literal["all", "labelled", "unlabelled"]
 """A part of the samples of a composed batch; see `Batch.labelled`."""
@@ -27,16 +32,44 @@ Part = Literal["all", "labelled", "unlabelled"]
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """Names the classes of a label; its target is int64 "n", -1 where the label is missing."""
+    """Names the classes of a label; its target is int64 "n", -1 where the label is missing.
+
+    Raises:
+        ValueError: A name is no text that reports, charts and other programs can show.
+    """
 
     names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_text("class", self.names)
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Names the numbers of a label; its target is float32 "n k", NaN where a number is missing."""
+    """Names the numbers of a label; its target is float32 "n k", NaN where a number is missing.
+
+    Raises:
+        ValueError: A name is no text that reports, charts and other programs can show.
+    """
 
     columns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_text("column", self.columns)
+
+
+def check_text(what: str, names: Iterable[str]) -> None:
+    """Refuses a name that is not UTF-8, as archives from other systems have, or that holds control characters.
+
+    Raises:
+        ValueError: Shows the name with escapes.
+    """
+    for name in names:
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+            raise ValueError(
+                f"label: {what} (={name!a}) must be UTF-8 text without control characters; rename it, or the "
+                "folder or cell it comes from"
+            )
 
 
 Label = Classes | Numbers
@@ -98,6 +131,32 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Preparation:
+    """Says what was done to pictures to make faces of them, as it is to be done again where a model is used.
+
+    Attributes:
+        size: Side of the square faces; None where pictures were kept as they are.
+        fit: See `Fit`; it did nothing where there is no size.
+        colour: "gray", "rgb", or "auto": gray where all pictures were.
+        crop: How faces were cut out of pictures: "none", by their "box", or turned upright by landmarks: "align".
+        margin: Share of the crop's side that was added on each side.
+    """
+
+    size: int | None = None
+    fit: Fit = "crop"
+    colour: str = "auto"
+    crop: str = "none"
+    margin: float = 0.0
+
+    def __str__(self) -> str:
+        how = {"none": "", "align": f"aligned by landmarks (margin {self.margin:g})"}
+        cut = how.get(self.crop, f"cut by their {self.crop} (margin {self.margin:g})")
+        verb = "stretched" if self.fit == "stretch" else "cropped"
+        made = "kept as they are" if self.size is None else f"{verb} to {self.size} x {self.size}"
+        return ", ".join(filter(None, (cut, made, "gray" if self.colour == "gray" else "")))
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """Describes the samples of a split: what is known of them before the first batch."""
 
@@ -109,6 +168,11 @@ class Split:
     labels: Mapping[str, Label]
     target: Mapping[str, Tensor]
     """Label name to the targets of all n samples, on the CPU, in the order of `sample`."""
+    prepared: tuple[Preparation, ...] = ()
+    """What was done to the pictures, one for each way it was done; none where faces are drawn."""
+    group: str | None = None
+    """The label whose classes are groups of faces that are not independent of each other, such as those of one person;
+    None where nothing is known of such groups. A face without it is a group of its own."""
 
 
 def hidden(target: Tensor, which: Bool[Tensor, " n"]) -> Tensor:
@@ -187,6 +251,8 @@ class Faces:
     """Whether the stream takes a draw."""
     note: str = ""
     """What the source chose by itself, and why, in one line for people; empty where there was nothing to choose."""
+    class_maps: tuple[ClassMap, ...] = ()
+    """What the classes of this split became, of each label that the source gives other names."""
 
 
 @runtime_checkable

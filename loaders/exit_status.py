@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
+
+from loaders.terminal import Terminal, escape_what_cannot_be_shown
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -34,6 +35,7 @@ def exit_status(*failures: type[Exception], speaks: Callable[[], str | None] = l
         typer.Exit: With 2 for a ValueError, with 1 for a failure. Anything else goes on: typer ends with 130 after
             Ctrl-C, Python with 1.
     """
+    escape_what_cannot_be_shown()
     failed: tuple[type[Exception], ...] = (OSError, *failures)
     try:
         yield
@@ -45,5 +47,5 @@ def exit_status(*failures: type[Exception], speaks: Callable[[], str | None] = l
 
 def _said(error: Exception, status: int, words: str | None) -> typer.Exit:
     if words is not None:
-        Console(stderr=True, soft_wrap=True).print(f"error: {words}{error}", style="red", highlight=False, markup=False)
+        Terminal(stderr=True).print(f"error: {words}{error}", style="red")
     return typer.Exit(status)

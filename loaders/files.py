@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     target = file_target(path)
     if target.exists() and not target.is_file():  # a device or a pipe: it is written through
-        with tempfile.TemporaryDirectory() as folder, _full_disk_explained(path):
+        with tempfile.TemporaryDirectory() as folder, full_disk_explained(path):
             temporary = Path(folder, "whole")
             yield temporary
             with temporary.open("rb") as source, target.open("wb") as sink:
@@ -44,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
         return
     temporary = hidden(target, "partial")
     try:
-        with _full_disk_explained(path):
+        with full_disk_explained(path):
             yield temporary
             flush(temporary)
             temporary.replace(target)
@@ -65,7 +66,7 @@ def replacing_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         OSError: The disk is full or the folder cannot be written; the message says what is kept.
     """
     target = folder_target(path)
-    with scratch_folder(target, "partial") as temporary, _full_disk_explained(path):
+    with scratch_folder(target, "partial") as temporary, full_disk_explained(path):
         yield temporary
         _flush_below(temporary)
         _move(temporary, target, replace)
@@ -120,7 +121,22 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file whole."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    write_text(path, json_text(value, indent=2) + "\n")
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """Writes strict JSON, which knows no NaN and no infinity: they become null; `options` are those of `json.dumps`."""
+    return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def flush(path: Path) -> None:
@@ -142,7 +158,12 @@ def _flush_below(folder: Path) -> None:
 
 
 @contextmanager
-def _full_disk_explained(path: Path) -> Iterator[None]:
+def full_disk_explained(path: Path) -> Iterator[None]:
+    """Says of a write inside the block that finds the disk full which file it was, and what to do.
+
+    Raises:
+        OSError: The disk is full.
+    """
     try:
         yield
     except OSError as error:

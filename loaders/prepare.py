@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from loaders.decoding.pictures import Form
@@ -27,14 +26,17 @@ from loaders.files import scratch_folder
 from loaders.importers import IMPORTERS, ClassFolders, Importer
 from loaders.lock import Lock
 from loaders.options import described, given, options, written
-from loaders.progress import LINE, progress
+from loaders.progress import progress
 from loaders.store import checking, duplicates
-from loaders.store.check_report import print_findings, write_report
+from loaders.store.check_report import print_findings, report_folder, write_report
+from loaders.store.dropping import refuse_taken
 from loaders.store.opening import FFCV_STORE, PACKED_STORE, PLAIN_FOLDER, SOURCE, open_store, read_source
 from loaders.store.picture_folder import check_pictures, write_pictures
+from loaders.store.preparation import preparation
 from loaders.store.summary import print_summary
 from loaders.store.writing import new_store
 from loaders.targets import folder_target, shortened
+from loaders.terminal import Terminal
 
 Format = Literal["packed", "ffcv", "folder"]
 
@@ -56,7 +58,7 @@ def prepare(
     workers: int | None = None,
     format: Format = "packed",
     jpeg: int | None = None,
-    console: Console | None = None,
+    console: Terminal | None = None,
 ) -> Mapping[str, Any]:
     """Writes the store of a data set, or finds it finished.
 
@@ -79,7 +81,7 @@ def prepare(
             FFCV is asked for and not installed, `jpeg` is given without it, or `workers` is below 1.
         OSError: The disk is full or a folder cannot be read or written; nothing half-written is left.
     """
-    console = console or Console(quiet=True)
+    console = console or Terminal(quiet=True)
     if format not in get_args(Format):
         raise ValueError(f"prepare: format (={format!r}) must be one of {', '.join(get_args(Format))}; choose one")
     if jpeg is not None and format != "ffcv":
@@ -94,7 +96,7 @@ def prepare(
     done = _finished(importer, out, origin, force, format)
     if done is not None:
         labels = ", ".join(done["labels"]) or "no labels"
-        console.print(f"{out} is finished: {done['shape'][0]:,} faces, {labels}; --force makes it again", **LINE)
+        console.print(f"{out} is finished: {done['shape'][0]:,} faces, {labels}; --force makes it again")
         return done
     start = time.perf_counter()
     with _only_here(out):
@@ -136,11 +138,14 @@ def _pack(
     origin: Mapping[str, Any],
     force: bool,
     workers: int | None,
-    console: Console,
+    console: Terminal,
 ) -> dict[str, Any]:
     contents = importer.survey()
+    for class_map in contents.class_maps:
+        class_map.print(console)
+    notes = (*contents.notes, *map(str, contents.class_maps))
     with (
-        new_store(out, contents.labels, origin=origin, notes=contents.notes, replace=force) as writer,
+        new_store(out, contents.labels, origin=origin, notes=notes, group=contents.group, replace=force) as writer,
         progress("faces", contents.total, console) as advance,
         closing(contents.records()) as records,
         closing(read_faces(records, form, workers=workers)) as faces,
@@ -148,6 +153,7 @@ def _pack(
         for some in faces:
             writer.add(some)
             advance(len(some))
+        writer.prepared = preparation(importer, form, writer.crops)
     return writer.source
 
 
@@ -194,7 +200,7 @@ def _finished(
 
 
 def check_store(
-    check: Path, *, report: Path | None = None, drop_duplicates: Path | None = None, console: Console
+    check: Path, *, report: Path | None = None, drop_duplicates: Path | None = None, console: Terminal
 ) -> None:
     """Checks a packed store, prints what was found and writes it beside the store.
 
@@ -208,15 +214,17 @@ def check_store(
         ValueError: The store is missing or damaged, or `drop_duplicates` holds something.
         OSError: A folder cannot be written.
     """
-    folder = report or check.resolve().with_name(f"{check.resolve().name}-check")
+    if drop_duplicates is not None:
+        refuse_taken(drop_duplicates, duplicates.DROP)  # before the work
+    folder = report or report_folder(check)
     findings = checking.check(check, console=console)
     print_findings(findings, console)
     write_report(check, folder, findings)
-    console.print(f"examples, all duplicates and a contact sheet are in {folder}", **LINE)
+    console.print(f"examples, all duplicates and a contact sheet are in {folder}")
     if drop_duplicates is not None:
         duplicates.drop_duplicates(check, drop_duplicates, findings, console=console)
         left = read_source(drop_duplicates)["shape"][0]
-        console.print(f"{drop_duplicates}: {left:,} faces without duplicates", **LINE)
+        console.print(f"{drop_duplicates}: {left:,} faces without duplicates")
 
 
 UNKNOWN_KEPT = {"ignore_unknown_options": True, "allow_extra_args": True}
@@ -273,7 +281,7 @@ def _check(context: typer.Context, values: Mapping[str, Any]) -> None:
     if store is not None:
         if chosen or context.invoked_subcommand is not None:
             raise _check_stands_alone(store)
-        check_store(store, report=report, drop_duplicates=drop_duplicates, console=Console())
+        check_store(store, report=report, drop_duplicates=drop_duplicates, console=Terminal())
     elif report is not None or drop_duplicates is not None:
         raise ValueError(OUT_OF_PLACE)
     elif context.invoked_subcommand is None:
@@ -292,7 +300,7 @@ def _prepare(context: typer.Context, values: Mapping[str, Any]) -> None:
         raise ValueError(MISSING)
     form = Form(**_taken(chosen, Form))
     own = _taken(chosen, IMPORTERS[name])
-    prepare(IMPORTERS[name](**own), form=form, console=Console(), **chosen)
+    prepare(IMPORTERS[name](**own), form=form, console=Terminal(), **chosen)
 
 
 def _taken(chosen: dict[str, Any], function: Callable[..., object]) -> dict[str, Any]:

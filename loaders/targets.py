@@ -1,4 +1,4 @@
-"""Decides where a file or folder is written, before any work: through links, and refused where nothing can be."""
+"""Decides where a file or folder is, before any work: in the home folder, through links, refused where none can be."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ LONGEST_NAME = 255
 """Bytes that the name of a file may have on the file systems of Linux and macOS."""
 
 
+def with_home(path: str | Path) -> Path:
+    """Writes the home folder for a `~` in front; leaves it where the user has no home folder."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises there
+
+
 def file_target(path: Path) -> Path:
     """Finds where a file is really written: where the links that `path` may be lead, also if nothing is there yet.
 
@@ -18,6 +23,12 @@ def file_target(path: Path) -> Path:
         ValueError: A file of this name cannot be written, whatever is in it.
     """
     target = _end_of_links(path, f"file {path}")
+    if path.is_fifo():
+        if not target.exists():  # a pipe without a name, as /dev/stdout and the shell's >(...) may be
+            return path
+        raise ValueError(
+            f"file {path}: must not be a named pipe, which nobody may read; let the shell write to it, by > {path}"
+        )
     if target.is_dir():
         raise ValueError(f"file {path}: must not be a folder; name a file in it")
     if not target.parent.is_dir():

@@ -4,7 +4,8 @@ Source:  arXiv 2105.06421, in-painting-pl, the best row of its table of AffectNe
 Expect:  61.72 %, and 55.36 % with 20 % of the training data (published); not run here, the data needs a licence.
 Differs: What is hidden, the decoder and the perceptual loss are ours, the paper gives none of them: blocks of a 14 x 14
          grid, and as the network that compares pictures a moving average of the encoder itself, which needs no other
-         data. The supervised head looks at the plain view only. 112 px; class weights are capped at 10.
+         data. The decoder reads the maps at strides 8, 16 and 32. The supervised head looks at the plain view only.
+         112 px; class weights are capped at 10.
 Run:     hmtl prepare affectnet2021 AffectNet --out data/affectnet8 --size 128   (or affectnet2017)
          hmtl train affectnet_inpaint   (val: 5 % of train, test: the official validation set)
 Try:     affectnet_inpaint:pixels     (the pixel loss alone)
@@ -30,7 +31,7 @@ recipe = Recipe(
     backbone=Backbone("efficientnet_b0"),
     tasks=(
         Expression(AFFECTNET_8, on=("plain",), class_weights="balanced", cap=10.0, dropout=0.3),
-        Inpaint(on=("holes",), perceptual=Perceptual()),
+        Inpaint(on=("holes",), maps=3, perceptual=Perceptual()),
     ),
     optim=AdaBelief(lr=1e-3, warmup_epochs=3, lookahead=True),
     epochs=200,
@@ -39,6 +40,6 @@ recipe = Recipe(
     evaluation_crop=0.85,
 )
 
-pixels = replace(recipe, tasks=(recipe.tasks[0], Inpaint(on=("holes",))))
+pixels = replace(recipe, tasks=(recipe.tasks[0], Inpaint(on=("holes",), maps=3)))
 supervised = one_view(recipe)
 supervised_equal_cost = equal_cost(recipe)

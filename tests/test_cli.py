@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from engine import catalogue
@@ -56,6 +57,25 @@ def test_a_command_is_the_app_that_python_m_runs(command: str) -> None:
     assert ours.exit_code == 0
     assert ours.stdout.strip().splitlines()[1:] == own.stdout.strip().splitlines()[1:]  # the first names the command
     assert call(command, "--no-such-option").exit_code == 2
+
+
+def test_the_home_folder_is_known_in_every_word_and_behind_an_equals_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("Happy", "Sad"):
+        (tmp_path / "faces" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), 90).save(tmp_path / "faces" / name / "a.png")
+    assert call("prepare", "folder", "~/faces", "--out=~/store").exit_code == 0
+    assert (tmp_path / "store" / "source.json").is_file()
+    assert call("prepare", "--out", "~/other", "folder", "~/faces").exit_code == 0
+    assert (tmp_path / "other" / "source.json").is_file()
+    assert f"{tmp_path}/none" in call("recipes", "new", "~/none", "--out=~/mine.py").stderr
+    refused = call("compare", "~/no-run", "--out=~/c.md")
+    assert f"{tmp_path}/no-run" in refused.stderr
+    kept = call("prepare", "folder", "~/faces", "--out", "~/third", "--label=~mood")  # no path
+    assert kept.exit_code == 0
+    assert "~mood" in (tmp_path / "third" / "source.json").read_text()
 
 
 def test_help_lists_every_command_whole() -> None:

@@ -12,6 +12,7 @@ import engine.bench.__main__
 import engine.compare
 import engine.evaluate
 import engine.export
+import engine.labels
 import engine.predict
 import engine.report
 import engine.robustness.__main__
@@ -46,6 +47,7 @@ COMMANDS: dict[str, tuple[typer.Typer, list[str], list[str], str]] = {
         ["runs/a", "--to", "torch", "--out", "out"],
         "engine.export.read_run",
     ),
+    "engine.labels": (engine.labels.app, ["nowhere"], ["runs/a"], "engine.labels.read_answers"),
     "engine.robustness": (
         engine.robustness.__main__.app,
         ["nowhere"],

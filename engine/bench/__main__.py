@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from engine.bench import report
 from engine.bench.both_ways import STEP_NAMES, of_recipe
@@ -22,6 +21,7 @@ from engine.training.device import choose_device
 from engine.training.meters import NonFiniteLossError
 from engine.training.ranks import LostRankError, joined
 from loaders.exit_status import exit_status
+from loaders.terminal import Terminal
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -57,7 +57,7 @@ def loaders_command(
     scratch: Scratch = None,
 ) -> None:
     """Measure how fast each source delivers the faces of DATA; each after a check of what it delivers."""
-    console = Console()
+    console = Terminal()
     with exit_status(NonFiniteLossError), _scratch(scratch) as folder:
         where = str(choose_device(device))
         with console.status("writing the faces in other forms") as status:
@@ -100,7 +100,7 @@ def step(
         exit_status(NonFiniteLossError, LostRankError, speaks=ranks.speaks),
         _scratch(scratch) as folder,
     ):
-        console = Console(quiet=not ranks.first)
+        console = Terminal(quiet=not ranks.first)
         where = choose_device(ranks.device(device))
         file = recipe_file.read(recipe)
         chosen = settings.apply(file.recipe, set_ or [])
@@ -129,11 +129,11 @@ def _scratch(parent: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _show(found: report.Measurement, out: Path | None, console: Console) -> None:
+def _show(found: report.Measurement, out: Path | None, console: Terminal) -> None:
     found.print(console)
     if out is not None:
         for file in found.write(out):
-            console.print(f"wrote {file}", highlight=False)
+            console.print(f"wrote {file}")
 
 
 if __name__ == "__main__":

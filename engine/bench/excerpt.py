@@ -72,7 +72,10 @@ class StoreFaces:
             ValueError: It is missing or damaged.
         """
         store = open_store(self.source)
-        return Contents(store.manifest.labels, tuple(store.source["notes"]), self._records, len(store.manifest))
+        manifest = store.manifest
+        return Contents(
+            manifest.labels, tuple(store.source["notes"]), self._records, len(manifest), group=manifest.group
+        )
 
     def _records(self) -> Generator[Record | Skipped, None, None]:
         store = open_store(self.source)

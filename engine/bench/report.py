@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.markup import escape
 
 from engine.bench.both_ways import AHEAD
 from engine.bench.cases import Data
@@ -22,6 +20,7 @@ from engine.reports.plotting import BLUE, INK, MUTED, new_figure, quiet_axes, sa
 from engine.reports.table import Table
 from engine.runs.environment import describe_environment
 from loaders.files import write_json, write_text
+from loaders.terminal import Terminal
 
 BASELINE = "torchvision"
 MIB = 2**20
@@ -64,11 +63,11 @@ class Measurement:
     unit: str
     figures: Mapping[str, Any]
 
-    def print(self, console: Console) -> None:
+    def print(self, console: Terminal) -> None:
         """Prints the table and its notes."""
         self.table.print(console)
         for note in self.notes:
-            console.print(escape(note), style="dim", highlight=False)
+            console.print(note, style="dim", soft_wrap=False)
 
     def markdown(self) -> str:
         """Writes the table, its notes and its facts as Markdown."""

@@ -6,29 +6,33 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
 
+from engine.calibration import at_temperature
 from engine.deployed.fitting import fitted
-from engine.deployed.labels import Renamed, match
-from engine.deployed.model import Which, load
+from engine.deployed.labels import match
+from engine.deployed.model import Deployed, Which, load
+from engine.intervals.answers import figures_of, from_arrays, measured_rows
+from engine.intervals.bootstrap import intervals
+from engine.intervals.groups import Groups
 from engine.recipe import settings
 from engine.recipe.definition import Precision
 from engine.reports.evaluation import Evaluation, Measured
 from engine.runs.result import Run, as_mapping, read_run
-from engine.table.answers import Pictures, from_arrays, measured_rows
-from engine.table.bootstrap import resampled
-from engine.tasks.base import Supervised
-from engine.training.evaluate import figures, predict, prediction_arrays
+from engine.tasks.base import Rows, Supervised
+from engine.training.evaluate import figures, groups_of, predict, prediction_arrays
 from engine.training.precision import DTYPES, autocast, resolve
 from engine.training.ranks import Ranks
-from loaders import Loader, Packed, Source, Split, Synthetic
+from loaders import Classes, Loader, Packed, Source, Split, Synthetic
+from loaders.class_map import Renamed
 from loaders.feed.order import Order
+from loaders.progress import progress
 from loaders.store.opening import open_store
+from loaders.terminal import Terminal
 
 
 def source_named(text: str) -> Source:
@@ -49,9 +53,11 @@ def evaluate(
     split: str,
     *,
     checkpoint: Which | None = None,
+    calibrated: bool = False,
     renamed: Renamed | None = None,
     labels: Mapping[str, str] | None = None,
     device: torch.device | None = None,
+    console: Terminal | None = None,
 ) -> Evaluation:
     """Evaluates the run of a folder on one split of a source.
 
@@ -61,8 +67,10 @@ def evaluate(
     Args:
         path: Folder of the run.
         checkpoint: "last" or "best", which is the default.
+        calibrated: Measure probabilities at the temperature that suits the run's val best; no answer changes.
         renamed: Classes of the store to the run's; None for one that is to be left out.
         labels: Label of the run to that of the store, where they have other names.
+        console: Where progress is shown; None shows nothing.
 
     Raises:
         ValueError: The run, the store or the split cannot be read, the faces cannot be brought to its size, or the
@@ -70,13 +78,17 @@ def evaluate(
     """
     device = device or torch.device("cpu")
     run = read_run(path, where="evaluate")
-    model = load(path, device, checkpoint=checkpoint)
+    model = load(path, device, checkpoint=checkpoint, calibrated=calibrated)
     name, where = store_name(source), f"evaluate: {split} of {store_name(source)}"
-    faces, done = fitted(source.open(split, device), model.faces, where)
+    own_faces = source.open(split, device)
+    faces, done = fitted(own_faces, model.faces, where)
     matching = match(faces.split, list(model.tasks.values()), renamed=renamed or {}, labels=labels or {}, where=where)
     tasks, faces = matching.tasks, replace(faces, split=matching.split)
     precision = resolve(_precision(run), device)
-    with closing(Loader(faces, Order(faces.split, int(run.recipe["batch_size"]), 0))) as loader:
+    with (
+        closing(Loader(faces, Order(faces.split, int(run.recipe["batch_size"]), 0))) as loader,
+        progress(f"{split} of {name}: batches", len(loader), console or Terminal(quiet=True)) as advance,
+    ):
         samples, rows = predict(
             model.network,
             replace(model.renderer, dtype=DTYPES[precision]),
@@ -85,11 +97,21 @@ def evaluate(
             {task.name: task.judge(faces.split).to(device) for task in tasks},
             autocast(precision, device),
             Ranks(),
+            advance,
         )
-    arrays = prediction_arrays(samples, rows)
+    rows = {name: _calibrated(of, model.temperatures.get(name)) for name, of in rows.items()}
+    groups = groups_of(own_faces.split, samples)
+    arrays = prediction_arrays(samples, rows, own_faces.split)
     own = as_mapping(run.result.get(model.checkpoint.name))
     own_split = next((each for each in (run.result.get("test"), run.result.get("select")) if each in own), None)
     facts = [f"faces are {done}"] if done else []
+    if made := made_otherwise(own_faces.split, model):
+        facts.append(made)
+    facts += [
+        f"scores of {name} are divided by {value:.2f}, which suits the run's val best; its own figures are as trained"
+        for name, value in model.temperatures.items()
+        if name in rows
+    ]
     return Evaluation(
         run=run.name,
         checkpoint=model.taken,
@@ -101,17 +123,36 @@ def evaluate(
         notes=matching.notes,
         answers={task.name: task.answers for task in tasks},
         classes=frozenset(model.about["classes"]) & {task.name for task in tasks},
-        figures=_measured(tasks, faces.split, figures(tasks, {}, rows), arrays, as_mapping(own.get(str(own_split)))),
+        figures=_measured(
+            tasks, faces.split, figures(tasks, {}, rows), arrays, groups, as_mapping(own.get(str(own_split)))
+        ),
         own_split=own_split,
         arrays=arrays,
+        groups=groups,
+        group_names=_group_names(own_faces.split),
         paths=_paths(source, samples),
     )
+
+
+def _calibrated(rows: Rows, temperature: float | None) -> Rows:
+    if temperature is None:
+        return rows
+    return {**rows, "probability": at_temperature(rows["probability"], temperature)}
 
 
 def store_name(source: Source) -> str:
     """Names a store for people: by its folder, or by the class of its source."""
     path = getattr(source, "path", None)
     return type(source).__name__ if path is None else Path(path).resolve().name
+
+
+def made_otherwise(split: Split, model: Deployed) -> str:
+    """Says where faces were not cut and fitted as those of the training; empty where they were, or nobody says it."""
+    own, trained = ({(p.fit, p.crop, p.margin) for p in each.prepared} for each in (split, model))
+    if not own or not trained or own == trained:
+        return ""
+    how, theirs = (" or ".join(map(str, each.prepared)) for each in (split, model))
+    return f"faces were made otherwise than those of the training: {how}; there {theirs}"
 
 
 def _precision(run: Run) -> Precision:
@@ -126,13 +167,22 @@ def _measured(
     split: Split,
     values: Mapping[str, float],
     arrays: Mapping[str, np.ndarray],
+    groups: Groups | None,
     own: Mapping[str, Any],
 ) -> tuple[Measured, ...]:
-    """Joins figures with their intervals, with those of a constant answer, and with the run's own."""
+    """Joins figures with their intervals, with those of a constant answer, and with the run's own.
+
+    Of a task of one's own the first figure has an interval.
+    """
     found = []
     for task in tasks:
         declared = task.figures({})
-        intervals = _intervals(task, [figure.name for figure in declared], arrays)
+        names = [figure.name for figure in declared]
+        answers = from_arrays(arrays, task.name, getattr(task, "angles", ()), getattr(task, "group_names", ()))
+        if answers is None:
+            answers, names = measured_rows(arrays, task.name, task.measure), names[:1]  # of a task of one's own
+        known = {} if answers is None else figures_of(answers, names)
+        found_of = intervals(known, len(arrays["sample"]), groups)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)  # an angle that no face has
             constant = task.constant_guess(split, split)
@@ -143,7 +193,9 @@ def _measured(
                     task.name,
                     figure,
                     values[name],
-                    intervals.get(figure.name),
+                    found_of.of.get(figure.name),
+                    answers.support(figure.name) if answers is not None and figure.name in known else None,
+                    found_of.misleading.get(figure.name),
                     constant.get(figure.name),
                     own.get(name),
                 )
@@ -151,28 +203,10 @@ def _measured(
     return tuple(found)
 
 
-def _intervals(
-    task: Supervised, names: Sequence[str], arrays: Mapping[str, np.ndarray]
-) -> dict[str, tuple[float, float]]:
-    """Computes the intervals of the figures that single pictures give; of a task of one's own that of the first."""
-    answers = from_arrays(arrays, task.name, getattr(task, "angles", ()))
-    if answers is None:
-        answers, names = measured_rows(arrays, task.name, task.measure), names[:1]
-    if answers is None:
-        return {}
-    one = np.ones((1, answers.count), np.float32)
-    known = [name for name in names if (own := answers.figure(name, one)) is not None and np.isfinite(own[0])]
-    if not known:
-        return {}
-    drawn = resampled([partial(_figure, answers, name) for name in known], answers.count)[1:]
-    low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
-    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(known)}
-
-
-def _figure(answers: Pictures, name: str, weights: np.ndarray) -> np.ndarray:
-    found = answers.figure(name, weights)
-    assert found is not None  # `_intervals` has computed it once
-    return found
+def _group_names(split: Split) -> tuple[str, ...]:
+    """Lists the names of the groups of a split; none where it knows of none."""
+    label = None if split.group is None else split.labels[split.group]
+    return label.names if isinstance(label, Classes) else ()
 
 
 def _paths(source: Source, samples: np.ndarray) -> list[str]:

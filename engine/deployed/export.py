@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ from loaders import Loader, Source
 from loaders.extras import require
 from loaders.feed.order import Order
 
-Format = Literal["onnx", "torch"]
-FILES: Mapping[Format, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
+Format = Literal["onnx", "torch", "hub"]
+FILES: Mapping[Format, str] = {"onnx": "model.onnx", "torch": "model.pt2", "hub": "model.safetensors"}
 """What the exported file is called."""
 ABOUT = "hmtl"
 """The key under which an exported file says what its inputs and outputs are, as JSON."""
@@ -47,7 +47,7 @@ class Exported(nn.Module):
 
     def __init__(self, model: Deployed) -> None:
         super().__init__()
-        self.network, self.tasks, self.shape = model.network, model.tasks, model.faces
+        self.network, self.said, self.shape = model.network, model.said, model.faces
         renderer = model.renderer
         self.size, self.mean, self.std = renderer.image_size, renderer.mean, renderer.std
         tables = kernels.centre(
@@ -72,8 +72,7 @@ class Exported(nn.Module):
             std=self.std,
             dtype=torch.float32,
         )[0]
-        outputs = self.network(pictures)
-        return tuple(task.answer(outputs[name]) for name, task in self.tasks.items())
+        return tuple(self.said(self.network(pictures)).values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +87,13 @@ class Agreement:
     same: int | None
     """Faces of the same likeliest class; None where the answers are degrees."""
     faces: int
+    batches: tuple[int, ...] = BATCHES
+    """The sizes of the batches in which they were asked about."""
 
     def __str__(self) -> str:
         same = "" if self.same is None else f", same class {self.same:,}/{self.faces:,}"
-        return f"{self.task}: largest difference {self.largest:.0e}{same}"
+        sizes = " and ".join(map(str, self.batches))
+        return f"{self.task}: largest difference {self.largest:.0e}{same}, in batches of {sizes}"
 
 
 def export(model: Deployed, to: Format, folder: Path) -> Path:
@@ -106,12 +108,7 @@ def export(model: Deployed, to: Format, folder: Path) -> Path:
     for package in ("onnx", "onnxscript", "onnxruntime") if to == "onnx" else ():
         require(package, extra="export", where="export")
     path = folder / FILES[to]
-    about = {
-        "answers": {name: list(names) for name, names in model.answers.items()},
-        "classes": sorted(model.about["classes"]),
-        "faces": list(model.faces),
-        "checkpoint": model.taken,
-    }
+    about = facts_of(model)
     most = (2**31 - 1) // math.prod(model.faces)  # the reference counts bytes in int32
     shapes = ({0: torch.export.Dim("batch", max=most)},)
     faces = torch.zeros(2, *model.faces, dtype=torch.uint8)
@@ -137,6 +134,17 @@ def export(model: Deployed, to: Format, folder: Path) -> Path:
     return path
 
 
+def facts_of(model: Deployed) -> dict[str, Any]:
+    """Gives what an exported file says of itself under `ABOUT`."""
+    return {
+        "answers": {name: list(names) for name, names in model.answers.items()},
+        "classes": sorted(model.about["classes"]),
+        "faces": list(model.faces),
+        "prepared": [asdict(each) for each in model.prepared],
+        "checkpoint": model.taken,
+    }
+
+
 def opened(path: Path, to: Format) -> Answer:
     """Opens an exported file as its user would."""
     if to == "onnx":
@@ -147,36 +155,49 @@ def opened(path: Path, to: Format) -> Answer:
     return lambda faces: [answer.detach().numpy() for answer in module(torch.from_numpy(faces))]
 
 
-def compare(model: Deployed, answer: Answer, source: Source, split: str) -> list[Agreement]:
-    """Compares an exported file with the model on all faces of a split, in batches of two sizes.
+def compare(model: Deployed, answer: Answer, faces: UInt8[Tensor, "n h w c"]) -> list[Agreement]:
+    """Compares an exported file with the model on some faces, in batches of two sizes.
 
     Raises:
-        ValueError: The faces cannot be opened, or an answer is further off than it may be.
+        ValueError: An answer is further off than it may be.
     """
-    faces = torch.cat(list(_faces(model, source, split)))
     said = [model(some) for some in faces.split(BATCHES[0])]
     found = []
     exported = [_answers(answer, faces.numpy(), size) for size in BATCHES]
     for i, task in enumerate(model.tasks):
         truth = torch.cat([each[task] for each in said]).numpy()
-        classes = task in model.about["classes"]
-        largest = max(float(np.abs(answers[i] - truth).max()) for answers in exported)
-        same = min(int((answers[i].argmax(1) == truth.argmax(1)).sum()) for answers in exported) if classes else None
-        found.append(Agreement(task, largest, MOST_PROBABILITY if classes else MOST_DEGREES, same, len(faces)))
-    if wrong := [each for each in found if not each.largest <= each.most]:
-        raise ValueError(
-            f"export: on {split} the exported file does not say what the model says ({'; '.join(map(str, wrong))}; "
-            f"{wrong[0].most:g} is allowed), so nothing is written; please report it with the recipe"
-        )
+        found.append(agreement(task, truth, [answers[i] for answers in exported], task in model.about["classes"]))
+    refuse_other_answers(found)
     return found
 
 
-def _faces(model: Deployed, source: Source, split: str) -> Iterator[UInt8[Tensor, "b h w c"]]:
-    """Reads the faces of a split in the size and colour of the model's."""
+def agreement(
+    task: str, truth: Float32[np.ndarray, "n k"], answers: Sequence[Float32[np.ndarray, "n k"]], classes: bool
+) -> Agreement:
+    """Measures how the answers in batches of some sizes agree with those of the model."""
+    largest = max(float(np.abs(each - truth).max()) for each in answers)
+    same = min(int((each.argmax(1) == truth.argmax(1)).sum()) for each in answers) if classes else None
+    return Agreement(task, largest, MOST_PROBABILITY if classes else MOST_DEGREES, same, len(truth))
+
+
+def refuse_other_answers(found: Sequence[Agreement]) -> None:
+    """Refuses an exported file whose answers are further off than they may be, with a ValueError."""
+    if wrong := [each for each in found if not each.largest <= each.most]:
+        raise ValueError(
+            f"export: the exported file does not say what the model says ({'; '.join(map(str, wrong))}; "
+            f"{wrong[0].most:g} is allowed), so nothing is written; please report it with the recipe"
+        )
+
+
+def faces_of(model: Deployed, source: Source, split: str) -> UInt8[Tensor, "n h w c"]:
+    """Reads the faces of a split in the size and colour of the model's.
+
+    Raises:
+        ValueError: The faces cannot be opened, or not be brought to that size.
+    """
     faces, _ = fitted(source.open(split, "cpu"), model.faces, f"export: {split}")
     with closing(Loader(faces, Order(faces.split, BATCHES[0], 0))) as loader:
-        for batch in loader.epoch(0):
-            yield batch.store[batch.row][batch.sample >= 0]
+        return torch.cat([batch.store[batch.row][batch.sample >= 0] for batch in loader.epoch(0)])
 
 
 def _answers(answer: Answer, faces: UInt8[np.ndarray, "n h w c"], size: int) -> list[np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,9 +11,7 @@ from torch import Tensor
 from engine.reports.evaluation import MatchedClass, MatchedLabel
 from engine.tasks.base import Supervised
 from loaders.base import Classes, Label, Numbers, Split, missing
-
-Renamed = Mapping[str, str | None]
-"""Class of a store to the model's class that it is, or to None where its faces lose the label."""
+from loaders.class_map import Renamed, nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +24,6 @@ class Matching:
     labels: tuple[MatchedLabel, ...]
     notes: tuple[str, ...]
     """What the store does not cover, a sentence each."""
-
-
-def read_map(text: str) -> dict[str, str | None]:
-    """Reads `--map`: "happiness=Happy,contempt=" renames a class and drops another.
-
-    Raises:
-        ValueError: A part of it is no pair, or names a class again.
-    """
-    renamed: dict[str, str | None] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        old, equals, new = (word.strip() for word in part.partition("="))
-        if not old or not equals:
-            raise ValueError(
-                f"evaluate: map (={part!r}) must read OLD=NEW, or OLD= to leave the faces of a class out; "
-                'e.g. --map "happiness=Happy,contempt="'
-            )
-        if old in renamed:
-            raise ValueError(f"evaluate: map names {old!r} twice; name each class of the store once")
-        renamed[old] = new or None
-    return renamed
 
 
 def read_labels(text: str) -> dict[str, str]:
@@ -134,7 +111,7 @@ def _classes(
         new = renamed[old] if old in renamed else _same(old, wanted.names)
         if new is not None and new not in wanted.names:
             raise ValueError(
-                f"{where}: map ({old}={new}) must lead to a class of the model; {_nearest(new, wanted.names)}"
+                f"{where}: map ({old}={new}) must lead to a class of the model; {nearest(new, wanted.names)}"
             )
         rows.append(MatchedClass(old, new, count, unknown=new is None and old not in renamed))
         places.append(-1 if new is None else wanted.names.index(new))
@@ -184,7 +161,7 @@ def _refuse_unknown_classes(split: Split, matched: Mapping[str, MatchedLabel], r
     there = list(dict.fromkeys(name for kind in kinds if isinstance(kind, Classes) for name in kind.names))
     for old in renamed:
         if old not in there:
-            raise ValueError(f"{where}: map (={old!r}) must name a class of the store; {_nearest(old, there)}")
+            raise ValueError(f"{where}: map (={old!r}) must name a class of the store; {nearest(old, there)}")
     for label in matched.values():
         if unknown := [row for row in label.rows if row.unknown and row.count]:
             listed = ", ".join(f"{row.store} ({row.count:,} faces)" for row in unknown)
@@ -193,8 +170,3 @@ def _refuse_unknown_classes(split: Split, matched: Mapping[str, MatchedLabel], r
                 f"{where}: {label.own} has classes that the model does not know: {listed}; the model's are "
                 f'{", ".join(label.wanted)}. Say which they are, or leave their faces out: --map "{example}"'
             )
-
-
-def _nearest(word: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"those are {', '.join(names)}"

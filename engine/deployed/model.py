@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,8 +11,10 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
 from engine.backbone import Backbone
+from engine.calibration import fit_temperature
 from engine.recipe import settings, written
 from engine.runs import checkpoint as checkpoints
+from engine.runs.result import read_arrays
 from engine.tasks.base import Supervised
 from engine.training.model import Encoder, InferenceModel, keyed_initialisation, measure_shape
 from engine.training.render import Renderer
@@ -20,17 +22,28 @@ from engine.views import EVALUATION
 from engine.weights import load_weights, misfits
 from kernels import Augment
 from loaders.base import Batch
+from loaders.store.preparation import read_preparation
 
 Which = Literal["last", "best"]
 """The checkpoint of a run: that of the last epoch, or of the best one on val."""
 
 
-def load(path: str | Path, device: torch.device | str = "cpu", *, checkpoint: Which | None = None) -> Deployed:
+def load(
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    *,
+    checkpoint: Which | None = None,
+    calibrated: bool = False,
+    headless: bool = False,
+) -> Deployed:
     """Loads the model of a run for inference, from its checkpoint alone and without executing code of it.
 
     Args:
         path: A run folder, a checkpoint folder, or a `weights.safetensors` file.
         checkpoint: Which one of a run folder: "last", or by default "best", the epoch that val chose.
+        calibrated: Divide the scores of each task with classes by the temperature that suits val best, so that its
+            probabilities say how often they are right; no answer changes. For a run folder.
+        headless: Take a run without supervised heads too, whose encoder alone is of use.
 
     Raises:
         ValueError: There is no such checkpoint, it is damaged, or was not written by this engine; or a task of it is
@@ -45,7 +58,7 @@ def load(path: str | Path, device: torch.device | str = "cpu", *, checkpoint: Wh
     known = weights.about
     if "tasks" not in known or "faces" not in known["preprocessing"]:
         raise ValueError(f"{where} does not say which heads it has; it is of an older version, train it again")
-    if not known["tasks"]:
+    if not known["tasks"] and not headless:
         raise ValueError(
             f"{where} has no supervised head, only pretext ones; fine-tune it first, by `init` of a recipe"
         )
@@ -58,7 +71,29 @@ def load(path: str | Path, device: torch.device | str = "cpu", *, checkpoint: Wh
     if wrong := misfits(network.state_dict(), kept, "the model"):
         raise ValueError(f"{where} does not fit what it says of itself ({wrong}); take another copy")
     network.load_state_dict(kept)
-    return Deployed(network, tasks, known, chosen).to(device)
+    temperatures = _temperatures(path, chosen, known["classes"], where) if calibrated else {}
+    return Deployed(network, tasks, known, chosen, temperatures).to(device)
+
+
+def _temperatures(run: Path, chosen: Path, tasks: Collection[str], where: str) -> dict[str, float]:
+    """Fits the temperature of each task with classes on what the checkpoint said of val."""
+    if not tasks:
+        raise ValueError(f"{where} has no task with classes, and calibrated (=True) is for those; leave it out")
+    if chosen == run:
+        raise ValueError(
+            f"{where} is no run folder, whose predictions on val calibrated (=True) needs; name the folder of the run"
+        )
+    try:
+        said = read_arrays(run / "predictions" / f"val-{chosen.name}.npz")
+    except ValueError as error:
+        raise ValueError(f"{where} cannot be calibrated: {error}; leave calibrated out") from error
+    found = {}
+    for task in tasks:
+        target, probability = (said.get(f"{task}.{what}") for what in ("target", "probability"))
+        if target is None or probability is None or (temperature := fit_temperature(probability, target)) is None:
+            raise ValueError(f"{where} cannot be calibrated: {task} has no labels on val; leave calibrated out")
+        found[task] = temperature
+    return found
 
 
 def _chosen(path: Path, which: Which | None) -> Path:
@@ -115,20 +150,30 @@ class Deployed(nn.Module):
         tasks: Supervised task name to the task.
         about: What the checkpoint says of it: classes, backbone, preprocessing, epoch, ...
         faces: (height, width, channels) of the faces it was trained on.
+        prepared: What had been done to pictures to make these faces, one for each way it was done; none where they were
+            drawn, or where the checkpoint is of an older version, which did not say it.
         checkpoint: Where it was loaded from.
+        temperatures: Task name to what its scores are divided by, of the tasks that are calibrated.
     """
 
     def __init__(
-        self, network: InferenceModel, tasks: Mapping[str, Supervised], about: Mapping[str, Any], checkpoint: Path
+        self,
+        network: InferenceModel,
+        tasks: Mapping[str, Supervised],
+        about: Mapping[str, Any],
+        checkpoint: Path,
+        temperatures: Mapping[str, float],
     ) -> None:
         super().__init__()
         self.network = network
         self.tasks = tasks
         self.about = about
         self.checkpoint = checkpoint
+        self.temperatures = temperatures
         known = about["preprocessing"]
         height, width, channels = known["faces"]
         self.faces: tuple[int, int, int] = (height, width, channels)
+        self.prepared = tuple(map(read_preparation, known.get("prepared", ())))
         self.renderer = Renderer(
             views={},
             augment=Augment(),
@@ -142,8 +187,9 @@ class Deployed(nn.Module):
 
     @property
     def taken(self) -> str:
-        """Says which checkpoint this is."""
-        return f"{self.checkpoint}, epoch {self.about['epoch']}"
+        """Says which checkpoint this is, and whether it is calibrated."""
+        said = [f"{name} at temperature {value:.2f}" for name, value in self.temperatures.items()]
+        return ", ".join([f"{self.checkpoint}, epoch {self.about['epoch']}", *said])
 
     @property
     def answers(self) -> dict[str, tuple[str, ...]]:
@@ -155,12 +201,23 @@ class Deployed(nn.Module):
         """Answers the tasks for each face.
 
         Args:
-            faces: Cut out as those it was trained on, on the device of the model, gray or RGB as `faces` of this says.
-                Height and width may be others; the view is then interpolated without smoothing, so shrink much larger
-                faces first, as `hmtl predict` does.
+            faces: As `pictures` takes them.
 
         Returns:
             Task name to its `answers`: probabilities, or degrees.
+
+        Raises:
+            ValueError: No faces, faces of another type or with other channels, or on another device.
+        """
+        return self.said(self.network(self.pictures(faces)))
+
+    def pictures(self, faces: UInt8[Tensor, "b h w c"]) -> Float32[Tensor, "b 3 s s"]:
+        """Renders faces as the network sees them: cropped, resized, normalised.
+
+        Args:
+            faces: Cut out as those it was trained on, on the device of the model, gray or RGB as `faces` of this says.
+                Height and width may be others; the view is then interpolated without smoothing, so shrink much larger
+                faces first, as `hmtl predict` does.
 
         Raises:
             ValueError: No faces, faces of another type or with other channels, or on another device.
@@ -180,5 +237,11 @@ class Deployed(nn.Module):
         mean = torch.zeros(len(faces), 3, device=faces.device)  # contrast turns about it, and none is changed
         first = torch.zeros_like(index, dtype=torch.int32)
         rendered = self.renderer.evaluation(Batch(faces.contiguous(), index, index, first, mean, {}))
-        outputs = self.network(rendered.pictures[EVALUATION])
-        return {name: task.answer(outputs[name]) for name, task in self.tasks.items()}
+        return rendered.pictures[EVALUATION]
+
+    def said(self, outputs: Mapping[str, Tensor]) -> dict[str, Float32[Tensor, "b k"]]:
+        """Gives what the outputs of all heads say: probabilities, calibrated where they are, or degrees."""
+        found = {name: task.answer(outputs[name]) for name, task in self.tasks.items()}
+        for name, temperature in self.temperatures.items():
+            found[name] = (found[name].clamp(min=1e-12).log() / temperature).softmax(dim=1)
+        return found

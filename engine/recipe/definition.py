@@ -18,7 +18,8 @@ from engine.tasks.base import Supervised, Task
 from engine.views import EVALUATION, Plain, View
 from kernels import Augment
 from loaders.base import Classes, Sampler, Source, Split
-from loaders.feed.samplers import Shuffled, composition
+from loaders.feed.composed import composition
+from loaders.feed.samplers import Shuffled
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 BatchStatistics = Literal["joint", "per_view", "per_view_plain"]

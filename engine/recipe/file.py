@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def read(where: str) -> RecipeFile:
     """
     if Path(where).is_dir() and where not in catalogue.names():
         return _read_run(Path(where))
-    text, _, name = where.partition(":")
+    text, name = _file_and_name(where)
     path = catalogue.find(text)
     defined = run_file(path)
     found = {key: value for key, value in defined.items() if isinstance(value, Recipe)}
@@ -47,7 +48,14 @@ def read(where: str) -> RecipeFile:
         if "experiment" in defined:
             has += f"; the whole experiment is run by hmtl table {text}"
         raise ValueError(f"recipe: {path} has no Recipe called {wanted!r}; {has}")
-    return RecipeFile(f"{path.stem}-{name}" if name else path.stem, found[wanted], path.read_text())
+    with tokenize.open(path) as source:  # in the encoding that Python itself reads it in
+        return RecipeFile(f"{path.stem}-{name}" if name else path.stem, found[wanted], source.read())
+
+
+def _file_and_name(where: str) -> tuple[str, str]:
+    """Parts `path.py:name`; a path that is there is a path, and a folder may have a colon in its name too."""
+    text, _, name = where.rpartition(":")
+    return (text, name) if name.isidentifier() and text and not Path(where).is_file() else (where, "")
 
 
 def _read_run(folder: Path) -> RecipeFile:
@@ -57,11 +65,11 @@ def _read_run(folder: Path) -> RecipeFile:
         raise ValueError(f"recipe: {folder} is no run folder, it has no recipe.json; name a recipe's file or a run")
     by_source = f"run its source, {source}, with the options it was started with (environment.json has them)"
     try:
-        described = json.loads(file.read_text())
+        described = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"recipe: {file} is cut or damaged ({error}); {by_source}") from error
     recipe = written.read(described, Recipe, f"recipe: {file}", unknown=by_source)
-    return RecipeFile(f"{folder.resolve().name}-again", recipe, source.read_text())
+    return RecipeFile(f"{folder.resolve().name}-again", recipe, source.read_text(encoding="utf-8"))
 
 
 def run_file(path: Path, *, what: str = "recipe") -> dict[str, Any]:

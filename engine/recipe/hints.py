@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -27,7 +28,7 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         return isinstance(value, Mapping) and all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint is None:
@@ -55,6 +56,8 @@ def shown(value: Any) -> str:
 
 def advice(value: Any, hint: Any, otherwise: str = "give a value like that") -> str:
     """Says what to do about a value that does not fit: to call the class or function that makes one that does."""
+    if any(isinstance(item, float) and not math.isfinite(item) for item in _items(value)):
+        return "give a finite number"
     maker = next((item for item in _items(value) if _is_maker(item) and _makes(item, hint)), None)
     if maker is None:
         return otherwise
@@ -104,14 +107,14 @@ def check_fields(value: Any, where: str, *, leave: tuple[str, ...] = ()) -> None
             hint = hints[field.name]
             rule = f"must be of type {readable(hint)}; {advice(found, hint)}"
             raise ValueError(f"{where}: {field.name} (={shown(found)}) {rule}")
-        for item in _dataclasses(found):
-            check_fields(item, f"{where}: {field.name}")
+        for place, item in _dataclasses(found, f"{where}: {field.name}"):
+            check_fields(item, place)
 
 
-def _dataclasses(value: Any) -> Iterator[Any]:
-    """Lists the values of plain data that a field holds: itself, or those in its tuples."""
+def _dataclasses(value: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Lists the values of plain data that a field holds, itself or those in tuples and mappings, with their places."""
     if is_dataclass(value):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _dataclasses(item)
+        yield where, value
+    elif isinstance(value, tuple | Mapping):
+        for place, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _dataclasses(item, f"{where}[{place!r}]")

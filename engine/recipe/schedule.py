@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from engine.losses import TaskWeights, weight_at
 from engine.tasks.base import Task
 from loaders.base import Sampler
-from loaders.feed.samplers import Composed, composition, share_at
+from loaders.feed.composed import Composed, composition, share_at
 
 
 @dataclass(frozen=True, slots=True)

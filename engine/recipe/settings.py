@@ -141,21 +141,20 @@ def parse(text: str, hint: Any, where: str) -> Any:
         ValueError: The text stands for nothing of that type.
     """
     try:
-        tree = ast.parse(text, mode="eval").body
-        value = _evaluate(tree, where)
-        if isinstance(value, str) and not isinstance(tree, ast.Constant):
-            value = text  # a path reads as a division: it is the text as given, not as Python would write it
+        value = _evaluate(ast.parse(text, mode="eval").body, where, text)
+        unread = ""
     except SyntaxError:
         value = text
+        unread = "; text inside a call goes in quotes, as in Packed('data/faces')" if "(" in text else ""
     kinds = get_args(hint) or (hint,)
     for candidate in (value, text):
         if fits(candidate, hint):
             whole = type(candidate) is int and float in kinds and int not in kinds
             return float(candidate) if whole else candidate
-    raise ValueError(f"{where} (={text}) must be of type {readable(hint)}; {advice(value, hint)}")
+    raise ValueError(f"{where} (={text}) must be of type {readable(hint)}; {advice(value, hint)}{unread}")
 
 
-def _evaluate(node: ast.expr, where: str) -> Any:
+def _evaluate(node: ast.expr, where: str, source: str) -> Any:
     match node:
         case ast.Constant(value=value):
             return value
@@ -164,19 +163,19 @@ def _evaluate(node: ast.expr, where: str) -> Any:
         case ast.BinOp(op=ast.Pow(), left=ast.Constant(value=int() as base), right=ast.Constant(value=int() as power)):
             return base**power
         case ast.Tuple(elts=items) | ast.List(elts=items):
-            return tuple(_evaluate(item, where) for item in items)
+            return tuple(_evaluate(item, where, source) for item in items)
         case ast.Dict(keys=keys, values=values):
             pairs = zip(keys, values, strict=True)
-            return {_evaluate(k, where): _evaluate(v, where) for k, v in pairs if k is not None}
+            return {_evaluate(k, where, source): _evaluate(v, where, source) for k, v in pairs if k is not None}
         case ast.Name(id=name):
             return vocabulary().get(name, name)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
-            return _call(name, [_evaluate(a, where) for a in args], _keywords(keywords, where), where)
-    return ast.unparse(node)
+            return _call(name, [_evaluate(a, where, source) for a in args], _keywords(keywords, where, source), where)
+    return ast.get_source_segment(source, node)  # a path reads as a division: it is the text as it was given
 
 
-def _keywords(keywords: list[ast.keyword], where: str) -> dict[str, Any]:
-    return {str(k.arg): _evaluate(k.value, where) for k in keywords}
+def _keywords(keywords: list[ast.keyword], where: str, source: str) -> dict[str, Any]:
+    return {str(k.arg): _evaluate(k.value, where, source) for k in keywords}
 
 
 def _call(name: str, args: list[Any], keywords: dict[str, Any], where: str) -> Any:

@@ -12,7 +12,7 @@ from engine.recipe.definition import Recipe
 from engine.weights import names_a_file
 from loaders import Composed, Fraction, Phased, Sampler, Shuffled, Synthetic
 from loaders.base import Classes, Faces, Label, Source, hidden
-from loaders.feed.samplers import composition
+from loaders.feed.composed import composition
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ Reading executes no code and imports nothing: a kind is looked up among the clas
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -26,7 +27,8 @@ def describe(value: Any) -> Any:
     """Writes a recipe, or any part of one, as plain JSON values.
 
     Raises:
-        ValueError: It holds something else than dataclasses, numbers, strings, tuples, paths and mappings of strings.
+        ValueError: It holds something else than dataclasses, finite numbers, strings, tuples, paths and mappings of
+            strings.
     """
     if is_dataclass(value) and not isinstance(value, type):
         return {"kind": type(value).__name__} | {f.name: describe(getattr(value, f.name)) for f in fields(value)}
@@ -39,11 +41,11 @@ def describe(value: Any) -> Any:
         return [describe(item) for item in value]
     if isinstance(value, Path):
         return str(value)
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise ValueError(
         f"Recipe: {value!r} of type {type(value).__name__} cannot be written down; "
-        "use dataclasses, numbers, strings, tuples and mappings"
+        "use dataclasses, finite numbers, strings, tuples and mappings"
     )
 
 

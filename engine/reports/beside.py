@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import numpy as np
 
 from engine.cost import Cost
 from engine.figures import Figure
+from engine.reports.intervals import paired
 from engine.reports.plotting import BLUE, INK, MUTED, new_figure, quiet_axes, save_figure
 from engine.reports.table import Table
-from engine.runs.result import CHARTS, ClassPredictions, Run, read_predictions, read_run
+from engine.runs.result import CHARTS, Run, read_run
 
 
 def baselines_of(run: Run) -> list[Run]:
@@ -66,25 +66,18 @@ def beside_baselines(run: Run, others: Sequence[Run]) -> tuple[Table, Path] | No
 
 
 def difference(run: Run, other: Run, split: str, name: str, figure: Figure) -> str:
-    """Writes the difference of two runs in a figure; with an interval where both kept the classes they answered.
+    """Writes the difference of two runs in a figure; with an interval where both kept what they answered.
 
-    The interval is 1.96 standard errors of the mean paired difference over pictures; it knows nothing of other seeds.
+    The interval is a paired bootstrap over groups, or over pictures where the runs know of none; it knows nothing of
+    other seeds.
     """
-    gap = figure.scale * ((_value(run, split, name) or 0.0) - (_value(other, split, name) or 0.0))
-    task, _, what = name.rpartition("/")
-    own, its = _answers(run, task, split), _answers(other, task, split)
-    paired = own is not None and its is not None and np.array_equal(own.target, its.target)
-    if own is None or its is None or not paired or what not in ("accuracy", "error_rate"):
+    found = paired(run, other, split, name)
+    if found is None:
+        gap = figure.scale * ((_value(run, split, name) or 0.0) - (_value(other, split, name) or 0.0))
         return f"{gap:+.1f}"
-    right = [item.probability.argmax(axis=1)[item.target >= 0] == item.target[item.target >= 0] for item in (own, its)]
-    each = right[0].astype(float) - right[1]
-    reach = 1.96 * 100 * each.std() / math.sqrt(max(len(each), 1))
-    return f"{gap:+.1f} ({gap - reach:+.1f} to {gap + reach:+.1f})"
-
-
-def _answers(run: Run, task: str, split: str) -> ClassPredictions | None:
-    items = read_predictions(run)[0].get(task, ())
-    return next((item for item in items if (item.split, item.checkpoint) == (split, "last")), None)
+    of, over = found
+    gap, low, high = (figure.scale * each for each in (of.difference, of.low, of.high))
+    return f"{gap:+.1f} ({low:+.1f} to {high:+.1f}, over {over})"
 
 
 def _value(run: Run, split: str, name: str) -> float | None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
+from engine.intervals.answers import Weights
+from engine.intervals.bootstrap import intervals
+from engine.intervals.groups import Groups
 from engine.reports.plotting import INK, LIGHT_BLUE, MUTED, VERMILION, new_figure, quiet_axes, save_figure
 
 Counts = Int64[np.ndarray, "k k"]
@@ -71,6 +75,38 @@ def wilson_interval(
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
+
+
+def recall_intervals(
+    names: Sequence[str],
+    target: Int64[np.ndarray, " n"],
+    probability: Float[np.ndarray, "n k"],
+    groups: Groups | None,
+) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
+    """Computes the 95 % interval of each class's recall: over groups where they are known, else that of Wilson.
+
+    Over groups it is a bootstrap; NaN for a class whose samples are of fewer than two groups.
+    """
+    counts = confusion_counts(names, target, probability)
+    if groups is None:
+        return wilson_interval(counts.diagonal(), counts.sum(axis=1))
+    right, place = probability.argmax(axis=1) == target, groups.place
+    figures = {
+        name: partial(_recall_of, target == k, right)
+        for k, name in enumerate(names)
+        if len(np.unique(place[target == k])) > 1
+    }
+    found = intervals(figures, len(target), groups).of
+    low, high = np.array([found.get(name, (np.nan, np.nan)) for name in names], np.float64).T
+    return low, high
+
+
+def _recall_of(members: Bool[np.ndarray, " n"], right: Bool[np.ndarray, " n"], weights: Weights) -> np.ndarray:
+    """Computes the recall of a class under each weighting; NaN where none of it is drawn."""
+    support = weights @ members.astype(weights.dtype)
+    shares: np.ndarray = np.full(len(weights), np.nan)
+    np.divide(weights @ (members & right).astype(weights.dtype), support, out=shares, where=support > 0)
+    return shares
 
 
 def confusion(
@@ -152,8 +188,9 @@ def recall_bars(
     path: Path,
     *,
     title: str = "",
+    groups: Groups | None = None,
 ) -> Path:
-    """Draws the recall of each class with its 95 % Wilson interval and its number of samples.
+    """Draws the recall of each class with its 95 % interval (`recall_intervals`) and its number of samples.
 
     Args: as `engine.reports.classwise.confusion_counts`; `title` says which split and epoch this is.
 
@@ -164,7 +201,7 @@ def recall_bars(
     k = len(names)
     support = counts.sum(axis=1)
     share = recall(counts)
-    low, high = wilson_interval(counts.diagonal(), support)
+    low, high = recall_intervals(names, target, probability, groups)
     figure = new_figure(7.0, 0.34 * k + 1.45)
     axes = figure.subplots()
     there = np.flatnonzero(support)
@@ -193,7 +230,8 @@ def recall_bars(
     quiet_axes(axes, grid="x")
     axes.spines["bottom"].set_bounds(0, 100)
     axes.tick_params(axis="y", length=0, labelsize=9, labelcolor=INK)
-    axes.set_xlabel("recall, with its 95 % interval", fontsize=8.5, color=MUTED, x=50 / 136)
+    over = "" if groups is None else f" over {groups}"
+    axes.set_xlabel(f"recall, with its 95 % interval{over}", parse_math=False, fontsize=8.5, color=MUTED, x=50 / 136)
     axes.set_title(title, fontsize=9.5, color=INK, loc="left", parse_math=False)
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8.5, labelcolor=INK)

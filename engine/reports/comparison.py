@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
 
 from engine.cost import Cost
 from engine.figures import Figure, format_count
+from engine.intervals.bootstrap import Interval
 from engine.recipe.written import differences
 from engine.reports import markdown
 from engine.reports.classwise import confusion_counts, recall
 from engine.reports.curves import Metrics, overlaid_curves
 from engine.reports.facts import is_smoke
+from engine.reports.intervals import paired
 from engine.reports.table import Table
 from engine.runs.result import ClassPredictions, Run, as_mapping, as_number, read_arrays, read_predictions, read_run
+from loaders.terminal import Terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Comparison:
 
     figures: Table
     """A row a run."""
+    differences: Table | None
+    """How far the figures of each run after the first are from the first one's, with intervals; None without any."""
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     """What makes figures of these runs mislead where they stand beside each other."""
@@ -42,30 +45,35 @@ class Comparison:
     declared: Mapping[str, Figure]
     """What the figures of the runs are, by `<task>/<figure>`."""
 
-    def print(self, console: Console) -> None:
+    def print(self, console: Terminal) -> None:
         """Prints all but the curves; tables fit any width."""
         self.figures.print(console)
+        if self.differences is not None:
+            self.differences.print(console)
         for warning in self.warnings:
-            console.print(f"warning: {escape(warning)}", style="bold yellow", highlight=False)
+            console.print(f"warning: {warning}", style="bold yellow", soft_wrap=False)
         for note in self.notes:
-            console.print(escape(note), style="dim", highlight=False)
+            console.print(note, style="dim", soft_wrap=False)
         for title, lines in self.recipes.items():
-            console.print(f"\n{escape(title)}", highlight=False)
+            console.print(f"\n{title}", soft_wrap=False)
             for line in lines:
-                console.print(f"  {escape(line)}", highlight=False)
+                console.print(f"  {line}", soft_wrap=False)
         for table in self.classes:
             console.print()
             table.print(console)
 
     def markdown(self, image: str | None = None) -> str:
         """Writes all of it as Markdown; `image` is where the curves are, from the Markdown file."""
-        parts = [self.figures.markdown()]
+        parts = ["# Runs beside each other", self.figures.markdown()]
+        if self.differences is not None:
+            title = f"## {markdown.plain(self.differences.title)}"
+            parts += [title, self.differences.markdown(), markdown.plain(self.differences.caption)]
         parts += [f"**Warning: {markdown.plain(warning)}**" for warning in self.warnings]
         parts += [note.replace("*", "\\*") for note in self.notes]
         for title, lines in self.recipes.items():
-            parts += [markdown.plain(title), markdown.fence("\n".join(lines))]
+            parts += [f"## {markdown.plain(title)}", markdown.fence("\n".join(lines))]
         for table in self.classes:
-            parts += [markdown.plain(table.title), table.markdown()]
+            parts += [f"## {markdown.plain(table.title)}", table.markdown()]
         if image is not None:
             parts.append(f"![Learning curves over each other]({quote(image)})")
         return markdown.document(parts)
@@ -83,7 +91,8 @@ def compare(paths: Sequence[Path]) -> Comparison:
     """Reads runs and sets their figures side by side.
 
     A figure of the last epoch stands before that of the best one, "last | best". Unfinished runs are marked with a
-    star and show what they have. Runs evaluated on other pictures than the first one are warned of.
+    star and show what they have. Runs trained on other stores, or evaluated on other pictures, than the first one are
+    warned of.
 
     Raises:
         ValueError: There is no path, or one is not the folder of a run.
@@ -106,6 +115,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
     classes, left_out = _classes(runs, names)
     return Comparison(
         _figures(runs, labels),
+        _differences(runs, labels),
         notes=(*notes, *left_out),
         warnings=(
             *(
@@ -113,6 +123,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
                 for name, run in zip(names, runs, strict=True)
                 if is_smoke(run)
             ),
+            *_trained_on_others(runs, names),
             *evaluated_on_others(runs, names),
         ),
         recipes={
@@ -143,6 +154,36 @@ def _figures(runs: Sequence[Run], labels: Sequence[str]) -> Table:
     ]
     rows = [(label, *(text(run) for _, text in columns)) for label, run in zip(labels, runs, strict=True)]
     return Table(("run", *(head for head, _ in columns)), rows, left=2)
+
+
+def _differences(runs: Sequence[Run], labels: Sequence[str]) -> Table | None:
+    """Writes the differences to the first run at the last epoch, where both runs answered the same pictures."""
+    first, *others = runs
+    tasks = {name.rpartition("/")[0] for run in runs for name in run.figures}
+    columns: dict[str, list[str]] = {}
+    drawn: dict[str, None] = {}
+    for name, figure in _headlines(runs).items():
+        for split in first.splits:
+            found = [paired(other, first, split, name) for other in others]
+            if any(found):
+                columns[_head(name, figure, split, with_task=len(tasks) > 1)] = [
+                    "–" if each is None else _write_difference(figure, each[0]) for each in found
+                ]
+                drawn |= dict.fromkeys(each[1] for each in found if each is not None)
+    if not columns:
+        return None
+    rows = list(zip(labels[1:], *columns.values(), strict=True))
+    return Table(
+        ("run", *columns),
+        rows,
+        title=f"minus {labels[0]}, last epoch, with 95 % intervals",
+        caption=f"paired bootstrap over {' and '.join(drawn)}; it knows nothing of other seeds",
+    )
+
+
+def _write_difference(figure: Figure, found: Interval) -> str:
+    gap, low, high = (figure.scale * each for each in (found.difference, found.low, found.high))
+    return f"{gap:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _costs(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
@@ -248,6 +289,32 @@ def _recalls(classes: Sequence[str], runs: Sequence[ClassPredictions]) -> list[t
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}" if math.isfinite(share) else "–"
+
+
+def _trained_on_others(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    """Says of each run whose prepared stores are not those of the first run that says what it was trained on."""
+    hashed = [
+        (name, set(_hashes(run.starts[-1].get("data")))) for name, run in zip(names, runs, strict=True) if run.starts
+    ]
+    first, *others = [(name, hashes) for name, hashes in hashed if hashes] or [("", set())]
+    return [
+        f"{name} was trained on other data than {first[0]}: the hashes of their prepared stores differ."
+        for name, hashes in others
+        if hashes != first[1]
+    ]
+
+
+def _hashes(data: object) -> Iterator[str]:
+    """Lists the hashes of manifests and pixels in what a run says of its data."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if str(key).endswith("sha256"):
+                yield f"{key} {value}"
+            else:
+                yield from _hashes(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _hashes(value)
 
 
 def evaluated_on_others(runs: Sequence[Run], names: Sequence[str]) -> list[str]:

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from engine.figures import Figure
+from engine.intervals.bootstrap import ENOUGH, FEW, RESAMPLES
+from engine.intervals.groups import Groups, drawn_over
 from engine.reports import markdown
-from engine.reports.classwise import Counts, confusion, confusion_counts, recall, recall_bars, wilson_interval
+from engine.reports.classwise import confusion, confusion_counts, recall, recall_bars, recall_intervals
 from engine.reports.facts import DRAWN
+from engine.reports.intervals import too_narrow, write_ends
 from engine.reports.report import chart_names
 from engine.reports.table import Table
 from engine.runs.result import CHARTS
 from loaders.files import write_json, write_text
+from loaders.terminal import Terminal
 
 _SHARE = Figure("share", greater_is_better=True, unit="%")
 _FILES = {
@@ -81,7 +84,11 @@ class Measured:
     figure: Figure
     value: float
     interval: tuple[float, float] | None
-    """Its 95 % interval over pictures; None where it has none."""
+    """Its 95 % interval over groups where they are known, else over pictures; None where it has none."""
+    support: int | None
+    """How many labelled faces it is computed of; None where that is not known."""
+    misleading: tuple[float, float] | None
+    """Its interval over pictures, where that is less than half as wide as the one over groups."""
     constant: float | None
     """The figure of the best constant answer to these very faces."""
     own: float | None
@@ -113,6 +120,10 @@ class Evaluation:
     """The split that `Measured.own` are of."""
     arrays: Mapping[str, np.ndarray]
     """As `engine.training.evaluate.prediction_arrays` gives them."""
+    groups: Groups | None
+    """Which faces belong together; None where the store does not say."""
+    group_names: tuple[str, ...]
+    """What the numbers of `groups` are called."""
     paths: Sequence[str]
     """Where each face stood in the source of the store; none where that is not known."""
 
@@ -125,32 +136,47 @@ class Evaluation:
         rows = []
         for each in self.figures:
             write = each.figure.write
-            low, high = each.interval or (math.nan, math.nan)
             rows.append(
                 (
                     each.task,
                     each.figure.label,
+                    "–" if each.support is None else f"{each.support:,}",
                     write(each.value, decimals=decimals),
-                    "–"
-                    if each.interval is None
-                    else f"{write(low, decimals=decimals, unit=False)} to {write(high, decimals=decimals, unit=False)}",
+                    "–" if each.interval is None else write_ends(each.figure, *each.interval, decimals=decimals),
                     write(each.constant, decimals=decimals),
                     write(each.own, decimals=decimals),
                 )
             )
-        heads = ("task", "figure", "value", "95 % interval", "constant\nguess", f"own\n{self.own_split or 'test'}")
-        return Table(heads, rows, left=2, keys=2, title=self.title)
+        heads = ("task", "figure", "n", "value", "95 % interval", "constant\nguess", f"own\n{self.own_split or 'test'}")
+        return Table(heads, rows, left=2, keys=2, title=self.title, caption=f"intervals are over {self.over}")
 
-    def print(self, console: Console) -> None:
+    def print(self, console: Terminal) -> None:
         """Prints the figures, and what the store does not cover."""
         for label in self.labels:
             if renamed := [
                 f"{row.store} became {row.model}" for row in label.rows if row.model not in (None, row.store)
             ]:
-                console.print(f"{label.own}: {', '.join(renamed)}", highlight=False, markup=False)
+                console.print(f"{label.own}: {', '.join(renamed)}")
         for note in (*self.facts, *self.notes):
-            console.print(note, highlight=False, markup=False)
+            console.print(note)
         self.table(decimals=1).print(console)
+        for warning in self.warnings():
+            console.print(f"warning: {warning}", style="bold yellow", soft_wrap=False)
+
+    @property
+    def over(self) -> str:
+        """Says what the intervals are over: "12 groups (person)", or pictures."""
+        return drawn_over(self.groups, len(self.arrays["sample"]))
+
+    def warnings(self) -> Iterator[str]:
+        """Says which intervals would mislead if faces counted as independent, or why there is none."""
+        if self.groups is not None and self.groups.count < 2:
+            yield f"no figure has an interval: all faces are of {self.over}"
+        elif self.groups is not None and self.groups.count < ENOUGH:
+            yield FEW
+        for each in self.figures:
+            if each.interval is not None and each.misleading is not None:
+                yield too_narrow(f"{each.task} {each.figure.label}", each.figure, each.interval, each.misleading)
 
 
 def write_evaluation(found: Evaluation, folder: Path) -> None:
@@ -169,6 +195,9 @@ def predictions_csv(found: Evaluation) -> str:
     if found.paths:
         heads.append("path")
         columns.append(list(found.paths))
+    if found.groups is not None:
+        heads.append(f"group/{found.groups.label}")
+        columns.append([found.group_names[i] if i >= 0 else "" for i in found.groups.number])
     for task, names in found.answers.items():
         kinds = ("probability",) if task in found.classes else ("angles", "numbers")
         said = next((found.arrays[name] for kind in kinds if (name := f"{task}.{kind}") in found.arrays), None)
@@ -198,10 +227,12 @@ def _result(found: Evaluation) -> dict[str, Any]:
             label.name: {"store": label.own, "classes": {row.store: row.model for row in label.rows}}
             for label in found.labels
         },
+        "intervals_over": found.over,
         "notes": [*found.facts, *found.notes],
         "figures": {
             f"{each.task}/{each.figure.name}": {
                 "value": _number(each.value),
+                "n": each.support,
                 "interval": each.interval,
                 "constant_guess": _number(each.constant),
                 "own": _number(each.own),
@@ -222,9 +253,10 @@ def _report(found: Evaluation, folder: Path) -> str:
         f"faces: {len(found.arrays['sample']):,}, split {markdown.plain(found.split)} of `{found.store}`",
         *map(markdown.plain, (*found.facts, *found.notes)),
     ]
-    intervals = (
-        "Intervals are percentiles of 2,000 bootstrap draws of the faces, which count as independent of each other."
+    intervals = f"Intervals are percentiles of {RESAMPLES:,} bootstrap draws of {found.over}" + (
+        ", which count as independent of each other." if found.groups is None else ": faces of one are drawn together."
     )
+    warnings = [f"**Warning: {markdown.plain(warning)}**" for warning in found.warnings()]
     own = f" *Own {found.own_split}* is what the run reached there, by the same checkpoint." if found.own_split else ""
     guess = " *Constant guess* is the best constant answer to these very faces."
     return markdown.document(
@@ -233,6 +265,7 @@ def _report(found: Evaluation, folder: Path) -> str:
             DRAWN.format(what="The faces of this store are drawn by `Synthetic`.") if found.drawn else "",
             markdown.bullets(facts),
             f"## Figures\n\n{found.table().markdown()}\n\n{intervals}{guess}{own}",
+            *warnings,
             "## Labels",
             *(_label(label) for label in found.labels),
             *(_classes(found, task, folder) for task in found.answers if task in found.classes),
@@ -255,22 +288,24 @@ def _classes(found: Evaluation, task: str, folder: Path) -> str:
     names, target = found.answers[task], found.arrays[f"{task}.target"]
     probability = found.arrays[f"{task}.probability"]
     title = f"{task} · {found.split} of {found.store}"
+    matrix, bars = (folder / CHARTS / name for name in chart_names(task))
+    confusion(names, target, probability, matrix, title=title)
+    recall_bars(names, target, probability, bars, title=title, groups=found.groups)
     pictures = [
-        f"![{what} of {markdown.plain(title)}]({CHARTS}/{name})"
-        for what, name, draw in zip(
-            ("Confusion matrix", "Recall of each class"), chart_names(task), (confusion, recall_bars), strict=True
-        )
-        if draw(names, target, probability, folder / CHARTS / name, title=title)
+        f"![{what} of {markdown.plain(title)}]({CHARTS}/{chart.name})"
+        for what, chart in (("Confusion matrix", matrix), ("Recall of each class", bars))
     ]
     return f"## Classes of {markdown.plain(task)}\n\n" + "\n\n".join(
-        [_class_table(names, confusion_counts(names, target, probability)).markdown(), *pictures]
+        [class_table(names, target, probability, found.groups).markdown(), *pictures]
     )
 
 
-def _class_table(names: Sequence[str], counts: Counts) -> Table:
+def class_table(names: Sequence[str], target: np.ndarray, probability: np.ndarray, groups: Groups | None) -> Table:
+    """Makes the table of a task class by class: faces, recall with its 95 % interval, precision, F1."""
+    counts = confusion_counts(names, target, probability)
     support, right = counts.sum(axis=1), counts.diagonal()
     recalls, precisions = recall(counts), recall(counts.T)
-    low, high = wilson_interval(right, support)
+    low, high = recall_intervals(names, target, probability, groups)
     rows = []
     for i, name in enumerate(names):
         both = counts[i].sum() + counts[:, i].sum()
@@ -279,9 +314,7 @@ def _class_table(names: Sequence[str], counts: Counts) -> Table:
                 name,
                 f"{support[i]:,}",
                 _SHARE.write(float(recalls[i])),
-                f"{_SHARE.write(float(low[i]), unit=False)} to {_SHARE.write(float(high[i]), unit=False)}"
-                if support[i]
-                else "–",
+                write_ends(_SHARE, float(low[i]), float(high[i])) if np.isfinite(low[i]) else "–",
                 _SHARE.write(float(precisions[i])),
                 _SHARE.write(float(2 * right[i] / both) if both else None),
             )

@@ -43,11 +43,32 @@ def describe_data(run: Run) -> str:
     return "; ".join([_source(data), *faces, *_note(run, data), *_part(run), *_shown(run), *classes]) + "."
 
 
+def describe_stores(run: Run) -> str:
+    """Lists what the prepared stores of a run say of themselves, and which faces lack a label; empty without either."""
+    lines = []
+    for store in run.result.get("stores") or ():
+        said = as_mapping(store)
+        parts = [markdown.plain(str(note)) for note in said.get("notes") or ()]
+        if skipped := as_mapping(said.get("skipped")):
+            parts.append("skipped: " + ", ".join(f"{count:,} {markdown.plain(why)}" for why, count in skipped.items()))
+        shared = said.get("in_two_splits")
+        if shared is None:
+            parts.append("not looked through for pictures that are in two splits (`hmtl prepare --check`)")
+        elif shared:
+            parts += [f"{count:,} different pictures are in both {markdown.plain(of)}" for of, count in shared.items()]
+        else:
+            parts.append("no picture is in two splits")
+        lines.append(f"`{said.get('path')}`: {'; '.join(parts)}")
+    for split, lacking in as_mapping(run.result.get("without_label")).items():
+        lines += [f"{split}: {count:,} faces have no {markdown.plain(of)}" for of, count in as_mapping(lacking).items()]
+    return markdown.bullets(f"{line}." for line in lines)
+
+
 def _note(run: Run, data: Mapping[str, Any]) -> list[str]:
-    """Repeats what a source that joins others, or hides or changes labels, says of the training split."""
+    """Repeats what a source says of the training split, but for that of a store, which is about memory."""
     train = str(run.recipe.get("train", "train"))
     note = as_mapping(run.result.get("notes")).get(train)
-    return [f"{train}: {markdown.plain(note)}"] if note and _kind(data) in ("Union", *_OTHER_LABELS) else []
+    return [f"{train}: {markdown.plain(note)}"] if note and _kind(data) != "Packed" else []
 
 
 def _part(run: Run) -> list[str]:

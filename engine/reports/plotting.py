@@ -55,7 +55,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     # Without the version stamp equal figures are equal bytes.
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     if len(buffer.getvalue()) > LARGEST_FILE:
         full, buffer = Image.open(buffer).convert("RGB"), io.BytesIO()
         full.quantize(256, method=Image.Quantize.MEDIANCUT).save(buffer, format="png", optimize=True)

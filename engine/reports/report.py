@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -13,18 +12,26 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
 
 from engine.figures import Figure, format_count
 from engine.reports import markdown
 from engine.reports.beside import baselines_of, beside_baselines
+from engine.reports.calibration import calibrate, reliability_diagram
 from engine.reports.classwise import confusion, confusion_counts, recall, recall_bars
 from engine.reports.curves import learning_curves
-from engine.reports.facts import describe_data, describe_speed, describe_starts, drawn_note, is_smoke
+from engine.reports.facts import (
+    describe_data,
+    describe_speed,
+    describe_starts,
+    describe_stores,
+    drawn_note,
+    is_smoke,
+)
+from engine.reports.intervals import describe_intervals
 from engine.reports.table import Table
 from engine.runs.result import CHARTS, ClassPredictions, Run, as_mapping, as_number, read_predictions, read_run
 from loaders.files import write_text
+from loaders.terminal import Terminal
 
 _CHARTS_BEFORE = "figures"  # of runs of version 0.1
 _FILES = {
@@ -38,6 +45,7 @@ _FILES = {
     "trace.json": "some steps under torch's profiler, which slows them; open it in Perfetto or chrome://tracing",
 }
 _RECALL = Figure("recall", greater_is_better=True, unit="%")
+_ERROR, _LOSS = Figure("calibration_error", unit="%"), Figure("cross_entropy")
 _COST: tuple[tuple[tuple[str, ...], Callable[[float], str]], ...] = (
     (("epochs",), lambda x: f"{x:g} epochs"),
     (("steps",), lambda x: f"{x:,.0f} steps"),
@@ -71,16 +79,25 @@ def write_report(run: Path, *, result: Mapping[str, Any] | None = None) -> Path:
         [
             _head(found),
             _section("Recipe", _fenced(recipe_docstring(found.source))),
-            _section("Data", describe_data(found)),
-            _section("Results", *_results(found, predictions)),
+            _section("Data", describe_data(found), describe_stores(found)),
+            _section("Results", *_results(found)),
             _section("Beside its baselines", *_baselines(found)),
             _section("Learning curves", _curves(found)),
             *(
-                _section(f"Classes of {markdown.plain(task)}", *_classes(found, task, items))
+                section
                 for task, items in predictions.items()
+                for section in (
+                    _section(f"Classes of {markdown.plain(task)}", *_classes(found, task, items)),
+                    _section(f"Calibration of {markdown.plain(task)}", *_calibration(found, task, items)),
+                    _section(f"Surest answers of {markdown.plain(task)}", *_answers(found, task, items)),
+                )
             ),
             _section("What the network saw", _picture(found, "views.png", "Each view of the same samples")),
-            _section("In-painting", _picture(found, "inpaint.png", "Before, hidden, completed and their difference")),
+            _section(
+                "In-painting",
+                _picture(found, "inpaint.png", "Before, hidden, completed and their difference"),
+                _picture(found, "inpaint-epochs.png", "Before, hidden, and completed after some of the epochs"),
+            ),
             _section("Speed", describe_speed(found)),
             _section("Environment", *describe_starts(found)),
             _section("Other charts", *_other_charts(found, predictions)),
@@ -166,33 +183,24 @@ def recipe_docstring(source: str | None) -> str:
         return ""
 
 
-def _results(run: Run, predictions: Mapping[str, Sequence[ClassPredictions]]) -> Iterator[str]:
+def _results(run: Run) -> Iterator[str]:
     if not run.figures:
         yield "No figures yet."
         return
     yield results_table(run).markdown()
     yield _note_on_best(run)
-    if run.constant_guess_name(*_headlines(run)) == "constant guess":
-        yield "*Constant guess* is the median of each angle, or the largest class, of the training data."
-    errors = [
-        f"{markdown.plain(task)} on {item.split} {_sampling_error(run.classes[task], item)}"
-        for task, items in predictions.items()
-        for item in items
-        if item.checkpoint == "last"
-    ]
-    if errors:
-        yield f"Sampling error of accuracy, one standard error of one run: {'; '.join(errors)}."
-    if facts := [form(value) for keys, form in _COST if (value := _find(run.result, keys)) is not None]:
-        if isinstance(views := run.result.get("views"), list):
-            facts.append(f"views: {markdown.plain(', '.join(map(str, views)))}")
-        yield f"Cost: {'; '.join(facts)}."
+    if _headlines(run) and run.constant_guess_name(*_headlines(run)) == "constant guess":
+        yield "*Constant guess* is the median of each number, or the largest class, of the training data."
+    yield from describe_intervals(run)
+    yield describe_cost(run)
 
 
-def _sampling_error(names: Sequence[str], item: ClassPredictions) -> str:
-    counts = confusion_counts(names, item.target, item.probability)
-    n = int(counts.sum())
-    share = counts.trace() / n
-    return f"{100 * math.sqrt(share * (1 - share) / n):.2f} points (n = {n:,})"
+def describe_cost(run: Run) -> str:
+    """Writes a sentence on what the training has cost: pictures, FLOPs, minutes; empty while that is not known."""
+    facts = [form(value) for keys, form in _COST if (value := _find(run.result, keys)) is not None]
+    if facts and isinstance(views := run.result.get("views"), list):
+        facts.append(f"views: {markdown.plain(', '.join(map(str, views)))}")
+    return f"Cost: {'; '.join(facts)}." if facts else ""
 
 
 def _find(result: Mapping[str, object], keys: Sequence[str]) -> float | None:
@@ -265,10 +273,11 @@ def _classes(run: Run, task: str, items: Sequence[ClassPredictions]) -> list[str
     names = run.classes[task]
     drawn = pictured(items, _judge(run))
     what = f"{task} · {drawn.split}, {drawn.checkpoint} epoch"
-    charts = [
-        draw(names, drawn.target, drawn.probability, run.path / CHARTS / name, title=what)
-        for draw, name in zip((confusion, recall_bars), chart_names(task), strict=True)
-    ]
+    matrix, bars = (run.path / CHARTS / name for name in chart_names(task))
+    charts = (
+        confusion(names, drawn.target, drawn.probability, matrix, title=what),
+        recall_bars(names, drawn.target, drawn.probability, bars, title=what, groups=drawn.groups),
+    )
     counts = [confusion_counts(names, item.target, item.probability) for item in items]
     support = {item.split: table.sum(axis=1) for item, table in zip(items, counts, strict=True)}
     shares = [recall(table) for table in counts]
@@ -288,10 +297,60 @@ def _classes(run: Run, task: str, items: Sequence[ClassPredictions]) -> list[str
     ]
 
 
+def _calibration(run: Run, task: str, items: Sequence[ClassPredictions]) -> list[str]:
+    found = calibrate(items)
+    if not found:
+        return []
+    shown = next((one for one in found if one.checkpoint == pictured(items, _judge(run)).checkpoint), found[0])
+    what = f"{task} · test, {shown.checkpoint} epoch"
+    chart = reliability_diagram(shown, run.path / CHARTS / _calibration_name(task), title=what)
+    rows = [
+        (
+            one.checkpoint,
+            f"{one.temperature:.2f}",
+            *(_ERROR.write(value) for value in one.error),
+            *(_LOSS.write(value) for value in one.cross_entropy),
+        )
+        for one in found
+    ]
+    heads = ("epoch", "temperature", "ECE", "ECE, calibrated", "cross-entropy", "calibrated")
+    return [
+        "On test. The temperature divides the scores behind the probabilities; it is fitted on val, and changes no "
+        "answer. Above 1: the network is surer than it is right. `hmtl predict` and `hmtl export` take `--calibrated`.",
+        Table(heads, rows).markdown(),
+        _image(run, chart, f"Reliability diagram of {what}"),
+    ]
+
+
+def _answers(run: Run, task: str, items: Sequence[ClassPredictions]) -> list[str]:
+    """Shows the sheet that the run drew in its end; runs of version 0.2 have none."""
+    drawn = pictured(items, _judge(run))
+    what = f"{task} · {drawn.split}, {drawn.checkpoint} epoch"
+    sheet = _picture(run, answers_name(task), f"Surest right answers and mistakes of {what}")
+    note = (
+        f"Of each class on {markdown.plain(drawn.split)}, {drawn.checkpoint} epoch: the face that was named rightly "
+        "with the most probability, and those that were named wrongly with the most. They are faces of the data set: "
+        "mind its terms before you send them on."
+    )
+    return [note, sheet] if sheet else []
+
+
+def answers_name(task: str) -> str:
+    """Names the file of a task's sheet of right answers and mistakes."""
+    return f"answers-{_slug(task)}.png"
+
+
+def _slug(task: str) -> str:
+    return re.sub(r"[^\w-]+", "-", task)
+
+
+def _calibration_name(task: str) -> str:
+    return f"calibration-{_slug(task)}.png"
+
+
 def chart_names(task: str) -> tuple[str, str]:
     """Names of the files of a task's confusion matrix and of its bars of recall."""
-    name = re.sub(r"[^\w-]+", "-", task)
-    return f"confusion-{name}.png", f"recall-{name}.png"
+    return f"confusion-{_slug(task)}.png", f"recall-{_slug(task)}.png"
 
 
 def _charts(run: Run) -> dict[str, Path]:
@@ -307,8 +366,10 @@ def _picture(run: Run, name: str, alternative: str) -> str:
 
 def _other_charts(run: Run, predictions: Mapping[str, object]) -> list[str]:
     """Links the charts of later tasks, which this report has no section for."""
-    placed = {"learning-curves.png", "views.png", "inpaint.png"}
-    placed |= {name for task in predictions for name in chart_names(task)}
+    placed = {"learning-curves.png", "views.png", "inpaint.png", "inpaint-epochs.png", "baselines.png"}
+    placed |= {
+        name for task in predictions for name in (*chart_names(task), _calibration_name(task), answers_name(task))
+    }
     return [_image(run, path, path.stem) for name, path in _charts(run).items() if name not in placed]
 
 
@@ -368,15 +429,15 @@ def _epoch(epoch: int | None) -> str:
     return "?" if epoch is None else str(epoch)
 
 
-def print_summary(run: Path, *, console: Console | None = None) -> None:
+def print_summary(run: Path, *, console: Terminal | None = None) -> None:
     """Prints the figures of a run as a table.
 
     Raises:
         ValueError: `run` is not the folder of a run.
     """
     found = read_run(run, where="print_summary")
-    console = console or Console()
+    console = console or Terminal()
     if found.figures:
         results_table(found, decimals=1, unit=False).print(console)
     else:
-        console.print(f"{escape(found.name)}: no figures yet", highlight=False)
+        console.print(f"{found.name}: no figures yet")

@@ -1,4 +1,4 @@
-"""Draws picture sheets: what the network saw, and in-painting before and after.
+"""Draws picture sheets: what the network saw, in-painting before and after, and what was named rightly and wrongly.
 
 Pictures keep their pixels: small ones are magnified by a whole number, so that a pixel is a square; only those larger
 than a sheet's cell are averaged down.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from jaxtyping import Int16, UInt8
+from jaxtyping import Float32, Int16, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.collections import LineCollection
@@ -35,6 +35,8 @@ DIFFERENCE_SCALE = 128
 
 _MARGIN, _GAP, _LINE = 14, 8, 17
 _TITLE_FONT, _CAPTION_FONT = FontProperties(size=8.5), FontProperties(size=7.5)
+
+_EMPTY = np.full((1, 1, 3), 255, np.uint8)
 
 Pictures = UInt8[np.ndarray, "n h w c"]
 Segment = tuple[tuple[float, float], tuple[float, float]]
@@ -200,20 +202,81 @@ def inpaint_sheet(truth: Pictures, hidden: Pictures, completed: Pictures, path: 
     return save_figure(sheet.figure, path)
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Holds a face that a network was asked about, and what it said."""
+
+    face: UInt8[np.ndarray, "h w c"]
+    heat: Float32[np.ndarray, "h w"]
+    """How much each place spoke for what was said, 0..1."""
+    words: str
+    """What was said and what is true, for the line below."""
+
+
+def answers_sheet(rows: Sequence[tuple[Sequence[Answered], Sequence[Answered]]], path: Path) -> Path:
+    """Draws faces that were named rightly and wrongly, and beside each where the network looked.
+
+    Args:
+        rows: Of each class right answers and mistakes; where some are lacking, their places are empty.
+        path: The PNG to write.
+
+    Raises:
+        ValueError: No answer is given.
+    """
+    most = [max((len(row[kind]) for row in rows), default=0) for kind in (0, 1)]
+    if not any(most):
+        raise ValueError("answers_sheet: rows must hold an answer; give faces that were named rightly or wrongly")
+    titles = [f"right {i + 1}" if most[0] > 1 else "right" for i in range(most[0])]
+    titles += [f"mistake {i + 1}" for i in range(most[1])]
+    shown: list[list[np.ndarray]] = [[] for _ in titles]
+    below: list[list[str]] = [[] for _ in titles]
+    for right, wrong in rows:
+        placed = [*right, *[None] * (most[0] - len(right)), *wrong, *[None] * (most[1] - len(wrong))]
+        for column, texts, answer in zip(shown, below, placed, strict=True):
+            column.append(_EMPTY if answer is None else _beside_heat(answer))
+            texts.append("" if answer is None else answer.words)
+    note = "Beside each face: where it speaks most for what was said (Grad-CAM), bright; as coarse as the feature map."
+    return save_figure(_Sheet(titles, shown, note, below).figure, path)
+
+
+def _beside_heat(answer: Answered) -> UInt8[np.ndarray, "H W 3"]:
+    """Puts a face and its heat over the gray face side by side."""
+    gray = np.broadcast_to(answer.face, (*answer.face.shape[:2], 3)).mean(axis=2, keepdims=True)
+    colour = 255 * mpl.colormaps["inferno"](answer.heat)[..., :3]
+    share = 0.25 + 0.5 * answer.heat[..., None]
+    heated = magnify(((1 - share) * gray + share * colour).round().astype(np.uint8))
+    return np.concatenate([magnify(answer.face), heated], axis=1)
+
+
 class _Sheet:
     """Places pictures in columns with titles above and a caption below, pixel by pixel.
 
     `axes` covers the figure in pixels with y downwards; `corner[column][row]` is where a picture's top left lies.
+    `below` holds a text for each picture, which stands under it.
     """
 
-    def __init__(self, titles: Sequence[str], shown: Sequence[Sequence[np.ndarray]], caption: str) -> None:
+    def __init__(
+        self,
+        titles: Sequence[str],
+        shown: Sequence[Sequence[np.ndarray]],
+        caption: str,
+        below: Sequence[Sequence[str]] | None = None,
+    ) -> None:
         measure = _TextMeasure()
         widths = [max(picture.shape[1] for picture in column) for column in shown]
         widths = [
             max([width, *(measure.width(word, _TITLE_FONT) for word in title.split())])
             for width, title in zip(widths, titles, strict=True)
         ]
-        heights = [max(picture.shape[0] for picture in row) for row in zip(*shown, strict=True)]
+        pictures = [max(picture.shape[0] for picture in row) for row in zip(*shown, strict=True)]
+        texts = [
+            [measure.wrap(text, width, _CAPTION_FONT) for text in column]
+            for column, width in zip(below or [[""] * len(pictures)] * len(shown), widths, strict=True)
+        ]
+        heights = [
+            height + _LINE * max(map(len, lines))
+            for height, lines in zip(pictures, zip(*texts, strict=True), strict=True)
+        ]
         heads = [measure.wrap(title, width, _TITLE_FONT) for title, width in zip(titles, widths, strict=True)]
         total_width = 2 * _MARGIN + sum(widths) + _GAP * (len(widths) - 1)
         foot = measure.wrap(caption, total_width - 2 * _MARGIN, _CAPTION_FONT)
@@ -228,7 +291,7 @@ class _Sheet:
             corners = []
             for r, picture in enumerate(column):
                 x = left + (width - picture.shape[1]) // 2
-                y = top + sum(heights[:r]) + _GAP * r + (heights[r] - picture.shape[0]) // 2
+                y = top + sum(heights[:r]) + _GAP * r + (pictures[r] - picture.shape[0]) // 2
                 canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
                 corners.append((x, y))
             self.corner.append(corners)
@@ -239,6 +302,11 @@ class _Sheet:
                 # Titles stand on the pictures: short ones leave their room above.
                 y = top - 4 - _LINE * (len(lines) - i) + _LINE / 2
                 self._write(left + width / 2, y, line, _TITLE_FONT, INK, "center")
+        for wrapped, left, width in zip(texts, lefts, widths, strict=True):
+            for r, under in enumerate(wrapped):
+                for i, line in enumerate(under):
+                    y = top + sum(heights[:r]) + _GAP * r + pictures[r] + _LINE * (i + 0.5)
+                    self._write(left + width / 2, y, line, _CAPTION_FONT, INK, "center")
         for i, line in enumerate(foot):
             self._write(_MARGIN, bottom + _GAP + _LINE * (i + 0.5), line, _CAPTION_FONT, MUTED, "left")
 

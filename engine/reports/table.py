@@ -7,15 +7,8 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich import box, table
-from rich.cells import cell_len
-from rich.console import Console
-from rich.markup import escape
-
 from engine.reports import markdown
-
-_GAP = 2  # characters between columns: one of the cell and one of the box
-_NARROWEST_KEYS = 16
+from loaders.terminal import Terminal, print_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,50 +25,11 @@ class Table:
     title: str = ""
     caption: str = ""
 
-    def print(self, console: Console) -> None:
-        """Prints the table; where the console is too narrow for a row, in blocks of columns below each other."""
-        blocks = self.blocks(console.width)
-        for block in blocks:
-            drawn = table.Table(
-                title=escape(self.title) if self.title and block is blocks[0] else None,
-                caption=escape(self.caption) if self.caption and block is blocks[-1] else None,
-                title_justify="left",
-                caption_justify="left",
-                box=box.SIMPLE_HEAD,
-                show_edge=False,
-                pad_edge=False,
-                padding=(0, 1, 0, 0),
-            )
-            for column in block:
-                text = column < self.left
-                drawn.add_column(
-                    escape(self.heads[column]),
-                    justify="left" if text else "right",
-                    overflow="fold",
-                    no_wrap=not text,
-                )
-            for row in self.rows:
-                drawn.add_row(*(escape(row[column]) for column in block))
-            console.print(drawn)
-            console.print()
-
-    def blocks(self, width: int) -> list[list[int]]:
-        """Chooses which columns stand together in lines of `width` characters; each block begins with the keys."""
-        widths = [
-            max(cell_len(line) for text in column for line in text.split("\n"))
-            for column in zip(self.heads, *self.rows, strict=True)
-        ]
-        keys = list(range(self.keys))
-        free = width - min(sum(widths[: self.keys]), max(_NARROWEST_KEYS, width // 3)) - _GAP * self.keys
-        found: list[list[int]] = []
-        room = 0
-        for column in range(self.keys, len(widths)):
-            if not found or widths[column] > room:
-                found.append(keys.copy())
-                room = free
-            found[-1].append(column)
-            room -= widths[column] + _GAP
-        return found or [keys]
+    def print(self, console: Terminal) -> None:
+        """Prints the table; where the terminal is too narrow for a row, in blocks of columns below each other."""
+        print_table(
+            console, self.heads, self.rows, left=self.left, keys=self.keys, title=self.title, caption=self.caption
+        )
 
     def markdown(self) -> str:
         """Writes heads and rows as Markdown whose source is aligned too; the title is the document's to place."""

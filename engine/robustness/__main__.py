@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from engine.recipe.file import run_file
 from engine.reports import markdown
@@ -17,6 +16,7 @@ from engine.training.device import choose_device
 from loaders.exit_status import exit_status
 from loaders.files import write_text
 from loaders.targets import file_target
+from loaders.terminal import Terminal
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -44,7 +44,7 @@ def main(
     first, picture by picture; runs of one recipe that differ by their seed count as one. What was measured of the same
     weights and faces before is read again. Call it where `hmtl train` was called: the run's data is read.
     """
-    console = Console(soft_wrap=True)
+    console = Terminal()
     with exit_status():
         if parts not in PARTS:
             raise ValueError(f"robustness: parts (={parts!r}) must be {' or '.join(PARTS)}")
@@ -65,14 +65,14 @@ def main(
             if len(runs) == 1:
                 for task in found.headlines:
                     table_of(found, task).print(console)
-            console.print(f"report: {report}", highlight=False)
+            console.print(f"report: {report}")
         if len(runs) == 1:
             return
         groups = grouped(measured)
         written = ["# Runs on corrupted faces"]
         for task, table in compared(groups).items():
             title = f"{task} · {measured[0].headlines[task].label}, {measured[0].split}, {at} epoch"
-            console.print(title, highlight=False, markup=False)
+            console.print(title)
             table.print(console)
             written += [f"## {markdown.plain(title)}", table.markdown()]
             if out is not None:
@@ -81,7 +81,7 @@ def main(
                 written.append(f"![{markdown.plain(title)}]({chart.name})")
         if out is not None:
             write_text(out, markdown.document(written))
-            console.print(f"wrote {out}", highlight=False)
+            console.print(f"wrote {out}")
 
 
 if __name__ == "__main__":

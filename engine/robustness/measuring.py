@@ -13,21 +13,31 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from rich.console import Console
-from torch import Tensor
 
 import kernels
 from engine.deployed import Deployed, load
 from engine.figures import Figure
+from engine.intervals.answers import Pictures, from_arrays, measured_rows, unpack
+from engine.intervals.groups import Groups
 from engine.recipe import Recipe
 from engine.recipe import file as recipe_file
 from engine.recipe.definition import Precision
 from engine.robustness.corruptions import CORRUPTIONS, PARTS, Corruption, Faces
 from engine.runs.result import Run, read_run
-from engine.table.answers import Pictures, from_arrays, measured_rows, unpack
+from engine.runs.same_data import refuse_other_data
 from engine.table.fingerprint import fingerprint
 from engine.tasks.base import Criterion, Supervised
-from engine.training.evaluate import BatchRows, figures, joined_rows, keep_rows, look, prediction_arrays
+from engine.training.evaluate import (
+    BatchRows,
+    Kept,
+    figures,
+    groups_of,
+    joined,
+    look,
+    on_cpu,
+    over_views,
+    prediction_arrays,
+)
 from engine.training.model import evaluating
 from engine.training.precision import DTYPES, autocast, resolve
 from engine.training.render import Rendered, Renderer, stored
@@ -37,6 +47,7 @@ from loaders import Loader, identity
 from loaders.base import Batch
 from loaders.files import write_json
 from loaders.progress import progress
+from loaders.terminal import Terminal
 
 At = Literal["last", "best"]
 FOLDER, FILE = "robustness", "robustness.json"
@@ -65,6 +76,8 @@ class Measured:
     parts: str
     samples: str
     """Fingerprint of the ids of the faces."""
+    groups: Groups | None
+    """Which faces belong together; None where the data does not say."""
     headlines: Mapping[str, Figure]
     """Supervised task to its first figure."""
     figures: Mapping[str, Mapping[str, float]]
@@ -96,7 +109,7 @@ class Measured:
 
 
 def measure(
-    folder: Path, *, at: At, split: str | None, parts: str, device: torch.device, console: Console
+    folder: Path, *, at: At, split: str | None, parts: str, device: torch.device, console: Terminal
 ) -> tuple[Measured, Renderer, Batch]:
     """Measures a run, or reads what was measured of the same weights on the same faces before.
 
@@ -126,15 +139,16 @@ def measure(
     if not reported:
         raise ValueError(f"{where} reported no figures of split (={split!r}); it has {', '.join(run.splits)}")
     model = load(folder / "checkpoints" / at, device)
-    _refuse_other_data(run, recipe, where)
+    refuse_other_data(run, recipe.data, where)
     with closing(
         Loader.open(recipe.data, split, batch_size=recipe.batch_size, seed=recipe.seed, device=device)
     ) as loader:
         recipe.check_labels(loader.split)
         measuring = _Measuring(model, recipe, loader, parts, _precision(run, recipe, device), device)
+        hashes = json.loads((folder / "checkpoints" / at / "files.json").read_text(encoding="utf-8"))
         known = {
             "version": VERSION,
-            "weights": json.loads((folder / "checkpoints" / at / "files.json").read_text())["weights.safetensors"],
+            "weights": hashes["weights.safetensors"],
             "at": at,
             "split": split,
             "samples": fingerprint(loader.split.sample.tolist()),
@@ -147,12 +161,14 @@ def measure(
         if content is None:
             content = {"known": known, **measuring.content(folder.name, console)}
         first = next(iter(loader.epoch(0)))
+        groups = groups_of(loader.split, loader.split.sample.numpy())
     measured = Measured(
         run,
         split,
         at,
         parts,
         str(known["samples"]),
+        groups,
         measuring.headlines,
         content["figures"],
         {
@@ -175,15 +191,6 @@ def _precision(run: Run, recipe: Recipe, device: torch.device) -> Precision:
     """Finds what the run computed in: a run says it, since it began to be resolved by device."""
     said: Precision = run.starts[-1].get("precision", recipe.precision) if run.starts else recipe.precision
     return resolve(said, device)
-
-
-def _refuse_other_data(run: Run, recipe: Recipe, where: str) -> None:
-    trained = run.starts[-1].get("data") if run.starts else None
-    if trained is not None and trained != identity(recipe.data):
-        raise ValueError(
-            f"{where} was trained on other data than is here, by the hashes in its environment.json; call this where "
-            "hmtl train was called, with the stores that were there then"
-        )
 
 
 def _refuse_other_figures(measured: Measured, where: str) -> None:
@@ -259,26 +266,27 @@ class _Measuring:
         }
         self.headlines = {name: task.figures(recipe.views)[0] for name, task in model.tasks.items()}
 
-    def content(self, name: str, console: Console) -> dict[str, Any]:
+    def content(self, name: str, console: Terminal) -> dict[str, Any]:
         """Measures everything; gives figures and packed answers by condition."""
         asked: dict[str, tuple[Corruption, float] | None] = {CLEAN: None}
         asked |= {condition(each, strength): (each, strength) for each in CORRUPTIONS for strength in each.strengths}
-        kept: dict[str, list[dict[str, BatchRows]]] = {which: [] for which in asked}
-        samples: list[Tensor] = []
+        kept: dict[str, list[Kept]] = {which: [] for which in asked}
         context = autocast(self.precision, self.device)
-        total = len(asked) * len(self.loader.split.sample)
+        left = len(self.loader.split.sample)
+        total = len(asked) * left
         with evaluating(self.model.network), progress(f"{name}: pictures", total, console) as advance:
             for batch in self.loader.epoch(0):
-                samples.append(batch.sample[batch.sample >= 0].cpu())
+                sample = batch.sample.clone()
+                faces = min(len(sample), left)  # the last batch may be padded
+                left -= faces
                 for which, how in asked.items():
-                    kept[which].append(self._rows(batch, how, context))
-                    advance(len(samples[-1]))
-        ids = torch.cat(samples).numpy()
+                    kept[which].append((sample, self._rows(batch, how, context)))
+                    advance(faces)
         tasks = tuple(self.model.tasks.values())
         found: dict[str, Any] = {"figures": {}, "answers": {}}
         for which, batches in kept.items():
-            rows = joined_rows(batches)
-            arrays = prediction_arrays(ids, rows)
+            ids, rows = joined(on_cpu(batches))
+            arrays = prediction_arrays(ids, rows, self.loader.split)
             found["figures"][which] = figures(tasks, self.recipe.views, rows)
             answers = {task.name: self._answers(arrays, task) for task in tasks}
             found["answers"][which] = {name: kept.pack() for name, kept in answers.items() if kept is not None}
@@ -293,8 +301,7 @@ class _Measuring:
             seen = look(corrupted(self.renderer, batch, *how, PARTS[self.parts]), EVALUATION)
         with context:
             outputs = self.model.network(seen.picture)
-        real = batch.sample >= 0
-        return {name: keep_rows([of.rows(outputs[name], seen)], real) for name, of in self.criteria.items()}
+        return {name: over_views([of.rows(outputs[name], seen)]) for name, of in self.criteria.items()}
 
     def _answers(self, arrays: Mapping[str, np.ndarray], task: Supervised) -> Pictures | None:
         """Finds what the first figure of a task can be computed from for any weighting of the pictures."""

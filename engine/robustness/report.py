@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,15 @@ import torch
 from jaxtyping import Float64
 
 from engine.figures import Figure
+from engine.intervals.answers import figure_of
+from engine.intervals.bootstrap import RESAMPLES, Interval, paired_difference, resampled
+from engine.intervals.groups import Groups, shared_groups
 from engine.reports import markdown
 from engine.reports.plotting import BLUE, GREEN, INK, MUTED, PURPLE, VERMILION, new_figure, quiet_axes, save_figure
 from engine.reports.sheets import Column, views_sheet
 from engine.reports.table import Table
 from engine.robustness.corruptions import CORRUPTIONS, PARTS, Corruption
 from engine.robustness.measuring import CLEAN, Measured, condition, corrupted
-from engine.table.answers import Pictures
-from engine.table.bootstrap import RESAMPLES, Interval, paired_difference, resampled
 from engine.training.render import Renderer
 from engine.training.show import first_faces, to_bytes
 from engine.views import EVALUATION
@@ -37,28 +37,25 @@ Draws = Mapping[str, Float64[np.ndarray, " r"]]
 """Line of a table to a figure on every draw of the pictures, the first of which is the pictures themselves."""
 
 
-def draws(measured: Measured, task: str, *, resamples: int = RESAMPLES) -> Draws | None:
+def draws(measured: Measured, task: str, groups: Groups | None, *, resamples: int = RESAMPLES) -> Draws | None:
     """Computes the first figure of a task on draws of the pictures: clean, and the mean over strengths of each kind.
 
     Returns:
-        None where it cannot be computed from single pictures.
+        None where it cannot be computed from single pictures, or all of them are of one group.
     """
+    if groups is not None and groups.count < 2:
+        return None
     names = list(measured.figures)
     answers = [measured.pictures[name].get(task) for name in names]
     known = [each for each in answers if each is not None]
     if len(known) < len(names):
         return None
     metric = measured.headlines[task].name
-    found = resampled([partial(_figure, each, metric) for each in known], known[0].count, resamples=resamples)
+    figures = [figure_of(each, metric) for each in known]
+    found = resampled(figures, known[0].count, groups=groups, resamples=resamples)
     column = dict(zip(names, found.T, strict=True))
     means = {each.name: np.mean([column[condition(each, s)] for s in each.strengths], axis=0) for each in CORRUPTIONS}
     return {CLEAN: column[CLEAN], MEAN: np.mean(list(means.values()), axis=0), **means}
-
-
-def _figure(pictures: Pictures, metric: str, weights: np.ndarray) -> Float64[np.ndarray, " r"]:
-    found = pictures.figure(metric, weights)
-    assert found is not None  # else no answers were kept
-    return found
 
 
 def values(measured: Measured, task: str) -> dict[str, float]:
@@ -73,7 +70,7 @@ def _by_strength(measured: Measured, task: str, corruption: Corruption) -> list[
 
 def table_of(measured: Measured, task: str, *, resamples: int = RESAMPLES) -> Table:
     """Makes the table of one run: a line a kind, its figure at each strength, and their mean beside the clean one."""
-    figure, drawn = measured.headlines[task], draws(measured, task, resamples=resamples)
+    figure, drawn = measured.headlines[task], draws(measured, task, measured.groups, resamples=resamples)
     rows = []
     for line, value in values(measured, task).items():
         kind = next((each for each in CORRUPTIONS if each.name == line), None)
@@ -85,7 +82,13 @@ def table_of(measured: Measured, task: str, *, resamples: int = RESAMPLES) -> Ta
         interval = None if drawn is None else _interval([drawn[line]], None)
         fall = None if drawn is None or line == CLEAN else _interval([drawn[line]], [drawn[CLEAN]])
         rows.append((line, *each, figure.write(value, decimals=1), _range(figure, interval), _difference(figure, fall)))
-    heads = ("faces", *(f"strength {i}" for i in range(1, 6)), figure.label, "95 % interval", "minus clean")
+    heads = (
+        "faces",
+        *(f"strength {i}" for i in range(1, 6)),
+        figure.label,
+        f"95 % interval{_over(measured.groups)}",
+        "minus clean",
+    )
     return Table(heads, rows)
 
 
@@ -95,6 +98,11 @@ def _interval(
     """Computes the interval of a figure over pictures, and seeds where there are several, or of a difference."""
     one = np.stack(first, axis=1)
     return paired_difference(one, np.zeros_like(one) if second is None else np.stack(second, axis=1))
+
+
+def _over(groups: Groups | None) -> str:
+    """Says what an interval is over, where it is not pictures."""
+    return "" if groups is None else f" over {groups}"
 
 
 def _range(figure: Figure, interval: Interval | None) -> str:
@@ -148,7 +156,8 @@ def _what(measured: Measured) -> str:
         clean = f"On this machine the clean figures differ from those that the run reported: {', '.join(gaps)}."
     return (
         f"The {measured.split} split at five strengths of each kind; the figure of a kind is the mean over strengths. "
-        f"{clean} Intervals hold 95 % of {RESAMPLES:,} draws of the pictures, and know nothing of other seeds. "
+        f"{clean} Intervals hold 95 % of {RESAMPLES:,} draws of {measured.groups or 'the pictures'}, and know nothing "
+        "of other seeds. "
         f"Parts of the face lie as in {measured.parts}."
     )
 
@@ -244,9 +253,13 @@ def _shared_tasks(measured: Sequence[Measured]) -> list[str]:
 def compared(groups: Sequence[Group], *, resamples: int = RESAMPLES) -> dict[str, Table]:
     """Makes a table of each task: a line a kind, the figure of each recipe, and its difference from the first."""
     tables = {}
-    for task in _shared_tasks([each for group in groups for each in group.runs.values()]):
+    runs = [each for group in groups for each in group.runs.values()]
+    belong = shared_groups([each.groups for each in runs])
+    for task in _shared_tasks(runs):
         figure = next(iter(groups[0].runs.values())).headlines[task]
-        drawn = [{seed: draws(each, task, resamples=resamples) for seed, each in of.runs.items()} for of in groups]
+        drawn = [
+            {seed: draws(each, task, belong, resamples=resamples) for seed, each in of.runs.items()} for of in groups
+        ]
         rows = []
         for line in LINES:
             cells = [line]
@@ -258,7 +271,7 @@ def compared(groups: Sequence[Group], *, resamples: int = RESAMPLES) -> dict[str
             rows.append(cells)
         heads = ["faces", _head(groups[0])]
         for group in groups[1:]:
-            heads += [_head(group), f"minus {groups[0].name}, 95 % interval"]
+            heads += [_head(group), f"minus {groups[0].name}, 95 % interval{_over(belong)}"]
         tables[task] = Table(heads, rows)
     return tables
 

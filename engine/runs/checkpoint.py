@@ -40,8 +40,13 @@ def save(folder: Path, name: str, model: nn.Module, about: Mapping[str, Any], st
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    # A kill between these leaves the one before, or the whole new one under its temporary name: `newest` finds it.
-    target, before = folder / name, folder / (BEFORE if name == LAST else f".{name}.old")
+    _name(folder, name)
+
+
+def _name(folder: Path, name: str) -> None:
+    """Gives a checkpoint that is written its name; a kill in between leaves what `settle` ends."""
+    temporary, target = folder / f".{name}.partial", folder / name
+    before = folder / (BEFORE if name == LAST else f".{name}.old")
     if target.exists():
         shutil.rmtree(before, ignore_errors=True)
         target.rename(before)
@@ -67,19 +72,31 @@ def _write(folder: Path, model: nn.Module, about: Mapping[str, Any], state: Mapp
     flush(folder)
 
 
+def settle(folder: Path) -> None:
+    """Ends what a kill cut off: a whole new `last` gets its name, the old `best` comes back, half a one goes."""
+    written, best, old = folder / f".{LAST}.partial", folder / BEST, folder / f".{BEST}.old"
+    if written.exists() and damaged(written) is None:
+        _name(folder, LAST)
+    if old.exists() and not best.exists():
+        old.rename(best)  # the state in `last` knows no newer one
+    for left in (written, folder / f".{BEST}.partial", old):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def newest(folder: Path) -> tuple[Path | None, list[str]]:
-    """Finds the newest whole checkpoint to go on from, and what is to be said of those passed over."""
+    """Finds the newest whole checkpoint to go on from, and what is to be said of those that are damaged."""
+    whole: Path | None = None
     notes: list[str] = []
-    for name in (f".{LAST}.partial", LAST, BEFORE):
-        path = folder / name
+    for path in (folder / name for name in (f".{LAST}.partial", LAST, BEFORE)):
         if not path.exists():
             continue
         damage = damaged(path)
         if damage is None:
-            return path, notes
-        if name != f".{LAST}.partial":  # an unfinished one is what a kill leaves, and nothing to worry about
-            notes.append(f"checkpoint: {path} is damaged ({damage}); going on from the one before")
-    return None, notes
+            whole = whole or path
+        elif path.name in (LAST, BEFORE):  # an unfinished one is what a kill leaves, and nothing to worry about
+            going_on = "from the one before" if whole is None else "without one to fall back on"
+            notes.append(f"checkpoint: {path} is damaged ({damage}); going on {going_on}")
+    return whole, notes
 
 
 def step_back(folder: Path, bad_step: int) -> None:
@@ -101,9 +118,11 @@ def epoch_of(path: Path) -> int | None:
 def damaged(path: Path) -> str | None:
     """Says what is wrong with a checkpoint, or None."""
     try:
-        hashes = json.loads((path / "files.json").read_text())
+        hashes = json.loads((path / "files.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "files.json is missing or cut"
+    if not isinstance(hashes, dict) or hashes.keys() != {"weights.safetensors", "state.pt"}:
+        return "files.json was changed"
     for name, expected in hashes.items():
         if not (path / name).is_file():
             return f"{name} is missing"

@@ -9,15 +9,16 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from engine.runs.commit import commit
 
-_PACKAGES = ("torch", "triton", "numba", "numpy", "timm", "torchvision", "torchmetrics", "nvidia-dali-cuda130", "ffcv")
+_PACKAGES = ("torch", "triton", "numba", "numpy", "timm", "torchvision", "nvidia-dali-cuda130", "ffcv")
 
 
 def describe_environment(device: torch.device) -> dict[str, str | int | None]:
@@ -38,6 +39,16 @@ def describe_environment(device: torch.device) -> dict[str, str | int | None]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command(),
     }
+
+
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Lists, one `name old -> new` each, what a run's figures may hang on and is another than at an earlier start."""
+    names = ("python", "cuda", "gpu", "cpu", *_PACKAGES, "commit")
+    return [
+        f"{name} {before.get(name) or 'none'} -> {now.get(name) or 'none'}"
+        for name in names
+        if name in before and before.get(name) != now.get(name)
+    ]
 
 
 def command() -> str:

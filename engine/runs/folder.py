@@ -15,12 +15,14 @@ uninterrupted one's but for times.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
 import struct
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,12 +35,21 @@ from torch import nn
 
 from engine.figures import Figure
 from engine.runs import checkpoint
-from engine.runs.result import CHARTS
-from loaders.files import replacing, replacing_folder, write_json, write_text
+from engine.runs.result import CHARTS, read_arrays
+from loaders.files import full_disk_explained, json_text, replacing, replacing_folder, write_json, write_text
 from loaders.lock import Lock
 from loaders.targets import folder_target
 
 _APPENDED = {"log": "log.jsonl", "events": "tensorboard/events.out.tfevents.run"}
+_FILES = (
+    "recipe.py",
+    "figures.json",
+    "environment.json",
+    "metrics.csv",
+    "result.json",
+    "report.md",
+    *_APPENDED.values(),
+)
 _FOLDERS = ("checkpoints", "predictions", CHARTS, "tensorboard")
 
 
@@ -69,7 +80,8 @@ class RunDir:
         self.path = path
         self.notes: list[str] = []
         """What a user must know of the folder that is gone on with."""
-        self._lock = Lock(path / ".lock", f"run {path}")
+        with full_disk_explained(path / ".lock"):
+            self._lock = Lock(path / ".lock", f"run {path}")
         try:
             self._rows = read_metrics(path)
             self._log = (path / _APPENDED["log"]).open("ab")
@@ -80,7 +92,7 @@ class RunDir:
         self._records = RecordWriter(self._events)
 
     @classmethod
-    def create(cls, path: Path, recipe: Any, source: str) -> RunDir:
+    def create(cls, path: Path, recipe: Any) -> RunDir:
         """Makes the folder, whole or not at all.
 
         Raises:
@@ -91,7 +103,6 @@ class RunDir:
             for folder in _FOLDERS:
                 (temporary / folder).mkdir()
             write_json(temporary / "recipe.json", recipe)
-            write_text(temporary / "recipe.py", source)
             write_json(temporary / "environment.json", [])
             (temporary / _APPENDED["log"]).touch()
             with (temporary / _APPENDED["events"]).open("wb") as events:
@@ -115,7 +126,7 @@ class RunDir:
         if recipe_differences:
             lines = "\n  ".join(recipe_differences)
             raise ValueError(
-                f"run: {path} was started with another recipe, it cannot be resumed with this one; "
+                f"run: {path} was started with another recipe (recipe.json), it cannot be resumed with this one; "
                 f"start a new run with another --out, or undo the change:\n  {lines}"
             )
         if data_differences:
@@ -127,13 +138,17 @@ class RunDir:
             )
         for name in _FOLDERS:
             (path / name).mkdir(exist_ok=True)
+        files = [*(path / name for name in _FILES), *path.glob("predictions/*.npz"), *path.glob(f"{CHARTS}/*.png")]
+        if folders := [file for file in files if file.is_dir()]:
+            raise ValueError(f"run: {folders[0]} must be a file, and is a folder; move it away, then go on by --resume")
         run = cls(path)
+        checkpoint.settle(path / "checkpoints")
         if read_starts(path) is None:
             run.notes.append(
                 f"{path / 'environment.json'} is missing or damaged: what it knew of earlier starts is lost"
             )
         for folder in (path, path / "predictions", path / CHARTS):
-            for stale in folder.glob(".*.partial*"):  # of a kill; checkpoints clean up after themselves
+            for stale in folder.glob(".*.partial*"):  # of a kill
                 stale.unlink()
         return run
 
@@ -142,20 +157,23 @@ class RunDir:
         starts = read_starts(self.path) or []
         write_json(self.path / "environment.json", [*starts, dict(environment)])
 
-    def declare(self, figures: Mapping[str, Figure]) -> None:
-        """Writes figures.json: what the figures of the run are, by `<task>/<figure>`."""
+    def declare(self, figures: Mapping[str, Figure], source: str) -> None:
+        """Writes figures.json, what the figures of the run are by `<task>/<figure>`, and the source of the recipe."""
+        write_text(self.path / "recipe.py", source)
         write_json(self.path / "figures.json", {name: asdict(figure) for name, figure in figures.items()})
 
     def log(self, event: str, **values: Any) -> None:
         """One line of log.jsonl."""
-        self._log.write(json.dumps({"event": event, **values, "time": round(time.time(), 3)}).encode() + b"\n")
-        self._log.flush()
+        with full_disk_explained(self.path / _APPENDED["log"]):
+            self._log.write(json_text({"event": event, **values, "time": round(time.time(), 3)}).encode() + b"\n")
+            self._log.flush()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """TensorBoard's curves."""
         summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
-        self._records.write(Event(wall_time=time.time(), step=step, summary=summary).SerializeToString())
-        self._records.flush()
+        with full_disk_explained(self.path / _APPENDED["events"]):
+            self._records.write(Event(wall_time=time.time(), step=step, summary=summary).SerializeToString())
+            self._records.flush()
 
     def epoch(self, row: Mapping[str, float | int | None]) -> None:
         """One row of metrics.csv; columns that come later are empty in the rows before."""
@@ -166,6 +184,13 @@ class RunDir:
         """predictions/<name>.npz."""
         with replacing(self.path / "predictions" / f"{name}.npz") as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    def has_predictions(self, name: str) -> bool:
+        """Says whether predictions/<name>.npz can be read."""
+        try:
+            return bool(read_arrays(self.path / "predictions" / f"{name}.npz"))
+        except ValueError:
+            return False
 
     def checkpoint(self, name: str, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         """Writes checkpoints/<name>; see `engine.runs.checkpoint.save`."""
@@ -179,16 +204,14 @@ class RunDir:
         """result.json."""
         write_json(self.path / "result.json", values)
 
-    def marks(self) -> dict[str, int]:
-        """How much has been written, for the checkpoint: bytes of the files that grow, rows of the table."""
+    def marks(self) -> dict[str, Any]:
+        """How much has been written, for the checkpoint: bytes of files, rows of the table, their hashes."""
         self._log.flush()
         self._records.flush()
-        return {
-            **{key: (self.path / name).stat().st_size for key, name in _APPENDED.items()},
-            "rows": len(self._rows),
-        }
+        sizes = {key: (self.path / name).stat().st_size for key, name in _APPENDED.items()}
+        return sizes | {"rows": len(self._rows), "sha256": self._hashes()}
 
-    def cut(self, marks: Mapping[str, int]) -> None:
+    def cut(self, marks: Mapping[str, Any]) -> None:
         """Drops what was written after `marks` were taken; what a power cut left of a line or record goes too."""
         for key, name in _APPENDED.items():
             file = self.path / name
@@ -196,26 +219,44 @@ class RunDir:
             if size >= marks[key]:
                 os.truncate(file, marks[key])
                 continue
-            whole = end_of_lines(file) if key == "log" else end_of_records(file)
-            os.truncate(file, whole)
+            os.truncate(file, end_of_lines(file) if key == "log" else end_of_records(file))
             self.notes.append(
                 f"{file} has {size:,} of the {marks[key]:,} bytes that the checkpoint tells of: lines are lost"
             )
         self._rows = self._rows[: marks["rows"]]
+        whole = self._hashes()
+        for key, name in {**_APPENDED, "rows": "metrics.csv"}.items():
+            kept = marks.get("sha256", whole)[key]  # checkpoints of version 0.2 and older have none
+            if kept != whole[key] and not any(str(self.path / name) in note for note in self.notes):
+                self.notes.append(
+                    f"{self.path / name} is not as the run wrote it, going on with what is left; "
+                    "put a copy back before the run is gone on with, if there is one"
+                )
         self._write_rows()
 
     def close(self) -> None:
-        self._log.close()
-        self._records.close()
-        self._lock.release()
+        with ExitStack() as stack:  # each of them, though a full disk refuses once more what is still to be written
+            stack.callback(self._lock.release)
+            for key, file in (("events", self._records), ("log", self._log)):
+                stack.enter_context(full_disk_explained(self.path / _APPENDED[key]))
+                stack.callback(file.close)
+
+    def _hashes(self) -> dict[str, str]:
+        """Hashes what grows: the files, and the table as it is written."""
+        contents = {key: (self.path / name).read_bytes() for key, name in _APPENDED.items()}
+        contents["rows"] = self._table().encode()
+        return {key: hashlib.sha256(content).hexdigest() for key, content in contents.items()}
 
     def _write_rows(self) -> None:
+        write_text(self.path / "metrics.csv", self._table())
+
+    def _table(self) -> str:
         columns = list(dict.fromkeys(key for row in self._rows for key in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
-        write_text(self.path / "metrics.csv", text.getvalue())
+        return text.getvalue()
 
 
 class UnwrittenRun(RunDir):
@@ -228,7 +269,7 @@ class UnwrittenRun(RunDir):
     def started(self, environment: Mapping[str, Any]) -> None:
         pass
 
-    def declare(self, figures: Mapping[str, Figure]) -> None:
+    def declare(self, figures: Mapping[str, Figure], source: str) -> None:
         pass
 
     def log(self, event: str, **values: Any) -> None:
@@ -252,10 +293,10 @@ class UnwrittenRun(RunDir):
     def result(self, values: Mapping[str, Any]) -> None:
         pass
 
-    def marks(self) -> dict[str, int]:
+    def marks(self) -> dict[str, Any]:
         return {}
 
-    def cut(self, marks: Mapping[str, int]) -> None:
+    def cut(self, marks: Mapping[str, Any]) -> None:
         pass
 
     def close(self) -> None:
@@ -298,7 +339,7 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
         return []
     try:
         with file.open(newline="", encoding="utf-8") as lines:
-            return list(csv.DictReader(lines))
+            return [{key: cell or "" for key, cell in row.items() if key is not None} for row in csv.DictReader(lines)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(
             f"run: {file} is damaged ({error}); delete it to go on without its rows, which log.jsonl has too"

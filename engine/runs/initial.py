@@ -18,6 +18,7 @@ from torch import nn
 from engine.backbone import Backbone
 from engine.runs import checkpoint
 from engine.weights import fill_encoder, names_a_file, read_encoder
+from loaders.targets import with_home
 
 
 class MissingWeightsError(ValueError):
@@ -52,8 +53,8 @@ def locate(init: str, architecture: str) -> Path:
         MissingWeightsError: It is not there.
         ValueError: The run has not finished, or the folder is neither a run nor a checkpoint.
     """
-    path = Path(init).expanduser()
-    if names_a_file(init):
+    path = with_home(init)
+    if path.is_file() or names_a_file(init):
         if not path.is_file():
             raise MissingWeightsError(
                 f"Recipe: init (={init}) is not there, and nothing is fetched; put a file of timm's weights of "
@@ -67,7 +68,7 @@ def locate(init: str, architecture: str) -> Path:
         )
     if (path / "recipe.json").is_file():
         result = path / "result.json"
-        if not (result.is_file() and json.loads(result.read_text()).get("finished")):
+        if not (result.is_file() and json.loads(result.read_text(encoding="utf-8")).get("finished")):
             raise ValueError(
                 f"Recipe: init (={init}) is a run that has not finished; go on with it by --resume, "
                 f"or name one of its checkpoints, such as {path / 'checkpoints' / checkpoint.LAST}"
@@ -92,7 +93,7 @@ def take_over(encoder: nn.Module, backbone: Backbone, init: str) -> Origin:
     path = locate(init, backbone.name)
     where = f"Recipe: init (={path})"
     weights = read_encoder(path, where, encoder)
-    if weights.about is not None:
+    if weights.about is not None and "backbone" in weights.about:
         _refuse_other_backbone(weights.about["backbone"], backbone, path)
     fill_encoder(encoder, weights, where, f"the backbone {backbone.name}")
     with path.open("rb") as file:

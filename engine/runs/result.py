@@ -21,6 +21,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from engine.figures import Figure
+from engine.intervals.groups import Groups, read_groups
+from loaders.files import json_text
 
 Json = TypeVar("Json", dict[str, Any], list[Any])
 
@@ -109,8 +111,8 @@ class Run:
         return as_number(as_mapping(as_mapping(self.result.get("majority")).get(split)).get(name))
 
     def constant_guess_name(self, *tasks: str) -> str:
-        """What a constant guess at these tasks is called: "majority class" where all of them have classes."""
-        return "majority class" if all(task in self.classes for task in tasks) else "constant guess"
+        """What a constant guess at these tasks is called: "majority class" where there are any and all have classes."""
+        return "majority class" if tasks and all(task in self.classes for task in tasks) else "constant guess"
 
 
 def as_mapping(value: object) -> Mapping[str, Any]:
@@ -149,7 +151,7 @@ def read_run(path: Path, *, where: str = "read_run", result: Mapping[str, Any] |
     starts = _read_json(path / "environment.json", missing, kind=list, empty=[])
     metrics = _read_metrics(path / "metrics.csv", missing)
     if result is not None:
-        result = json.loads(json.dumps(result))  # as it will be read back: tuples are lists
+        result = json.loads(json_text(result))  # as it will be read back: tuples are lists
     elif (path / "result.json").exists():
         result = _read_json(path / "result.json", missing, kind=dict, empty={})
     else:
@@ -304,6 +306,8 @@ class ClassPredictions:
     """Class numbers, int64 [n]; -1 where the label is missing."""
     probability: np.ndarray
     """Scores, float32 [n, k]."""
+    groups: Groups | None = None
+    """Which samples belong together; None where the run does not know."""
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -339,7 +343,8 @@ def read_predictions(run: Run) -> tuple[dict[str, list[ClassPredictions]], list[
             if reason := _why_not(arrays, task, run.classes.get(task)):
                 left_out.setdefault((task, reason), []).append(path.stem)
             else:
-                found = ClassPredictions(split, checkpoint, arrays[f"{task}.target"], arrays[f"{task}.probability"])
+                target, probability = (arrays[f"{task}.{what}"] for what in ("target", "probability"))
+                found = ClassPredictions(split, checkpoint, target, probability, read_groups(arrays))
                 tasks.setdefault(task, []).append(found)
     sentences = [
         f"the predictions of `{task}` ({', '.join(stems)}) are not drawn: {reason}"

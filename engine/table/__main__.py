@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from engine.table.bootstrap import RESAMPLES
+from engine.intervals.bootstrap import RESAMPLES
 from engine.table.experiment import read
 from engine.table.making import commands_of, make_sweep, make_table, reasons_of, runs_of
 from engine.table.plan import make_plan
@@ -63,6 +63,9 @@ def main(
         typer.Option(metavar="OPTIONS", help='of a row, e.g. "--partition=gpu --time=02:00:00"; repeatable'),
     ] = None,
     no_run: Annotated[bool, typer.Option("--no-run", help="print the table of what is done, and run nothing")] = False,
+    html: Annotated[
+        bool, typer.Option("--html", help="also write the table as one HTML file whose columns sort, to send")
+    ] = False,
     results: Annotated[
         Path | None,
         typer.Option(help=f"folder of the small files that finished runs leave; if not given {RESULTS} or {SWEEPS}"),
@@ -101,9 +104,9 @@ def main(
                 typer.echo(line, err=True)
         run = not no_run and on is None
         if search is not None:
-            make_sweep(search, plan, folder, run=run, at_once=jobs)
+            make_sweep(search, plan, folder, run=run, at_once=jobs, html=html)
         else:
-            make_table(plan, folder, run=run, at_once=jobs, resamples=resamples)
+            make_table(plan, folder, run=run, at_once=jobs, resamples=resamples, html=html)
 
 
 def _check_together(

@@ -12,6 +12,7 @@ from typing import Any
 from engine.recipe import Recipe
 from engine.recipe.written import describe
 from engine.weights import WEIGHT_FILES
+from loaders.targets import with_home
 
 # Fields of this name hold a file or folder even where they are plain strings.
 _FILE_FIELDS = ("path", "source", "weights", "checkpoint", "init")
@@ -80,7 +81,7 @@ def missing_file(recipe: Recipe, made: frozenset[str] = frozenset()) -> str | No
         made: Paths that another run of the table makes.
     """
     for where, file in _files(recipe, ""):
-        if str(file) in made or Path(file).expanduser().exists():
+        if str(file) in made or with_home(file).exists():
             continue
         if where.startswith("data"):
             return f"no data: {file} is not there"

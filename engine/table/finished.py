@@ -8,7 +8,8 @@ data_as_named        where the recipe found its data, for machines that do not h
 seed, seconds, ...   what the run cost
 last, best           the figures of both checkpoints: epoch, then split to task/metric to value
 environment          of the run's last start: machine, precision, versions, commit, date
-pictures             split to checkpoint to task: every answer, packed; and `samples`, a fingerprint of their ids
+pictures             split to checkpoint to task: every answer, packed; `samples`, a fingerprint of their ids; and
+                     `groups`, which of them belong together, where the data says so
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from typing import Any
 import numpy as np
 
 from engine.cost import Cost
+from engine.intervals.answers import Measure, Pictures, from_arrays, measured_rows, unpack
+from engine.intervals.groups import Groups, read_groups, unpack_groups
 from engine.recipe import written
 from engine.runs.result import Run, as_mapping, as_number, read_arrays, read_run
-from engine.table.answers import Measure, Pictures, from_arrays, measured_rows, unpack
 from engine.table.fingerprint import fingerprint
 from engine.tasks.base import Task
-from loaders.files import write_text
+from loaders.files import json_text, write_text
 
 FORMAT, VERSION = "hmtl finished run", 1
 _COST = (
@@ -38,6 +40,17 @@ _COST = (
 )
 _IDENTITY = ("key", "recipe", "data", "data_as_named")
 _METRIC_TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """Holds what a run answered, picture by picture."""
+
+    pictures: Pictures
+    samples: str
+    """Fingerprint of the pictures' ids."""
+    groups: Groups | None
+    """Which pictures belong together; None where the run does not say, as those of version 0.2 and older."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,8 +85,8 @@ class Finished:
     def environment(self) -> Mapping[str, Any]:
         return as_mapping(self.content.get("environment"))
 
-    def answers(self, at: str, split: str, metric: str) -> tuple[Pictures, str] | str:
-        """Reads the pictures a metric can be resampled over and the fingerprint of their ids, or why it cannot.
+    def answers(self, at: str, split: str, metric: str) -> Answers | str:
+        """Reads the pictures a metric can be resampled over, or why it cannot.
 
         Answers whose own figure is not the one that the run reported are refused: they are of another definition.
         """
@@ -91,7 +104,7 @@ class Finished:
         reported = self.figure(at, split, metric)
         if reported is None or not abs(own[0] - reported) <= _METRIC_TOLERANCE * max(abs(reported), 1e-6):
             return f"the kept pictures give {metric} {own[0]:.4g}, the run reported {reported}"
-        return pictures, str(kept["samples"])
+        return Answers(pictures, str(kept["samples"]), unpack_groups(kept.get("groups")))
 
 
 def _measure_of(task: str, recipe: Mapping[str, Any]) -> Measure:
@@ -141,27 +154,34 @@ def _answers(run: Run, split: str, metric: str) -> dict[str, Any]:
     """Maps checkpoint to task to packed answers; what cannot be read or packed is left out and has no interval."""
     measured, _, name = metric.rpartition("/")
     found: dict[str, Any] = {}
-    angles = {str(task["name"]): task.get("angles") or () for task in run.recipe.get("tasks", ())}
+    described = {str(task["name"]): task for task in run.recipe.get("tasks", ())}
     for at in ("last", "best"):
         try:
             arrays = read_arrays(run.path / "predictions" / f"{split}-{at}.npz")
         except ValueError:
             continue
         tasks = dict.fromkeys(name.rpartition(".")[0] for name in arrays if "." in name)
-        kept = {task: from_arrays(arrays, task, angles.get(task, ())) for task in tasks}
+        kept = {
+            task: from_arrays(arrays, task, said.get("angles") or (), said.get("group_names") or ())
+            for task, said in ((task, described.get(task, {})) for task in tasks)
+        }
         known = kept.get(measured)
         if measured in kept and (known is None or known.figure(name, np.ones((1, known.count), np.float32)) is None):
             with suppress(ValueError):
                 kept[measured] = measured_rows(arrays, measured, _measure_of(measured, run.recipe)) or known
         packed = {task: answers.pack() for task, answers in kept.items() if answers is not None}
-        found[at] = packed | {"samples": fingerprint(arrays["sample"].tolist())}
+        groups = read_groups(arrays)
+        found[at] = packed | {
+            "samples": fingerprint(arrays["sample"].tolist()),
+            **({} if groups is None else {"groups": groups.pack()}),
+        }
     return found
 
 
 def write(content: Mapping[str, Any], path: Path) -> Finished:
     """Writes a small file, whole or not at all; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items())
+    lines = (f" {json.dumps(key)}: {json_text(value, ensure_ascii=False)}" for key, value in content.items())
     write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")  # a line a key: a diff shows what has changed
     return Finished(path, content)
 

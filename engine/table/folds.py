@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.table.answers import Pictures, joined
+from engine.intervals.answers import Pictures, joined
+from engine.intervals.groups import joined_groups
 from engine.table.experiment import Experiment
 from engine.table.fingerprint import fingerprint
-from engine.table.finished import Finished
+from engine.table.finished import Answers, Finished
 from engine.table.plan import Job
 
 
@@ -46,14 +47,19 @@ def _as_one(runs: Sequence[Finished], experiment: Experiment) -> Finished:
     for at in ("last", "best"):
         content[at] = {"epoch": runs[0].epoch(at), split: {}}
         found = [run.answers(at, split, metric) for run in runs]
-        answers = [each for each in found if not isinstance(each, str)]
+        answers = [each for each in found if isinstance(each, Answers)]
         if len(answers) < len(found):
             continue
         task, _, name = metric.rpartition("/")
-        pictures: Pictures = joined([each for each, _ in answers])
+        pictures: Pictures = joined([each.pictures for each in answers])
         value = pictures.figure(name, np.ones((1, pictures.count), np.float32))
         assert value is not None  # `Finished.answers` has computed it for each fold
         content[at][split] = {metric: float(value[0])}
-        kept[at] = {task: pictures.pack(), "samples": fingerprint([samples for _, samples in answers])}
+        groups = joined_groups([each.groups for each in answers])
+        kept[at] = {
+            task: pictures.pack(),
+            "samples": fingerprint([each.samples for each in answers]),
+            **({} if groups is None else {"groups": groups.pack()}),
+        }
     content["pictures"] = {split: kept}
     return Finished(runs[0].path, content)

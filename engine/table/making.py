@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from engine.reports.page import write_page
 from engine.runs.environment import as_shell, command
 from engine.table import sweep
 from engine.table.plan import Job, Plan, collect
@@ -49,7 +50,7 @@ def reasons_of(plan: Plan) -> Iterator[str]:
         yield f"not run, {runs} of {len(plan.jobs)} runs: {reason}"
 
 
-def make_table(plan: Plan, folder: Path, *, run: bool, at_once: int, resamples: int) -> None:
+def make_table(plan: Plan, folder: Path, *, run: bool, at_once: int, resamples: int, html: bool = False) -> None:
     """Runs what a plan misses and writes table.md, table.csv and chart.png into a folder; prints the table.
 
     Args:
@@ -58,6 +59,7 @@ def make_table(plan: Plan, folder: Path, *, run: bool, at_once: int, resamples: 
         run: Whether to run what is missing.
         at_once: How many runs there may be at a time.
         resamples: Draws of the bootstrap.
+        html: Whether to write table.html too.
 
     Raises:
         typer.Exit: With `INTERRUPTED` on Ctrl-C or SIGTERM, with `FAILED` where a run failed; the table is written.
@@ -69,12 +71,14 @@ def make_table(plan: Plan, folder: Path, *, run: bool, at_once: int, resamples: 
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", to_csv(results))
     draw_chart(results, folder / "chart.png")
+    if html:
+        write_page(folder / "table.md")
     typer.echo(text)
-    typer.echo(f"wrote {folder / 'table.md'}, table.csv and chart.png", err=True)
+    typer.echo(f"wrote {folder / 'table.md'}, table.csv{', table.html' if html else ''} and chart.png", err=True)
     progress.exit(folder)
 
 
-def make_sweep(search: Search, plan: Plan, folder: Path, *, run: bool, at_once: int) -> None:
+def make_sweep(search: Search, plan: Plan, folder: Path, *, run: bool, at_once: int, html: bool = False) -> None:
     """Runs the trials of a search that are missing and writes sweep.md and sweep.csv into a folder; prints the table.
 
     Args:
@@ -83,6 +87,7 @@ def make_sweep(search: Search, plan: Plan, folder: Path, *, run: bool, at_once: 
         folder: Where the files go; made if it is not there.
         run: Whether to run what is missing.
         at_once: How many runs there may be at a time.
+        html: Whether to write sweep.html too.
 
     Raises:
         typer.Exit: See `make_table`.
@@ -93,8 +98,10 @@ def make_sweep(search: Search, plan: Plan, folder: Path, *, run: bool, at_once: 
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "sweep.md", text)
     write_text(folder / "sweep.csv", sweep.to_table(search, results).csv())
+    if html:
+        write_page(folder / "sweep.md")
     typer.echo(text)
-    typer.echo(f"wrote {folder / 'sweep.md'} and sweep.csv", err=True)
+    typer.echo(f"wrote {folder / 'sweep.md'}{', sweep.html' if html else ''} and sweep.csv", err=True)
     progress.exit(folder)
 
 

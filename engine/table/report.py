@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 
 from engine.cost import Cost
 from engine.figures import Figure, format_count
+from engine.intervals.bootstrap import FEW
 from engine.reports import markdown
 from engine.reports.plotting import BLUE, INK, MUTED, RULE, VERMILION, new_figure, quiet_axes, save_figure
 from engine.reports.table import Table
@@ -21,7 +23,8 @@ _READING: Mapping[Verdict, str] = {
     "worse": "worse",
     "undecided": "no claim: the interval holds 0",
 }
-_LINE = 0.3  # inches
+_LINE = 0.26  # inches
+_FOLD = 44  # characters of a name in a line of the chart
 PICTURES, FLOPS = "pictures trained / forward only", "training FLOPs"
 """Heads of what rows cost beside their minutes."""
 
@@ -137,9 +140,14 @@ def _differences(results: Results) -> str:
             "cost": [each.cost for each in differences],
             "n seeds": [str(each.seeds) for each in differences],
             "n pictures": [f"{each.pictures:,}" if each.pictures else "–" for each in differences],
+            "drawn": [each.groups or "pictures" for each in differences] if _any_groups(results) else [],
         },
         text=("group", "row", "minus", "reading"),
     )
+
+
+def _any_groups(results: Results) -> bool:
+    return any(each.groups for each in results.differences)
 
 
 def _table(columns: Mapping[str, Sequence[str]], text: Sequence[str]) -> str:
@@ -188,9 +196,18 @@ def _reading(results: Results) -> str:
         f"{folds}Figures are mean ± standard deviation of a single run over n seeds. The best epoch was chosen on the "
         f"split that the recipe selects on, where it is optimistic. Differences are of the {at}, over the seeds that "
         "both rows have; intervals are paired bootstraps over test pictures and seeds (over pictures alone with one "
-        "seed), and pictures count as independent of each other. Costs are of training, with that of what a row starts "
+        f"seed), and {_independence(results)}. Costs are of training, with that of what a row starts "
         "from; a picture through a teacher or a frozen encoder only passes forward."
     )
+
+
+def _independence(results: Results) -> str:
+    """Says which pictures count as independent of each other."""
+    grouped = [bool(each.groups) for each in results.differences if each.interval is not None]
+    if not any(grouped):
+        return "pictures count as independent of each other"
+    whole = f"pictures that belong together are drawn whole, as the groups that the table names ({FEW})"
+    return whole if all(grouped) else f"{whole}; where it says pictures, not all runs know which belong together"
 
 
 def _environment(results: Results) -> list[str]:
@@ -217,7 +234,7 @@ def to_csv(results: Results) -> str:
         ["kind", "group", "row", "against", "metric", "split", "published", "n"]
         + [*Cost().written(), "minutes", "cost"]
         + [f"{at}_{what}" for at in ("last", "best", "folds") for what in ("mean", "sd", "values")]
-        + ["difference", "low", "high", "n_pictures", "verdict", "note"]
+        + ["difference", "low", "high", "n_pictures", "groups", "verdict", "note"]
     )
     lines: list[Mapping[str, object]] = []
     common = {"metric": results.experiment.metric, "split": results.experiment.split}
@@ -250,6 +267,7 @@ def to_csv(results: Results) -> str:
                 "low": "" if interval is None else _cell(interval.low),
                 "high": "" if interval is None else _cell(interval.high),
                 "n_pictures": difference.pictures,
+                "groups": difference.groups,
                 "verdict": difference.verdict,
                 "cost": difference.cost,
                 "note": difference.reason,
@@ -264,29 +282,67 @@ def _cell(value: float) -> str:
 
 
 def draw_chart(results: Results, path: Path) -> Path:
-    """Draws the chart: on the left a dot a run and a bar at the mean, on the right differences, if any."""
-    lines = max(len(results.rows), len(results.differences))
-    across = 2 if results.differences else 1
-    figure = new_figure(6.2 * across, _LINE * lines + 1.1)
+    """Draws the chart: on the left a dot a run and a bar at the mean, on the right differences, if any.
+
+    Rows that have not been run are left out, unless none has.
+    """
+    rows = [row for row in results.rows if (row.last if results.experiment.at == "last" else row.best).values]
+    rows = rows or list(results.rows)
+    left = _Lines([row.name for row in rows], [row.group for row in rows])
+    names = [f"{difference.row} − {difference.against}" for difference in results.differences]
+    right = _Lines(names, [difference.group for difference in results.differences])
+    across = 2 if names else 1
+    figure = new_figure(6.2 * across, _LINE * max(left.height, right.height) + 1.1)
     panels = figure.subplots(1, across, squeeze=False)[0]
-    _draw_rows(panels[0], results)
-    if results.differences:
-        _draw_differences(panels[1], results)
+    _draw_rows(panels[0], results, rows, left)
+    if names:
+        _draw_differences(panels[1], results, right)
     return save_figure(figure, path)
 
 
-def _draw_rows(axes: Axes, results: Results) -> None:
+class _Lines:
+    """Lays names out from the top, long ones folded, those of a group below its title."""
+
+    def __init__(self, names: Sequence[str], groups: Sequence[str]) -> None:
+        self.at: list[float] = []
+        """Where each name stands."""
+        self.labels: list[str] = []
+        self.titles: dict[float, str] = {}
+        """Where the title of each group stands."""
+        self.height = 0.0
+        """Of all, in lines."""
+        for i, (name, group) in enumerate(zip(names, groups, strict=True)):
+            if group and (i == 0 or group != groups[i - 1]):
+                self.titles[self.height] = group
+                self.height += 1
+            self.labels.append(textwrap.fill(name, _FOLD, break_on_hyphens=False))
+            tall = 1 + 0.6 * self.labels[-1].count("\n")
+            self.at.append(self.height + (tall - 1) / 2)
+            self.height += tall
+
+    def write(self, axes: Axes) -> None:
+        """Writes names and titles beside an axis."""
+        quiet_axes(axes, grid="x")
+        axes.tick_params(axis="y", length=0)
+        titles = [textwrap.shorten(title, _FOLD, placeholder=" …") for title in self.titles.values()]
+        axes.set_yticks([*self.at, *self.titles], [*self.labels, *titles], fontsize=7.5, parse_math=False)
+        for label in axes.get_yticklabels()[len(self.at) :]:
+            label.set_fontweight("bold")
+            label.set_color(INK)
+        axes.set_ylim(self.height - 0.5, -0.5)
+        for line in list(self.titles)[1:]:
+            axes.axhline(line - 0.5, color=RULE, linewidth=1)
+
+
+def _draw_rows(axes: Axes, results: Results, rows: Sequence[RowFigures], lines: _Lines) -> None:
     experiment = results.experiment
-    scale = results.figure.scale
-    names = []
-    for line, row in enumerate(results.rows):
+    for at, row in zip(lines.at, rows, strict=True):
         sample = row.last if experiment.at == "last" else row.best
-        values = scale * np.array(sample.values)
-        axes.plot(values, np.full(len(values), line), "o", color=BLUE, markersize=4, alpha=0.55, markeredgewidth=0)
+        values = results.figure.scale * np.array(sample.values)
+        axes.plot(values, np.full(len(values), at), "o", color=BLUE, markersize=4, alpha=0.55, markeredgewidth=0)
         if len(values):
-            axes.plot([values.mean()], [line], "|", color=INK, markersize=13, markeredgewidth=2)
-        names.append(row.name if len(values) else f"{row.name} (–)")
-    _name_lines(axes, names, [row.group for row in results.rows])
+            axes.plot([values.mean()], [at], "|", color=INK, markersize=13, markeredgewidth=2)
+    lines.write(axes)
     axes.set_title(
         f"{metric_in_words(results)} on {experiment.split}, {experiment.at} epoch",
         fontsize=9,
@@ -296,27 +352,15 @@ def _draw_rows(axes: Axes, results: Results) -> None:
     )
 
 
-def _draw_differences(axes: Axes, results: Results) -> None:
+def _draw_differences(axes: Axes, results: Results, lines: _Lines) -> None:
     scale = results.figure.scale
     axes.axvline(0, color=MUTED, linewidth=1)
-    for line, difference in enumerate(results.differences):
+    for at, difference in zip(lines.at, results.differences, strict=True):
         colour = MUTED if difference.verdict == "undecided" else VERMILION if difference.verdict == "worse" else BLUE
         if difference.interval is not None:
             ends = scale * np.array([difference.interval.low, difference.interval.high])
-            axes.plot(ends, [line, line], "-", color=colour, linewidth=2.2, solid_capstyle="butt")
+            axes.plot(ends, [at, at], "-", color=colour, linewidth=2.2, solid_capstyle="butt")
         if np.isfinite(difference.mean):
-            axes.plot([scale * difference.mean], [line], "o", color=colour, markersize=5)
-    names = [f"{difference.row} − {difference.against}" for difference in results.differences]
-    _name_lines(axes, names, [difference.group for difference in results.differences])
+            axes.plot([scale * difference.mean], [at], "o", color=colour, markersize=5)
+    lines.write(axes)
     axes.set_title("difference, 95 % interval", fontsize=9, color=INK, loc="left")
-
-
-def _name_lines(axes: Axes, names: list[str], groups: list[str]) -> None:
-    """Writes one name a line from the top, a rule where a group begins."""
-    quiet_axes(axes, grid="x")
-    labels = [f"{group}: {name}" if group else name for name, group in zip(names, groups, strict=True)]
-    axes.set_yticks(range(len(names)), labels, fontsize=7.5, parse_math=False)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    for line in range(1, len(groups)):
-        if groups[line] != groups[line - 1]:
-            axes.axhline(line - 0.5, color=RULE, linewidth=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -13,10 +12,11 @@ from jaxtyping import Float64
 
 from engine.cost import Cost
 from engine.figures import Figure
-from engine.table.answers import Pictures
-from engine.table.bootstrap import RESAMPLES, Interval, paired_difference, resampled
+from engine.intervals.answers import figure_of
+from engine.intervals.bootstrap import RESAMPLES, Interval, paired_difference, resampled
+from engine.intervals.groups import Groups, shared_groups
 from engine.table.experiment import Experiment, Group, Row, compared_with
-from engine.table.finished import Finished
+from engine.table.finished import Answers, Finished
 from engine.table.folds import pool_folds
 from engine.table.plan import Job, Plan
 
@@ -74,6 +74,8 @@ class Difference:
     """The other row's figure, for the relative change."""
     seeds: int
     pictures: int
+    groups: str
+    """What is drawn in place of pictures: "15 groups (person)"; empty where pictures are drawn one by one."""
     reason: str
     """Why there is no interval; empty if there is one."""
     verdict: Verdict | None
@@ -96,16 +98,6 @@ class Results:
     def done(self) -> tuple[Finished, ...]:
         """Lists every finished run once."""
         return tuple({run.key: run for row in self.rows for run in row.done}.values())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Resampled:
-    """Holds the figures of runs on draws of their test pictures."""
-
-    figures: Float64[np.ndarray, "r s"]
-    samples: str
-    """Fingerprint of the pictures' ids."""
-    pictures: int
 
 
 def make_results(plan: Plan, failed: Collection[str], *, resamples: int = RESAMPLES) -> Results:
@@ -211,7 +203,8 @@ class _Comparing:
     experiment: Experiment
     figure: Figure
     resamples: int
-    resampled: dict[tuple[str, ...], _Resampled | str] = field(default_factory=dict)
+    resampled: dict[tuple[bool, tuple[str, ...]], Float64[np.ndarray, "r s"]] = field(default_factory=dict)
+    """Whether groups are drawn, and the keys of a row's runs, to their figures on draws of their test pictures."""
 
     def difference(self, group: Group, jobs: Mapping[str, Sequence[Job]], row: Row, against: str) -> Difference:
         experiment, other_row = self.experiment, next(other for other in group.rows if other.name == against)
@@ -229,54 +222,68 @@ class _Comparing:
         mean, reference = (
             float(values[known].mean()) if known.any() else math.nan for values in (first - second, second)
         )
-        interval, pictures, reason = self._interval(pairs, complete=bool(known.all()))
+        interval, pictures, groups, reason = self._interval(pairs, complete=bool(known.all()))
         verdict = None if interval is None else _verdict(interval, self.figure.greater_is_better)
         cost = _cost(group, row, jobs).beside(_cost(group, other_row, jobs))
         return Difference(
-            group.title, row.name, against, interval, mean, reference, int(known.sum()), pictures, reason, verdict, cost
+            group.title,
+            row.name,
+            against,
+            interval,
+            mean,
+            reference,
+            int(known.sum()),
+            pictures,
+            groups,
+            reason,
+            verdict,
+            cost,
         )
 
     def _interval(
         self, pairs: Sequence[tuple[Finished, Finished]], *, complete: bool
-    ) -> tuple[Interval | None, int, str]:
-        """Computes the interval; says over how many pictures, or why there is none."""
+    ) -> tuple[Interval | None, int, str, str]:
+        """Computes the interval; says over how many pictures and which groups, or why there is none."""
         if not pairs:
-            return None, 0, "no seed of both is done"
+            return None, 0, "", "no seed of both is done"
         if not complete:
-            return None, 0, f"a run reports no {self.experiment.metric} on {self.experiment.split}"
-        one, other = (self._draw([pair[side] for pair in pairs]) for side in (0, 1))
-        if isinstance(one, str) or isinstance(other, str):
-            return None, 0, one if isinstance(one, str) else str(other)
-        if one.samples != other.samples:
-            return None, 0, f"the two were tested on different pictures of {self.experiment.split}"
-        return paired_difference(one.figures, other.figures), one.pictures, ""
+            return None, 0, "", f"a run reports no {self.experiment.metric} on {self.experiment.split}"
+        sides = [[pair[side] for pair in pairs] for side in (0, 1)]
+        read = [self._answers(runs) for runs in sides]
+        if reason := next((each for each in read if isinstance(each, str)), ""):
+            return None, 0, "", reason
+        one, other = (each for each in read if not isinstance(each, str))
+        if one[0].samples != other[0].samples:
+            return None, 0, "", f"the two were tested on different pictures of {self.experiment.split}"
+        groups = shared_groups([each.groups for each in (*one, *other)])
+        if groups is not None and groups.count < 2:
+            return None, 0, "", f"all test pictures are of {groups}"
+        drawn = [self._draw(runs, answers, groups) for runs, answers in zip(sides, (one, other), strict=True)]
+        return paired_difference(*drawn), one[0].pictures.count, "" if groups is None else str(groups), ""
 
-    def _draw(self, runs: Sequence[Finished]) -> _Resampled | str:
-        key = tuple(run.key for run in runs)
-        if key not in self.resampled:
-            self.resampled[key] = self._draw_anew(runs)
-        return self.resampled[key]
-
-    def _draw_anew(self, runs: Sequence[Finished]) -> _Resampled | str:
-        """Computes the figures of a row's runs on every draw of pictures, or why they cannot be drawn."""
+    def _answers(self, runs: Sequence[Finished]) -> list[Answers] | str:
+        """Reads what a row's runs answered, or why their pictures cannot be drawn."""
         experiment = self.experiment
-        kept: list[tuple[Pictures, str]] = []
+        kept: list[Answers] = []
         for run in runs:
             answers = run.answers(experiment.at, experiment.split, experiment.metric)
             if isinstance(answers, str):
                 return answers
             kept.append(answers)
-        if len({samples for _, samples in kept}) > 1:
+        if len({each.samples for each in kept}) > 1:
             return f"its seeds were tested on different pictures of {experiment.split}"
-        metric, (pictures, samples) = experiment.metric.rpartition("/")[2], kept[0]
-        figures = [partial(_figure, pictures, metric) for pictures, _ in kept]
-        return _Resampled(resampled(figures, pictures.count, resamples=self.resamples), samples, pictures.count)
+        return kept
 
-
-def _figure(pictures: Pictures, metric: str, weights: np.ndarray) -> Float64[np.ndarray, " r"]:
-    found = pictures.figure(metric, weights)
-    assert found is not None  # `Finished.answers` has computed it once
-    return found
+    def _draw(
+        self, runs: Sequence[Finished], answers: Sequence[Answers], groups: Groups | None
+    ) -> Float64[np.ndarray, "r s"]:
+        """Computes the figures of a row's runs on every draw of pictures, or of groups."""
+        key = groups is not None, tuple(run.key for run in runs)
+        if key not in self.resampled:
+            metric, count = self.experiment.metric.rpartition("/")[2], answers[0].pictures.count
+            figures = [figure_of(each.pictures, metric) for each in answers]
+            self.resampled[key] = resampled(figures, count, groups=groups, resamples=self.resamples)
+        return self.resampled[key]
 
 
 def _verdict(interval: Interval, greater: bool) -> Verdict:

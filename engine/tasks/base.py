@@ -28,9 +28,22 @@ class Features:
     """What the encoder gives of one view."""
 
     map: Float[Tensor, "b c y x"]
-    """The last feature map."""
+    """The last feature map; where the encoder was not given all cells, the others are 0."""
     pooled: Float[Tensor, "b d"]
     """The pooled representation, before any head."""
+    finer: tuple[Float[Tensor, "b c2 y2 x2"], ...] = ()
+    """The last map of each finer resolution, from the next finer on: as many as a task of the recipe reads."""
+    drawn: Cells | None = None
+    """What was drawn for the view, where it says which places a head is asked about (`Masked`, `PlacePairs`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapShape:
+    """What a head must know of a feature map."""
+
+    channels: int
+    stride: int
+    """Picture pixels a step of the map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,8 @@ class Shape:
     """Length of the pooled representation."""
     stride: int
     """Picture pixels a step of the feature map."""
+    finer: tuple[MapShape, ...] = ()
+    """Those of `Features.finer`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +197,11 @@ class Task(ABC):
     def needs_whole(self) -> bool:
         """Whether its loss needs the view with nothing hidden."""
         return False
+
+    @property
+    def maps(self) -> int:
+        """How many feature maps of different resolutions its head reads: the last one, and the next finer ones."""
+        return 1
 
     @property
     def needs_augment(self) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import kernels
 from engine.figures import Figure
 from engine.tasks.base import Criterion, Features, Look, Pretext, Rows, Shape, Task, mean_of_cut
-from engine.tasks.perceptual import Colours, Perceptual, Teacher, distance
+from engine.tasks.perceptual import Colours, Perceptual, Teacher, compared_stages, distance
 from engine.views import HiddenParts, Holes, View
 from kernels.grid import over_pixels
 from loaders.base import Split
@@ -23,10 +23,12 @@ from loaders.base import Split
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inpaint(Pretext):
-    """A light decoder on the last feature map; one mean absolute error over all hidden pixels (ours).
+    """A light decoder on feature maps; one mean absolute error over all hidden pixels (ours).
 
     Args:
         on: Views with hidden cells.
+        maps: Feature maps that the decoder reads. With 1 it is the last one alone, with 3 those at strides 8, 16 and 32
+            of most encoders: where faces are small, the last map has too few places to paint from (48 px: 2 x 2).
         weight: Weight of the pixel loss, which is measured on normalised pixels.
         width: Channels of the decoder's first step; halved at every doubling of the resolution, at least 16 (ours).
         perceptual: A perceptual loss beside the pixel loss, `Perceptual()` for the paper's in-painting-pl.
@@ -35,6 +37,7 @@ class Inpaint(Pretext):
     on: tuple[str, ...] = ("holes",)
     width: int = 128
     perceptual: Perceptual | None = None
+    maps: int = 1
     name: str = "inpaint"
 
     @property
@@ -55,11 +58,13 @@ class Inpaint(Pretext):
                 )
         if self.width < 16:
             raise ValueError(f"{self}: width (={self.width}) must be 16 or more")
+        if self.maps < 1:
+            raise ValueError(f"{self}: maps (={self.maps}) must be 1 or more; 1 reads the last feature map alone")
         if self.perceptual is not None:
             self.perceptual.check(str(self))
 
     def build_head(self, shape: Shape, views: Mapping[str, View]) -> nn.Module:
-        return Decoder(shape, self.width)
+        return Decoder(shape, self.width, self.maps)
 
     def criterion(self, split: Split) -> Criterion:
         return HiddenL1() if self.perceptual is None else HiddenL1AndPerceptual(self.perceptual)
@@ -77,16 +82,20 @@ class Inpaint(Pretext):
 
 
 class Decoder(nn.Module):
-    """From the last feature map to a picture: 3 x 3 convolutions, the resolution doubled between them.
+    """Makes a picture of feature maps: 3 x 3 convolutions, the resolution raised between them.
 
-    Group normalisation, because batch statistics of half-hidden faces would leak between samples. The last doubling is
-    done by a pixel shuffle, the cheapest step at full resolution.
+    It is raised to that of the next finer map, which is added, and doubled when none is left. The encoder has seen the
+    view with its holes, so nothing of what is hidden is in any of its maps. Group normalisation, because batch
+    statistics of half-hidden faces would leak between samples. The last doubling is done by a pixel shuffle, the
+    cheapest step at full resolution.
     """
 
-    def __init__(self, shape: Shape, width: int) -> None:
+    def __init__(self, shape: Shape, width: int, maps: int = 1) -> None:
         super().__init__()
-        doublings = max(math.ceil(math.log2(shape.stride)), 1)
-        widths = [max((width >> step) // 8 * 8, 16) for step in range(doublings)]  # 8 groups of channels
+        finer = shape.finer[: maps - 1]
+        doublings = max(math.ceil(math.log2(finer[-1].stride if finer else shape.stride)), 1)
+        # of 8 groups of channels
+        widths = [max((width >> step) // 8 * 8, 16) for step in range(len(finer) + doublings)]
         steps: list[nn.Module] = [nn.Conv2d(shape.channels, widths[0], 1)]
         for before, after in pairwise(widths):
             steps += [
@@ -97,9 +106,17 @@ class Decoder(nn.Module):
             ]
         steps += [nn.GroupNorm(8, widths[-1]), nn.GELU(), nn.Conv2d(widths[-1], 12, 3, padding=1), nn.PixelShuffle(2)]
         self.steps = nn.Sequential(*steps)
+        self.added = nn.ModuleList(nn.Conv2d(of.channels, wide, 1) for of, wide in zip(finer, widths, strict=False))
 
     def forward(self, features: Features) -> Float[Tensor, "b 3 y x"]:
-        picture: Tensor = self.steps(features.map)
+        picture = features.map
+        finer = list(zip(self.added, features.finer, strict=False))
+        for step in self.steps:
+            if finer and isinstance(step, nn.Upsample):
+                as_wide, read = finer.pop(0)
+                picture = F.interpolate(picture, size=read.shape[-2:], mode="nearest") + as_wide(read)
+            else:
+                picture = step(picture)
         return picture
 
 
@@ -149,6 +166,7 @@ class HiddenL1AndPerceptual(HiddenL1):
     def attach(self, encoder: nn.Module, mean: Colours, std: Colours) -> None:
         device = next(encoder.parameters()).device
         self.teacher = self.perceptual.teacher.build(encoder, mean, std).to(device)
+        self.stages = compared_stages(self.teacher.network, self.teacher.where, self.perceptual.strides)
 
     def begin(self, epoch: int) -> None:
         self.counts = epoch >= self.perceptual.from_epoch
@@ -172,6 +190,6 @@ class HiddenL1AndPerceptual(HiddenL1):
         """
         assert look.whole is not None
         with torch.no_grad():  # the original needs no gradient, so nothing of it is kept
-            original = self.teacher(look.whole)
+            original = self.teacher(look.whole, self.stages)
         filled = torch.where(hidden_pixels(look), fit(output, look), look.whole)
-        return distance(self.teacher(filled), original)
+        return distance(self.teacher(filled, self.stages), original)

@@ -25,12 +25,6 @@ from engine.weights import WEIGHT_FILES, encoder_of, fill_encoder, load_weights,
 import timm  # isort: skip
 from timm.data import resolve_model_data_config  # isort: skip
 
-REDUCTIONS = (4, 8, 16)
-"""Strides whose features are compared, as timm lists them for the architecture.
-
-A `small_pictures` stem leaves out the first of the reductions, so that the same stages then stand at finer strides.
-"""
-
 EPS = 1e-4
 """Added to the mean square over channels: where a feature is dead, its direction is not blown up."""
 
@@ -70,6 +64,10 @@ class CheckpointTeacher:
     def check(self, where: str) -> None:
         """The file is looked for when training begins: recipes are read where their files may be missing."""
 
+    def width(self) -> int:
+        """Length of its pooled representation."""
+        return width_of(Backbone(**load_weights(Path(self.path)).about["backbone"]))
+
     def build(self, encoder: nn.Module, mean: Colours, std: Colours) -> Teacher:
         weights = load_weights(Path(self.path))
         backbone = Backbone(**weights.about["backbone"])
@@ -95,6 +93,10 @@ class TimmTeacher:
         """Refuses an architecture that timm does not have."""
         check_architecture(where, self.name)
 
+    def width(self) -> int:
+        """Length of its pooled representation."""
+        return width_of(Backbone(self.name))
+
     def build(self, encoder: nn.Module, mean: Colours, std: Colours) -> Teacher:
         network: Any = timm.create_model(self.name, pretrained=False, num_classes=0)
         where = f"TimmTeacher: weights (={self.weights})"
@@ -117,11 +119,15 @@ class Perceptual:
         weight: Its weight beside the pixel loss.
         teacher: The network whose features are compared.
         from_epoch: First epoch, counted from 0, in which it counts; in the first a random teacher says nothing.
+        strides: Strides of the stages whose features are compared, as timm lists them for the architecture. A
+            `small_pictures` stem leaves out the first reductions, so that the same stages then stand at finer strides.
+            Of a picture of 48 px the stage at stride 16 has 3 x 3 places.
     """
 
     weight: float = 1.0
     teacher: EMATeacher | CheckpointTeacher | TimmTeacher = field(default_factory=EMATeacher)
     from_epoch: int = 1
+    strides: tuple[int, ...] = (4, 8, 16)
 
     def check(self, where: str) -> None:
         """Refuses fields that cannot be, with a ValueError."""
@@ -130,6 +136,10 @@ class Perceptual:
             raise ValueError(f"{here}: weight (={self.weight}) must be above 0; perceptual=None leaves it out")
         if self.from_epoch < 0:
             raise ValueError(f"{here}: from_epoch (={self.from_epoch}) must be 0 or more; 0 is from the start")
+        if not self.strides or len(set(self.strides)) < len(self.strides):
+            raise ValueError(
+                f"{here}: strides (={self.strides}) must be one or more different strides of stages; e.g. (4, 8, 16)"
+            )
         self.teacher.check(f"{here}.teacher")
 
 
@@ -142,8 +152,6 @@ class Teacher(nn.Module):
         seen: (mean, std) by which the pictures it is shown are normalised.
         own: (mean, std) that it was trained with.
 
-    Raises:
-        ValueError: Its features do not come at the strides that are compared.
     """
 
     scale: Tensor
@@ -153,7 +161,7 @@ class Teacher(nn.Module):
         self, network: nn.Module, where: str, seen: tuple[Colours, Colours], own: tuple[Colours, Colours]
     ) -> None:
         super().__init__()
-        self.stages = compared_stages(network, where)
+        self.where = where
         self.network = network.requires_grad_(False)
         (mean, std), (own_mean, own_std) = torch.tensor(seen), torch.tensor(own)
         self.register_buffer("scale", (std / own_std).view(3, 1, 1))
@@ -168,11 +176,14 @@ class Teacher(nn.Module):
     def follow(self, encoder: nn.Module) -> None:
         """Called after each optimiser step; a frozen teacher stays as it is."""
 
-    def forward(self, pictures: Float[Tensor, "b 3 y x"]) -> list[Tensor]:
-        """Features "b c y x" of each compared stage, from the finest on."""
+    def forward(self, pictures: Float[Tensor, "b 3 y x"], stages: Sequence[int] = ()) -> list[Tensor]:
+        """Gives features "b c y x" of some stages, by their indices; without stages the pooled representation alone."""
         network: Any = self.network
+        seen = pictures * self.scale + self.shift
+        if not stages:
+            return [network.forward_head(network.forward_features(seen), pre_logits=True)]
         found: list[Tensor] = network.forward_intermediates(
-            pictures * self.scale + self.shift, indices=self.stages, intermediates_only=True, stop_early=True
+            seen, indices=list(stages), intermediates_only=True, stop_early=True
         )
         return found
 
@@ -204,8 +215,15 @@ class MovingAverage(Teacher):
         self.updates = state
 
 
-def compared_stages(network: nn.Module, where: str) -> list[int]:
-    """Indices of a timm model's stages at `REDUCTIONS`.
+def width_of(backbone: Backbone) -> int:
+    """Tells the length of an architecture's pooled representation, without its weights."""
+    with torch.device("meta"):
+        network: Any = backbone.build()
+    return int(getattr(network, "head_hidden_size", network.num_features))
+
+
+def compared_stages(network: nn.Module, where: str, strides: Sequence[int]) -> list[int]:
+    """Finds the indices of a timm model's stages at some strides.
 
     Raises:
         ValueError: It has none at one of them, or gives no features of stages.
@@ -217,13 +235,14 @@ def compared_stages(network: nn.Module, where: str) -> list[int]:
             "take a timm model with forward_intermediates, e.g. resnet18 or efficientnet_b0"
         )
     last = {info["reduction"]: index for index, info in enumerate(listed)}
-    if not set(REDUCTIONS) <= last.keys():
-        strides = ", ".join(str(stride) for stride in sorted(last))
+    if not set(strides) <= last.keys():
+        known = ", ".join(str(stride) for stride in sorted(last))
         raise ValueError(
-            f"Perceptual: the teacher, {where}, has stages at the strides {strides}, "
-            f"those at {', '.join(map(str, REDUCTIONS))} are compared; take a convolutional pyramid, e.g. resnet18"
+            f"Perceptual: the teacher, {where}, has stages at the strides {known}, those at "
+            f"{', '.join(map(str, strides))} are compared; name some of them as strides, or take a convolutional "
+            "pyramid, e.g. resnet18"
         )
-    return [last[reduction] for reduction in REDUCTIONS]
+    return [last[stride] for stride in strides]
 
 
 def distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Float32[Tensor, " b"]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.averaging import Averaging
 from engine.tasks.base import Criterion, Look, Rows, Task
-from engine.training.evaluate import BatchRows, joined_rows, keep_rows
+from engine.training.evaluate import BatchRows, Kept, joined, on_cpu, over_views
 from engine.training.model import Model, evaluating
 from engine.training.ranks import Ranks
 from engine.training.render import Centre, Renderer, stored
@@ -51,7 +51,7 @@ def predict(
     Samples come in the order of `engine.training.evaluate.predict`. The pictures pass through the encoder one after
     another, so that this needs no more memory than evaluation, but for the pictures.
     """
-    kept: list[dict[str, BatchRows]] = []
+    kept: list[Kept] = []
     with evaluating(model):
         for batch in loader.epoch(0):
             pictures, where = render(averaging, renderer, batch)
@@ -64,6 +64,6 @@ def predict(
             for name, shown in outputs.items():
                 rows = [criteria[name].rows(output, look) for output, look in zip(shown, looks, strict=True)]
                 probability = torch.stack([row["probability"] for row in rows]).mean(dim=0)
-                averaged[name] = keep_rows([{**rows[0], "probability": probability}], batch.sample >= 0)
-            kept.append(averaged)
-    return joined_rows(ranks.in_order(kept))
+                averaged[name] = over_views([{**rows[0], "probability": probability}])
+            kept.append((batch.sample.clone(), averaged))
+    return joined(ranks.in_order(on_cpu(kept)))[1]

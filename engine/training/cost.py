@@ -26,9 +26,10 @@ from engine.training.model import Encoder
 from engine.training.objective import Objective, teach
 from engine.training.parts import build_model, renderer
 from loaders.base import Batch, Split
-from loaders.feed.samplers import Composed
+from loaders.feed.composed import Composed
 
-_META = torch.device("meta")
+META = torch.device("meta")
+"""Knows shapes and computes nothing."""
 
 
 def cost_of(recipe: Recipe, steps: int) -> Cost:
@@ -37,9 +38,9 @@ def cost_of(recipe: Recipe, steps: int) -> Cost:
     Raises:
         ValueError: A loss cannot be computed without values, on shapes alone.
     """
-    split = _made_up_split(recipe)
-    criteria = {task.name: task.criterion(split).to(_META) for task in recipe.tasks}
-    with _META:
+    split = made_up_split(recipe)
+    criteria = {task.name: task.criterion(split).to(META) for task in recipe.tasks}
+    with META:
         model = build_model(recipe)
     for criterion in criteria.values():
         criterion.attach(model.encoder.network, recipe.mean, recipe.std)
@@ -50,7 +51,9 @@ def cost_of(recipe: Recipe, steps: int) -> Cost:
         if same not in counted:
             for criterion in criteria.values():
                 criterion.begin(epoch)
-            counted[same] = _cost_of_batch(recipe, Objective(model, tasks, criteria), _batch(recipe, split, composed))
+            counted[same] = _cost_of_batch(
+                recipe, Objective(model, tasks, criteria), batch_of_shapes(recipe, split, composed)
+            )
         total += counted[same].times(count * recipe.accumulate)
     return total
 
@@ -135,7 +138,7 @@ def _two_gradients(
     return conv_flop_count(x_shape, w_shape, grad_shape, transposed=transposed) * sum(output_mask[:2])
 
 
-def _made_up_split(recipe: Recipe) -> Split:
+def made_up_split(recipe: Recipe) -> Split:
     """Makes up a training split with the labels that the tasks ask for: losses weigh classes by their counts."""
     labels = {name: label for task in recipe.supervised for name, label in task.wants().items()}
     sample = torch.arange(max(recipe.batch_size, 1000))
@@ -143,15 +146,15 @@ def _made_up_split(recipe: Recipe) -> Split:
     return Split("train", sample, (recipe.image_size, recipe.image_size, 3), labels, target)
 
 
-def _batch(recipe: Recipe, split: Split, composed: Composed | None) -> Batch:
+def batch_of_shapes(recipe: Recipe, split: Split, composed: Composed | None) -> Batch:
     """Makes up a batch of a composition, of shapes alone."""
     faces = recipe.batch_size
     return Batch(
-        store=torch.empty(1, *split.shape, dtype=torch.uint8, device=_META),
-        row=torch.empty(faces, dtype=torch.int64, device=_META),
-        sample=torch.empty(faces, dtype=torch.int64, device=_META),
-        occurrence=torch.empty(faces, dtype=torch.int32, device=_META),
-        mean=torch.empty(faces, 3, device=_META),
-        target={name: values[:faces].to(_META) for name, values in split.target.items()},
+        store=torch.empty(1, *split.shape, dtype=torch.uint8, device=META),
+        row=torch.empty(faces, dtype=torch.int64, device=META),
+        sample=torch.empty(faces, dtype=torch.int64, device=META),
+        occurrence=torch.empty(faces, dtype=torch.int32, device=META),
+        mean=torch.empty(faces, 3, device=META),
+        target={name: values[:faces].to(META) for name, values in split.target.items()},
         labelled=None if composed is None else composed.labelled,
     )

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
+from engine.intervals.groups import Groups
 from engine.tasks.base import Criterion, Look, Rows, Task
 from engine.training.model import InferenceModel, Model, evaluating
 from engine.training.ranks import Ranks
 from engine.training.render import Rendered, Renderer
 from engine.views import EVALUATION, View
-from loaders import Batch, Loader
+from loaders import Batch, Loader, Split
 
 BatchRows = Mapping[str, Tensor]
-"""One task's rows of one batch, on the CPU."""
+"""One task's rows of one batch."""
+Kept = tuple[Int64[Tensor, " b"], Mapping[str, BatchRows]]
+"""Sample ids of a batch, and the rows of each task."""
 
 
 def look(rendered: Rendered, view: str) -> Look:
@@ -41,8 +44,12 @@ def predict(
     criteria: Mapping[str, Criterion],
     autocast: AbstractContextManager[object],
     ranks: Ranks,
+    advance: Callable[[int], None] | None = None,
 ) -> tuple[Int64[np.ndarray, " n"], dict[str, Rows]]:
     """Evaluates every sample of a split exactly once, on one of the ranks.
+
+    Args:
+        advance: Is called with 1 after each batch.
 
     Returns:
         On every rank: sample ids, and for each task its rows; a task on several views of its own has the rows of a
@@ -50,13 +57,12 @@ def predict(
     """
     where = {task.name: (EVALUATION,) if task.label is not None else task.on for task in tasks}
     pretext_views = tuple(dict.fromkeys(view for task in tasks if task.label is None for view in task.on))
-    kept: list[tuple[Tensor, dict[str, BatchRows]]] = []
+    kept: list[Kept] = []
     with evaluating(model):
         for batch in loader.epoch(0):
-            real = batch.sample >= 0
             rendered = renderer.evaluation(batch, pretext_views)
             with autocast:
-                features = model.encode(rendered.pictures)
+                features = model.encode(rendered.pictures, rendered.cells)
                 outputs = {(name, view): model.heads[name](features[view]) for name in where for view in where[name]}
             rows = {
                 name: criteria[name].rows_over_views(
@@ -64,27 +70,65 @@ def predict(
                 )
                 for name, views in where.items()
             }
-            kept.append((batch.sample[real].cpu(), {name: keep_rows(each, real) for name, each in rows.items()}))
-    samples, by_batch = zip(*ranks.in_order(kept), strict=True)
-    return torch.cat(samples).numpy(), joined_rows(by_batch)
+            kept.append((batch.sample.clone(), {name: over_views(each) for name, each in rows.items()}))
+            if advance is not None:
+                advance(1)
+    return joined(ranks.in_order(on_cpu(kept)))
 
 
-def keep_rows(rows: Sequence[Mapping[str, Tensor]], real: Bool[Tensor, " b"]) -> BatchRows:
-    """Joins the rows of a batch on one view after another, on the CPU and without those of padding."""
-    return {key: torch.cat([each[key][real].cpu() for each in rows]) for key in rows[0]}
+def over_views(rows: Sequence[BatchRows]) -> BatchRows:
+    """Joins the rows of a batch on one view after another, where they are: no device is waited for."""
+    return {key: torch.cat([each[key] for each in rows]) for key in rows[0]}
 
 
-def joined_rows(batches: Sequence[Mapping[str, BatchRows]]) -> dict[str, Rows]:
-    """Joins the rows of all batches, by task."""
-    return {
-        name: {key: torch.cat([batch[name][key] for batch in batches]).numpy() for key in rows}
-        for name, rows in batches[0].items()
+def on_cpu(batches: Sequence[Kept]) -> list[Kept]:
+    """Brings the rows of all batches to the CPU, one copy for each kind of row, without those of padding."""
+    moved = _moved([sample for sample, _ in batches])
+    real = [sample >= 0 for sample in moved]
+    rows: list[dict[str, dict[str, Tensor]]] = [{name: {} for name in batches[0][1]} for _ in batches]
+    for name, kinds in batches[0][1].items():
+        for key in kinds:
+            for place, row in enumerate(_moved([of[name][key] for _, of in batches])):
+                views = len(row) // len(real[place])
+                rows[place][name][key] = row[real[place].repeat(views)]
+    return [(sample[is_real], of) for sample, is_real, of in zip(moved, real, rows, strict=True)]
+
+
+def _moved(parts: Sequence[Tensor]) -> Sequence[Tensor]:
+    moved: tuple[Tensor, ...] = torch.cat(list(parts)).cpu().split([len(part) for part in parts])
+    return moved
+
+
+def joined(batches: Sequence[Kept]) -> tuple[Int64[np.ndarray, " n"], dict[str, Rows]]:
+    """Joins sample ids, and rows by task, of all batches."""
+    rows: dict[str, Rows] = {
+        name: {key: torch.cat([of[name][key] for _, of in batches]).numpy() for key in kinds}
+        for name, kinds in batches[0][1].items()
+    }
+    return torch.cat([sample for sample, _ in batches]).numpy(), rows
+
+
+def prediction_arrays(
+    samples: Int64[np.ndarray, " n"], rows: Mapping[str, Rows], split: Split
+) -> dict[str, np.ndarray]:
+    """Flattens the rows of all tasks to arrays `<task>.<what>` beside the sample ids: a file of predictions.
+
+    Where the split says which faces belong together, `group/<label>` holds the group of each (`engine.intervals`).
+    """
+    groups = groups_of(split, samples)
+    known = {} if groups is None else groups.arrays()
+    return {"sample": samples, **known} | {
+        f"{task}.{key}": value for task, r in rows.items() for key, value in r.items()
     }
 
 
-def prediction_arrays(samples: Int64[np.ndarray, " n"], rows: Mapping[str, Rows]) -> dict[str, np.ndarray]:
-    """Flattens the rows of all tasks to arrays `<task>.<what>` beside the sample ids: a file of predictions."""
-    return {"sample": samples} | {f"{task}.{key}": value for task, r in rows.items() for key, value in r.items()}
+def groups_of(split: Split, samples: Int64[np.ndarray, " n"]) -> Groups | None:
+    """Finds the groups of some samples of a split; None where it knows of none."""
+    if split.group is None:
+        return None
+    order = np.argsort(split.sample.numpy(), kind="stable")
+    places = order[np.searchsorted(split.sample.numpy()[order], samples)]
+    return Groups(split.group, split.target[split.group].numpy()[places])
 
 
 def figures(tasks: Sequence[Task], views: Mapping[str, View], rows: Mapping[str, Rows]) -> dict[str, float]:
@@ -110,5 +154,5 @@ def preview(model: Model, renderer: Renderer, batch: Batch, view: str, task: str
     """Shows one pretext view of a batch as evaluation sees it, and what a head makes of it."""
     with evaluating(model):
         rendered = renderer.evaluation(batch, (view,))
-        output = model.heads[task](model.encode({view: rendered.pictures[view]})[view])
+        output = model.heads[task](model.encode({view: rendered.pictures[view]}, rendered.cells)[view])
     return look(rendered, view), output

@@ -43,6 +43,7 @@ from engine.training.precision import DTYPES, autocast, resolve
 from engine.training.progress import Bars
 from engine.training.ranks import Ranks, seed_place
 from engine.training.render import Renderer
+from engine.training.show import Paintings
 from engine.weights import Weights, load_weights
 from loaders import Batch, Loader
 
@@ -151,6 +152,7 @@ class Trainer:
         self.watch = Watch([task.name for task in recipe.tasks], device)
         self.clock = Clock()
         """Of the run since it was started; one epoch is added when it ends."""
+        self.paintings = Paintings(recipe.tasks, recipe.epochs)
         self.at = Position()
         self.best: Best | None = None
         self.last_figures: dict[str, float] = {}
@@ -345,6 +347,8 @@ class Trainer:
         if self.at.epoch % recipe.evaluate_every == 0 or self.at.epoch == recipe.epochs:
             self.evaluate(run)
             row |= {f"{recipe.select}/{name}": value for name, value in self.last_figures.items()}
+        if self.ranks.first:
+            self.paintings.add(self.at.epoch, self.evaluated, self.renderer, self.select)
         run.scalars(self.at.total, {name: float(value) for name, value in row.items() if value is not None})
         times = {name: speed.get(name) for name in ("images_per_second", "wait_share")}
         run.epoch(row | {"seconds": self.seconds} | times)
@@ -359,7 +363,7 @@ class Trainer:
         split = self.recipe.select
         samples, rows = self.predict(self.evaluated, self.select)
         self.last_figures = figures(self.recipe.evaluated, self.recipe.views, rows)
-        arrays = prediction_arrays(samples, rows)
+        arrays = prediction_arrays(samples, rows, self.select.split)
         run.predictions(f"{split}-{checkpoint.LAST}", arrays)
         if self._is_best(run):
             run.predictions(f"{split}-{checkpoint.BEST}", arrays)
@@ -403,6 +407,7 @@ class Trainer:
             "watch": self.watch,
             "clock": self.clock,
             "alignment": self.alignment,
+            "paintings": self.paintings if self.paintings.task is not None else None,
         }
         return {name: part for name, part in parts.items() if part is not None}
 

@@ -29,7 +29,7 @@ class Objective(nn.Module):
 
     def forward(self, rendered: Rendered, taught: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Gives task name to its loss, joined over the views it looks at, in fp32; `taught` is of `teach`."""
-        outputs = self.model(rendered.pictures, self.names)
+        outputs = self.model(rendered.pictures, self.names, rendered.cells)
         criteria: Mapping[str, Criterion] = cast(Mapping[str, Criterion], self.criteria)
         return {
             task.name: criteria[task.name].over_views(
@@ -48,7 +48,7 @@ def teach(tasks: Sequence[Task], model: Model, average: Model | None, rendered: 
         network = average if asked.average else model
         assert network is not None
         with evaluating(network):
-            features = network.encode({asked.view: rendered.pictures[asked.view]})[asked.view]
+            features = network.encode({asked.view: rendered.pictures[asked.view]}, rendered.cells)[asked.view]
             answers[asked] = network.heads[asked.task](features)
     return {task.name: answers[task.taught_by] for task in tasks if task.taught_by is not None}
 
@@ -88,13 +88,19 @@ def compile_objective(
 
 
 def encoder_graphs(views: Mapping[str, View], image_size: int) -> int:
-    """Counts the different batches that pass through the encoder: by their size, and by the views that share it."""
-    sizes = [view.size or (image_size,) for view in views.values()]
+    """Counts the different batches that pass through the encoder: by their size, and by the views that share it.
+
+    Views that leave out as many cells as each other share a batch of their own.
+    """
+    alike: dict[int | None, list[tuple[int, ...]]] = {}
+    for view in views.values():
+        alike.setdefault(view.visible, []).append(view.size or (image_size,))
     found = 0
-    for size in {size for choice in sizes for size in choice}:
-        always = any(choice == (size,) for choice in sizes)
-        sometimes = sum(len(set(choice)) > 1 and size in choice for choice in sizes)
-        found += 2**sometimes - (not always)
+    for sizes in alike.values():
+        for size in {size for choice in sizes for size in choice}:
+            always = any(choice == (size,) for choice in sizes)
+            sometimes = sum(len(set(choice)) > 1 and size in choice for choice in sizes)
+            found += 2**sometimes - (not always)
     return found
 
 

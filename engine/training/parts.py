@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -49,9 +50,13 @@ def renderer(recipe: Recipe, dtype: torch.dtype, tasks: Sequence[Task] | None = 
 
 
 def classes(recipe: Recipe, loader: Loader) -> dict[str, list[str]]:
-    """Lists the class names of each task that learns classes."""
-    labels = {task.name: loader.split.labels[task.label] for task in recipe.supervised}
-    return {name: list(label.names) for name, label in labels.items() if isinstance(label, Classes)}
+    """Lists the class names of each task whose answers are the classes of its label."""
+    labels = {task: loader.split.labels[task.label] for task in recipe.supervised}
+    return {
+        task.name: list(label.names)
+        for task, label in labels.items()
+        if isinstance(label, Classes) and set(task.answers) == set(label.names)
+    }
 
 
 def describe_weights(recipe: Recipe, loader: Loader) -> dict[str, Any]:
@@ -69,6 +74,7 @@ def describe_weights(recipe: Recipe, loader: Loader) -> dict[str, Any]:
             "mean": recipe.mean,
             "std": recipe.std,
             "faces": loader.split.shape,
+            "prepared": [asdict(each) for each in loader.split.prepared],
         },
         "tasks": {task.name: describe(task) for task in recipe.supervised},
     }

@@ -1,11 +1,12 @@
-"""Draws what the cells of a view show: permutations, quarter turns and holes; their identity and inverse."""
+"""Draws what the cells of a view show: permutations, turns, holes, hidden parts; their identity and inverse."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int16, UInt8
+from jaxtyping import Float32, Int16, UInt8
 from torch import Tensor
 
 from kernels.grid import check_grid
@@ -14,6 +15,7 @@ from kernels.tables.streams import Key
 
 _MOST_BLOCKS = 16
 _WIDEST_ASPECT = 16.0
+_MOST_PARTS = 16
 
 
 def identity_cells(grid: int, batch: int, device: torch.device | str) -> Int16[Tensor, "b n"]:
@@ -86,6 +88,49 @@ def draw_holes(
 
     ranges = (_fixed(share, 20), list(blocks), _fixed(aspect, 24))
     shows: Tensor = op.draw_holes(*op.address(key), grid, *ranges)
+    return shows
+
+
+def draw_hidden_parts(
+    grid: int,
+    key: Key,
+    *,
+    where: Float32[Tensor, "b 2 3"],
+    store: tuple[int, int],
+    size: int,
+    parts: Sequence[tuple[float, float, float, float]],
+) -> Int16[Tensor, "b n"]:
+    """Draws `shows` of a view in which some parts of the face are hidden (-1): one of all choices of them but none.
+
+    Hidden are the cells whose centre lies in a hidden part of the stored face, so that holes follow flip, crop and
+    rotation; a part that the view leaves out hides nothing. Which parts are hidden is equal bit for bit on every
+    device; a centre within a few units in the last place of a box's edge may fall on either side of it. (Ours.)
+
+    Args:
+        grid: Cells a side, 1..181.
+        key: Of the samples.
+        where: View pixel to store pixel, as in `Tables`.
+        store: (height, width) of the stored faces.
+        size: Side of the view in pixels.
+        parts: 1 to 16 boxes (left, top, right, bottom) as shares of the stored face; left and top belong to them.
+
+    Raises:
+        ValueError: `grid` or the number of parts is out of range, or `where` is of another shape, dtype or device.
+    """
+    check_grid("draw_hidden_parts", grid)
+    if not 1 <= len(parts) <= _MOST_PARTS:
+        raise ValueError(f"draw_hidden_parts: parts (={parts}) must be 1 to {_MOST_PARTS} boxes; give so many")
+    if where.dtype != torch.float32 or tuple(where.shape) != (len(key.sample), 2, 3):
+        raise ValueError(
+            f"draw_hidden_parts: where (={where.dtype} of shape {tuple(where.shape)}) must be float32 of shape "
+            f"{(len(key.sample), 2, 3)}; give that of the view's tables"
+        )
+    if where.device != key.sample.device:
+        raise ValueError(
+            f"draw_hidden_parts: where (on {where.device}) must be where sample is ({key.sample.device}); move it there"
+        )
+    boxes = [float(edge) for box in parts for edge in box]
+    shows: Tensor = op.draw_hidden_parts(*op.address(key), where, grid, size, list(store), boxes)
     return shows
 
 

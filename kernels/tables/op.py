@@ -6,18 +6,19 @@ The arguments are checked by the public functions. An operator takes no `Key`, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kernels.tables import reference
 from kernels.tables.augment import Augment
 from kernels.tables.streams import Key
 
 Address = tuple[Tensor, Tensor | None, int, int, str]
-Fields = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+_ADDRESS = "Tensor sample, Tensor? occurrence, SymInt seed, SymInt epoch, str stream"
 
 
 def address(key: Key) -> Address:
@@ -30,57 +31,46 @@ def _key(sample: Tensor, occurrence: Tensor | None, seed: int, epoch: int, strea
     return Key(seed % 2**64, epoch, sample, occurrence, stream)
 
 
-def _tables(arguments: Sequence[Any]) -> tuple[Key, Tensor, Augment, tuple[int, int], int]:
-    *key, mean, augment, height, width, size = arguments
-    return _key(*key), mean, Augment.of_numbers(augment), (height, width), size
+def _register(
+    name: str,
+    given: str,
+    shape: Callable[..., Any],
+    *,
+    returns: str = "Tensor",
+    numba: bool = False,
+    arguments: Callable[..., tuple[Any, ...]] = lambda *given: given,
+) -> Callable[..., Any]:
+    """Registers the draw that the rule calls `name`, its kernel in Triton, and that in numba where there is one.
+
+    Args:
+        given: The schema of what follows the address.
+        shape: Makes an empty result of all arguments.
+        arguments: Makes of what follows the address what the draw takes after its key.
+    """
+
+    def drawn_by(module: str) -> Callable[..., Any]:
+        def draw(*passed: Any) -> Any:
+            room = import_module(f"kernels.tables.{module}")  # only where it runs: numba and Triton take a while
+            return getattr(room, name)(_key(*passed[:5]), *arguments(*passed[5:]))
+
+        return draw
+
+    schema = f"({_ADDRESS}, {given}) -> {returns}"
+    made = torch.library.custom_op(f"hmtl::{name}", drawn_by("reference"), mutates_args=(), schema=schema)
+    made.register_kernel("cuda", drawn_by("triton_kernel"))
+    if numba:
+        made.register_kernel("cpu", drawn_by("numba_kernel"))
+    made.register_fake(shape)
+    return made
 
 
-@torch.library.custom_op("hmtl::draw_tables", mutates_args=())
-def draw_tables(
-    sample: Tensor,
-    occurrence: Tensor | None,
-    seed: int,
-    epoch: int,
-    stream: str,
-    mean: Tensor,
-    augment: Sequence[float],
-    height: int,
-    width: int,
-    size: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return reference.draw_tables(
-        *_tables((sample, occurrence, seed, epoch, stream, mean, augment, height, width, size))
-    )
+def _cells(dtype: torch.dtype, grid_at: int = 0) -> Callable[..., Tensor]:
+    """Makes the shape of a table of cells, whose grid is at this place behind the address."""
+    return lambda sample, *rest: sample.new_empty(len(sample), rest[4 + grid_at] ** 2, dtype=dtype)
 
 
-@draw_tables.register_kernel("cpu")
-def _(*arguments: Any) -> Fields:
-    from kernels.tables import numba_kernel  # only where it runs: numba takes a while to import
-
-    return numba_kernel.draw_tables(*_tables(arguments))
-
-
-@draw_tables.register_kernel("cuda")
-def _(*arguments: Any) -> Fields:
-    from kernels.tables import triton_kernel  # only where it runs: Triton takes a while to import
-
-    return triton_kernel.draw_tables(*_tables(arguments))
-
-
-@draw_tables.register_fake
-def _(
-    sample: Tensor,
-    occurrence: Tensor | None,
-    seed: int,
-    epoch: int,
-    stream: str,
-    mean: Tensor,
-    augment: Sequence[float],
-    height: int,
-    width: int,
-    size: int,
-) -> Fields:
-    batch = sample.shape[0]
+def _tables(sample: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    mean, batch = rest[4], len(sample)
     return (
         mean.new_empty(batch, 2, 3),
         mean.new_empty(batch, 3, 4),
@@ -91,81 +81,22 @@ def _(
     )
 
 
-@torch.library.custom_op("hmtl::draw_permutation", mutates_args=())
-def draw_permutation(
-    sample: Tensor, occurrence: Tensor | None, seed: int, epoch: int, stream: str, grid: int
-) -> Tensor:
-    return reference.draw_permutation(_key(sample, occurrence, seed, epoch, stream), grid)
-
-
-@draw_permutation.register_kernel("cuda")
-def _(*arguments: Any) -> Tensor:
-    from kernels.tables import triton_kernel
-
-    return triton_kernel.draw_permutation(_key(*arguments[:5]), *arguments[5:])
-
-
-@draw_permutation.register_fake
-def _(sample: Tensor, occurrence: Tensor | None, seed: int, epoch: int, stream: str, grid: int) -> Tensor:
-    return sample.new_empty(sample.shape[0], grid * grid, dtype=torch.int16)
-
-
-@torch.library.custom_op("hmtl::draw_turns", mutates_args=())
-def draw_turns(sample: Tensor, occurrence: Tensor | None, seed: int, epoch: int, stream: str, grid: int) -> Tensor:
-    return reference.draw_turns(_key(sample, occurrence, seed, epoch, stream), grid)
-
-
-@draw_turns.register_kernel("cuda")
-def _(*arguments: Any) -> Tensor:
-    from kernels.tables import triton_kernel
-
-    return triton_kernel.draw_turns(_key(*arguments[:5]), *arguments[5:])
-
-
-@draw_turns.register_fake
-def _(sample: Tensor, occurrence: Tensor | None, seed: int, epoch: int, stream: str, grid: int) -> Tensor:
-    return sample.new_empty(sample.shape[0], grid * grid, dtype=torch.uint8)
-
-
-@torch.library.custom_op("hmtl::draw_holes", mutates_args=())
-def draw_holes(
-    sample: Tensor,
-    occurrence: Tensor | None,
-    seed: int,
-    epoch: int,
-    stream: str,
-    grid: int,
-    share: Sequence[int],
-    blocks: Sequence[int],
-    aspect: Sequence[int],
-) -> Tensor:
-    return reference.draw_holes(_key(sample, occurrence, seed, epoch, stream), grid, share, blocks, aspect)
-
-
-@draw_holes.register_kernel("cpu")
-def _(*arguments: Any) -> Tensor:
-    from kernels.tables import numba_kernel
-
-    return numba_kernel.draw_holes(_key(*arguments[:5]), *arguments[5:])
-
-
-@draw_holes.register_kernel("cuda")
-def _(*arguments: Any) -> Tensor:
-    from kernels.tables import triton_kernel
-
-    return triton_kernel.draw_holes(_key(*arguments[:5]), *arguments[5:])
-
-
-@draw_holes.register_fake
-def _(
-    sample: Tensor,
-    occurrence: Tensor | None,
-    seed: int,
-    epoch: int,
-    stream: str,
-    grid: int,
-    share: Sequence[int],
-    blocks: Sequence[int],
-    aspect: Sequence[int],
-) -> Tensor:
-    return sample.new_empty(sample.shape[0], grid * grid, dtype=torch.int16)
+draw_tables = _register(
+    "draw_tables",
+    "Tensor mean, float[] augment, SymInt height, SymInt width, SymInt size",
+    _tables,
+    returns=f"({', '.join(['Tensor'] * 6)})",
+    numba=True,
+    arguments=lambda mean, augment, *sizes: (mean, Augment.of_numbers(augment), sizes[:2], sizes[2]),
+)
+draw_permutation = _register("draw_permutation", "SymInt grid", _cells(torch.int16))
+draw_turns = _register("draw_turns", "SymInt grid", _cells(torch.uint8))
+draw_holes = _register(
+    "draw_holes", "SymInt grid, SymInt[] share, SymInt[] blocks, SymInt[] aspect", _cells(torch.int16), numba=True
+)
+draw_hidden_parts = _register(
+    "draw_hidden_parts",
+    "Tensor where, SymInt grid, SymInt size, SymInt[] store, float[] parts",
+    _cells(torch.int16, grid_at=1),
+)
+random_bits = _register("random_bits", "SymInt count", lambda sample, *rest: sample.new_empty(len(sample), rest[4]))

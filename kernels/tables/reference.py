@@ -103,6 +103,11 @@ def _cut(augment: Augment, drawn: _Draw, size: int) -> Int16[Tensor, "b 4"]:
     return torch.where(applied[:, None], box, torch.zeros_like(box)).to(torch.int16)
 
 
+def random_bits(key: Key, count: int) -> Int64[Tensor, "b count"]:
+    """See `kernels.random_bits`."""
+    return words(key, Purpose.GENERAL, count)
+
+
 def draw_permutation(key: Key, grid: int) -> Int16[Tensor, "b n"]:
     """See `kernels.draw_permutation`, which checks the arguments."""
     return words(key, Purpose.PERMUTATION, grid * grid).argsort(dim=1, stable=True).to(torch.int16)
@@ -155,3 +160,23 @@ def _fixed(span: Sequence[int], bits: Int64[Tensor, "*shape"]) -> Int64[Tensor, 
 def _whole_root(square: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
     """floor(sqrt) of whole numbers below 2**52: fp64 holds them exactly and rounds its root correctly everywhere."""
     return square.double().sqrt().long()
+
+
+def draw_hidden_parts(
+    key: Key, where: Float32[Tensor, "b 2 3"], grid: int, size: int, store: Sequence[int], parts: Sequence[float]
+) -> Int16[Tensor, "b n"]:
+    """See `kernels.draw_hidden_parts`; `parts` holds left, top, right, bottom of one box after another."""
+    count, (height, width) = len(parts) // 4, store
+    chosen = random_bits(key, 1) % (2**count - 1) + 1  # (b, 1): bit i hides part i
+    cell = torch.arange(grid * grid, dtype=torch.int16, device=where.device)
+    side = torch.arange(grid, dtype=torch.float32, device=where.device) + 0.5
+    across, down = (side * (size / grid)).repeat(grid), (side * (size / grid)).repeat_interleave(grid)
+    x, y = (
+        ((where[:, i, 0, None] * across + where[:, i, 1, None] * down) + where[:, i, 2, None]) / length
+        for i, length in enumerate((width, height))
+    )
+    hidden = torch.zeros(len(where), grid * grid, dtype=torch.bool, device=where.device)
+    for part in range(count):
+        left, top, right, bottom = parts[4 * part : 4 * part + 4]
+        hidden |= (x >= left) & (x < right) & (y >= top) & (y < bottom) & (chosen >> part & 1).bool()
+    return torch.where(hidden, -1, cell)

@@ -143,26 +143,3 @@ def words(key: Key, purpose: Purpose, count: int) -> Int64[Tensor, "b count"]:
 def as_uniform(bits: Int64[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
     """Gives the multiple of 2**-24 in [0, 1) that a 32-bit word's upper 24 bits spell; exact in fp32."""
     return (bits >> 8).float() * 2.0**-24
-
-
-def random_bits(key: Key, count: int) -> Int64[Tensor, "b count"]:
-    """Draws random 32-bit words, a pure function of the key.
-
-    Args:
-        key: Of the samples.
-        count: Words a sample, 1..2**26. A larger count extends a smaller one and changes none of its words.
-
-    Returns:
-        Words in 0..2**32-1, on the device of `key.sample`.
-
-    Raises:
-        ValueError: `count` is out of range.
-    """
-    if not 1 <= count <= 2**26:
-        raise ValueError(f"random_bits: count (={count}) must be in 1..2**26; draw from a second stream for more")
-    return words(key, Purpose.GENERAL, count)
-
-
-def uniform(key: Key, count: int) -> Float32[Tensor, "b count"]:
-    """Draws uniform numbers in [0, 1): the upper 24 bits of `random_bits`, which has the same errors, times 2**-24."""
-    return as_uniform(random_bits(key, count))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -282,6 +283,85 @@ def draw_turns(key: Key, grid: int) -> Tensor:
     with torch.cuda.device_of(sample):
         launch(turn, *_address(key), cells, FIRST=Purpose.TURNS << 24, BLOCK=block, num_warps=4)
     return turn
+
+
+@triton.jit(do_not_specialize=[*_NUMBERS, "count", "total"], do_not_specialize_on_alignment=_SAMPLES)
+def _bits(
+    bits, sample, occurrence, seed_low, seed_high, epoch, stream, count, total,
+    FIRST: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < total
+    row = place // count
+    identity = tl.load(sample + row, mask=inside, other=0)
+    seed_high = _repeated(seed_high, occurrence, row, inside)
+    word = _word((place - row * count).to(tl.int32), FIRST, seed_low, seed_high, epoch, stream, identity)
+    tl.store(bits + place, word.to(tl.int64), mask=inside)
+
+
+def random_bits(key: Key, count: int) -> Tensor:
+    """See `kernels.random_bits`."""
+    sample = key.sample
+    bits = sample.new_empty(sample.shape[0], count)
+    block = 128
+    launch: Any = _bits[(triton.cdiv(bits.numel(), block),)]
+    with torch.cuda.device_of(sample):
+        launch(bits, *_address(key), count, bits.numel(), FIRST=Purpose.GENERAL << 24, BLOCK=block, num_warps=4)
+    return bits
+
+
+@triton.jit(
+    do_not_specialize=[*_NUMBERS, "cells", "grid", "count", "cell_side", "height", "width"],
+    do_not_specialize_on_alignment=[*_SAMPLES, "where", "parts"],
+)
+def _hidden_parts(
+    shows, sample, occurrence, seed_low, seed_high, epoch, stream,
+    where, parts, cells, grid, count, cell_side, height, width,
+    FIRST: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0)
+    identity = tl.load(sample + row)
+    seed_high = _repeated(seed_high, occurrence, row, True)
+    word, _, _, _ = _words(FIRST, seed_low, seed_high, epoch, stream, identity)
+    chosen = (word % ((1 << count) - 1).to(tl.uint32) + 1).to(tl.int32)
+    cell = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    across = ((cell % grid).to(tl.float32) + 0.5) * cell_side
+    down = ((cell // grid).to(tl.float32) + 0.5) * cell_side
+    where += row * 6
+    x = (tl.load(where) * across + tl.load(where + 1) * down) + tl.load(where + 2)
+    y = (tl.load(where + 3) * across + tl.load(where + 4) * down) + tl.load(where + 5)
+    x = tl.div_rn(x, width)
+    y = tl.div_rn(y, height)
+    hidden = cell < 0
+    for part in range(count):
+        box = parts + 4 * part
+        inside = (x >= tl.load(box)) & (y >= tl.load(box + 1)) & (x < tl.load(box + 2)) & (y < tl.load(box + 3))
+        hidden |= inside & (((chosen >> part) & 1) == 1)
+    tl.store(shows + row.to(tl.int64) * cells + cell, tl.where(hidden, -1, cell).to(tl.int16), mask=cell < cells)
+
+
+@lru_cache(maxsize=16)
+def _on_device(parts: tuple[float, ...], device: torch.device) -> Tensor:
+    """Copies the boxes once: a copy a step would wait for the device."""
+    with torch.inference_mode(False):
+        return torch.tensor(parts, dtype=torch.float32, device=device)
+
+
+def draw_hidden_parts(
+    key: Key, where: Tensor, grid: int, size: int, store: Sequence[int], parts: Sequence[float]
+) -> Tensor:
+    """See `kernels.draw_hidden_parts`."""
+    sample, cells, (height, width) = key.sample, grid * grid, store
+    shows = sample.new_empty(sample.shape[0], cells, dtype=torch.int16)
+    block = 256
+    launch: Any = _hidden_parts[sample.shape[0], triton.cdiv(cells, block)]
+    with torch.cuda.device_of(sample):
+        launch(
+            shows, *_address(key), where.contiguous(), _on_device(tuple(parts), where.device),
+            cells, grid, len(parts) // 4, size / grid, float(height), float(width),
+            FIRST=Purpose.GENERAL << 24, BLOCK=block, num_warps=4, enable_fp_fusion=False,
+        )  # fmt: skip
+    return shows
 
 
 @triton.jit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,110 +79,47 @@ def render_views(
     return out
 
 
-@torch.library.custom_op("hmtl::render_views", mutates_args=())
-def _render_views(
-    store: Tensor,
-    row: Tensor,
-    where: Tensor,
-    colour: Tensor,
-    shows: Tensor,
-    blur: Tensor | None,
-    noise: Tensor | None,
-    key: Tensor | None,
-    turn: Tensor | None,
-    cut: Tensor | None,
-    size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    dtype: torch.dtype,
-    supersample: int,
-) -> Tensor:
-    return reference.render_views(
-        store,
-        row,
-        where,
-        colour,
-        shows,
-        size=size,
-        mean=mean,
-        std=std,
-        dtype=dtype,
-        blur=blur,
-        noise=noise,
-        key=key,
-        turn=turn,
-        cut=cut,
-        supersample=supersample,
-    )
+_SCHEMA = (
+    "(Tensor store, Tensor row, Tensor where, Tensor colour, Tensor shows, Tensor? blur, Tensor? noise, Tensor? key, "
+    "Tensor? turn, Tensor? cut, SymInt size, float[] mean, float[] std, ScalarType dtype, SymInt supersample) -> Tensor"
+)
+_NAMES = re.findall(r"(\w+)[,)]", _SCHEMA)
+
+
+def _named(given: Sequence[Any]) -> dict[str, Any]:
+    """Gives what the operator was called with its names."""
+    return dict(zip(_NAMES, given, strict=True))
+
+
+def _by_rule(*given: Any) -> Tensor:
+    return reference.render_views(**_named(given))
+
+
+_render_views = torch.library.custom_op("hmtl::render_views", _by_rule, mutates_args=(), schema=_SCHEMA)
 
 
 @_render_views.register_kernel("cpu")
-def _(
-    store: Tensor,
-    row: Tensor,
-    where: Tensor,
-    colour: Tensor,
-    shows: Tensor,
-    blur: Tensor | None,
-    noise: Tensor | None,
-    key: Tensor | None,
-    turn: Tensor | None,
-    cut: Tensor | None,
-    size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    dtype: torch.dtype,
-    supersample: int,
-) -> Tensor:
+def _(*given: Any) -> Tensor:
     from kernels.views import numba_kernel  # only where it runs: numba takes a while to import
 
-    _check_values(store, row, where, shows, turn)
-    return numba_kernel.render_views(
-        store,
-        row,
-        where,
-        colour,
-        shows,
-        size=size,
-        mean=mean,
-        std=std,
-        dtype=dtype,
-        blur=blur,
-        noise=noise,
-        key=key,
-        turn=turn,
-        cut=cut,
-        supersample=supersample,
-    )
+    named = _named(given)
+    _check_values(*(named[name] for name in ("store", "row", "where", "shows", "turn")))
+    return numba_kernel.render_views(**named)
 
 
 @_render_views.register_kernel("cuda")
-def _(*arguments: Any) -> Tensor:
+def _(*given: Any) -> Tensor:
     from kernels.views import triton_kernel  # only where it runs: Triton takes a while to import
 
-    return triton_kernel.render_views(*arguments)
+    return triton_kernel.render_views(*given)
 
 
 @_render_views.register_fake
-def _(
-    store: Tensor,
-    row: Tensor,
-    where: Tensor,
-    colour: Tensor,
-    shows: Tensor,
-    blur: Tensor | None,
-    noise: Tensor | None,
-    key: Tensor | None,
-    turn: Tensor | None,
-    cut: Tensor | None,
-    size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    dtype: torch.dtype,
-    supersample: int,
-) -> Tensor:
-    views, batch = where.shape[:2]
-    return store.new_empty(views, batch, size, size, 3, dtype=dtype).permute(0, 1, 4, 2, 3)
+def _(*given: Any) -> Tensor:
+    named = _named(given)
+    views, batch = named["where"].shape[:2]
+    shape = views, batch, named["size"], named["size"], 3
+    return named["store"].new_empty(shape, dtype=named["dtype"]).permute(0, 1, 4, 2, 3)  # type: ignore[no-any-return]
 
 
 def _check(

@@ -1,17 +1,18 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 """Renders views on a CUDA device: every view of every sample in one Triton launch, without temporaries.
 
-A program writes BLOCK consecutive pixels of one view of one sample. Pixels are counted through the whole view, not in
-tiles of it, so that no size leaves lanes idle but in the last block, and each program writes one contiguous piece of
-memory. Views of a sample follow one another in launch order: the second one finds the face in the L2 cache, so that
-the store is read from memory once whatever the number of views.
+A program writes consecutive pixels of one view of one sample, a lane of it four neighbours of a line where lines are
+whole numbers of four: their twelve values go out by three stores, and what a line or a cell has in common is computed
+once. Each program writes one contiguous piece of memory. Views of a sample follow one another in launch order: the
+second one finds the face in the L2 cache, so that the store is read from memory once whatever the number of views.
 
 Memory traffic is 3 or 1 stored bytes and 3 output values a pixel. At the 9 bytes of a bf16 pixel a Hopper GPU has time
-for about a hundred instructions a pixel before memory stops being the limit; compiled for sm_90, a plain RGB view takes
-134 of them and a gray one 99. Hence the care below: no integer division, no conversion from fp32 but the two that
-addresses need, constants folded on the host, and everything that an option does is compiled away where the option is
-absent. Numbers that change from step to step (sizes, grids, store shape, normalisation) are run-time arguments that are
-never specialised on, so they never compile anew.
+for about a hundred instructions a pixel before memory stops being the limit. Hence the care below: no integer division,
+bytes that are never converted, limits that are part of the instruction before them, constants folded on the host, and
+everything that an option does is compiled away where the option is absent. `benchmarks.roofline` counts what a pixel
+takes in the machine code. Numbers that change from step to step (sizes, grids, store shape,
+normalisation) are run-time arguments that are never specialised on: a size compiles anew only where its pixels are
+shared out otherwise.
 
 Positions are rounded exactly as in `kernels.views.reference`, so all backends read the same store positions; there the
 compiler must not contract a * b + c, and `tl.fma` says where it may. Colours differ from the reference by rounding.
@@ -33,64 +34,64 @@ from kernels.triton_arithmetic import cos_sin_turn, divide, divisor
 
 
 @triton.jit
-def _read(face, x, y, last_x, last_y, widest, lowest, width, below, CHANNELS: tl.constexpr, RIGHT: tl.constexpr):
+def _read(face, x, y, CHANNELS: tl.constexpr, RIGHT: tl.constexpr):
     """The face at store positions (x, y), bilinear; outside it the nearest edge pixel. A gray face comes as r = g = b.
+
+    A byte's bits, read as a float, are that many times 2**-149, a denormal that a GPU multiplies at full speed. So no
+    byte is converted: the four weights are 2**127 times too large, and what comes out is 2**-22 of the gray level.
 
     The left neighbour stops one pixel short of the edge, where the weight of the right one reaches 1 exactly: so it
     always lies RIGHT bytes on, which is part of the instruction and costs no addition.
     """
+    start, width, below, last_x, last_y, widest, lowest = face
     x = tl.clamp(x, 0.0, last_x)
     y = tl.clamp(y, 0.0, last_y)
     left = tl.minimum(x.to(tl.int32), widest)
     top = tl.minimum(y.to(tl.int32), lowest)
     fx = x - left.to(tl.float32)
-    fy = y - top.to(tl.float32)
-    upper = face + (top.to(width.dtype) * width + left) * CHANNELS
+    fy = (y - top.to(tl.float32)) * 2.0**127
+    above = 2.0**127 - fy
+    right = fx * above
+    both = fx * fy
+    neither = above - right
+    under = fy - both
+    upper = start + (top.to(width.dtype) * width + left) * CHANNELS
     lower = upper + below
-    red = _mix(upper, lower, fx, fy, RIGHT)
+    red = _mix(upper, lower, neither, right, under, both, RIGHT)
     green = red
     blue = red
     if CHANNELS == 3:
-        green = _mix(upper + 1, lower + 1, fx, fy, RIGHT)
-        blue = _mix(upper + 2, lower + 2, fx, fy, RIGHT)
+        green = _mix(upper + 1, lower + 1, neither, right, under, both, RIGHT)
+        blue = _mix(upper + 2, lower + 2, neither, right, under, both, RIGHT)
     return red, green, blue
 
 
 @triton.jit
-def _mix(upper, lower, fx, fy, RIGHT: tl.constexpr):
-    """One channel of four neighbours, joined along x, then along y."""
-    p00 = _value(upper)
-    p10 = _value(lower)
-    above = tl.fma(fx, _value(upper + RIGHT) - p00, p00)
-    under = tl.fma(fx, _value(lower + RIGHT) - p10, p10)
-    return tl.fma(fy, under - above, above)
+def _mix(upper, lower, neither, right, under, both, RIGHT: tl.constexpr):
+    """One channel of four neighbours."""
+    value = tl.fma(_byte(upper + RIGHT), right, _byte(upper) * neither)
+    return tl.fma(_byte(lower + RIGHT), both, tl.fma(_byte(lower), under, value))
 
 
 @triton.jit
-def _value(place):
-    # A byte b shifted into the fraction of 256.0 spells 256 + b: one integer instruction, where a conversion would
-    # occupy a unit of a quarter of its rate. Joining neighbours carries the 256 along, `_coloured` takes it off.
-    return (tl.load(place).to(tl.int32) * 2**15 + 0x43800000).to(tl.float32, bitcast=True)
+def _byte(place):
+    return tl.load(place).to(tl.int32).to(tl.float32, bitcast=True)
 
 
 @triton.jit
-def _tap(
-    face, x, y, xx, xy, yx, yy, last_x, last_y, widest, lowest, width, below,
-    CHANNELS: tl.constexpr, RIGHT: tl.constexpr, SUPERSAMPLE: tl.constexpr,
-):  # fmt: skip
+def _tap(face, x, y, axes, CHANNELS: tl.constexpr, RIGHT: tl.constexpr, SUPERSAMPLE: tl.constexpr):
     """One reading of the store, or the mean of four a quarter of a view pixel around it."""
     if SUPERSAMPLE == 1:
-        red, green, blue = _read(face, x, y, last_x, last_y, widest, lowest, width, below, CHANNELS, RIGHT)
+        red, green, blue = _read(face, x, y, CHANNELS, RIGHT)
     else:
+        xx, xy, yx, yy = axes
         red = tl.zeros_like(x)
         green = tl.zeros_like(x)
         blue = tl.zeros_like(x)
         for sub in range(4):
             dx = (sub % 2) * 0.5 - 0.25
             dy = (sub // 2) * 0.5 - 0.25
-            sub_x = x + (xx * dx + xy * dy)
-            sub_y = y + (yx * dx + yy * dy)
-            r, g, b = _read(face, sub_x, sub_y, last_x, last_y, widest, lowest, width, below, CHANNELS, RIGHT)
+            r, g, b = _read(face, x + (xx * dx + xy * dy), y + (yx * dx + yy * dy), CHANNELS, RIGHT)
             red += r
             green += g
             blue += b
@@ -117,56 +118,54 @@ def _over_unit(whole, per_unit, grid):
 
 
 @triton.jit
-def _in_uncut_view(
-    x, y, inside, shows, turn, size, grid, by_side, by_side_shift, by_grid, per_unit,
-    CELLS: tl.constexpr, TURN: tl.constexpr,
-):  # fmt: skip
-    """Where pixels (x, y) read the un-cut view: in units of 1 / (2 grid) pixel, and in pixels; and which are hidden."""
-    if CELLS:
-        across = (2 * x + 1) * grid
-        down = (2 * y + 1) * grid
-        column = divide(across, by_side, by_side_shift)
-        line = divide(down, by_side, by_side_shift)
-        cell = line * grid + column
-        source = tl.load(shows + cell, mask=inside, other=-1).to(tl.int32)
-        hidden = source < 0
-        source = tl.maximum(tl.minimum(source, grid * grid - 1), 0)
-        source_line = (source * by_grid) >> 23
-        source_column = source - source_line * grid
-        if TURN:
-            quarter = tl.load(turn + cell, mask=inside, other=0).to(tl.int32) & 3
-            cosine = (1 - quarter) * (1 - (quarter & 1))
-            sine = (2 - quarter) * (quarter & 1)
-            ux = across - (2 * column + 1) * size
-            uy = down - (2 * line + 1) * size
-            across = (2 * source_column + 1) * size + (cosine * ux - sine * uy)
-            down = (2 * source_line + 1) * size + (sine * ux + cosine * uy)
-        else:
-            across += (source_column - column) * (2 * size)
-            down += (source_line - line) * (2 * size)
-        qx = _over_unit(across, per_unit, grid)
-        qy = _over_unit(down, per_unit, grid)
-    else:
-        across = x
-        down = y
-        hidden = tl.load(shows) < 0
-        qx = x.to(tl.float32) + 0.5
-        qy = y.to(tl.float32) + 0.5
-    return across, down, qx, qy, hidden
+def _cell(x, y, inside, shows, turn, grid, by_side, by_side_shift, by_grid, TURN: tl.constexpr):
+    """The cell that pixels (x, y) lie in, the one that is shown there, its quarter turns, and whether it is hidden."""
+    column = divide((2 * x + 1) * grid, by_side, by_side_shift)
+    line = divide((2 * y + 1) * grid, by_side, by_side_shift)
+    place = line * grid + column
+    source = tl.load(shows + place, mask=inside, other=-1).to(tl.int32)
+    hidden = source < 0
+    source = tl.maximum(tl.minimum(source, grid * grid - 1), 0)
+    source_line = (source * by_grid) >> 23
+    quarter = source
+    if TURN:
+        quarter = tl.load(turn + place, mask=inside, other=0).to(tl.int32) & 3
+    return column, line, source - source_line * grid, source_line, quarter, hidden
 
 
 @triton.jit
-def _blurred(
-    sigma, face, x, y, xx, xy, yx, yy, last_x, last_y, widest, lowest, width, below,
-    CHANNELS: tl.constexpr, RIGHT: tl.constexpr, SUPERSAMPLE: tl.constexpr,
-):  # fmt: skip
+def _in_uncut_view(x, y, cell, size, grid, TURN: tl.constexpr):
+    """Where pixels (x, y) read the un-cut view, in units of 1 / (2 grid) pixel: whole numbers."""
+    column, line, source_column, source_line, quarter, _ = cell
+    across = (2 * x + 1) * grid
+    down = (2 * y + 1) * grid
+    if TURN:
+        cosine = (1 - quarter) * (1 - (quarter & 1))
+        sine = (2 - quarter) * (quarter & 1)
+        ux = across - (2 * column + 1) * size
+        uy = down - (2 * line + 1) * size
+        across = (2 * source_column + 1) * size + (cosine * ux - sine * uy)
+        down = (2 * source_line + 1) * size + (sine * ux + cosine * uy)
+    else:
+        across += (source_column - column) * (2 * size)
+        down += (source_line - line) * (2 * size)
+    return across, down
+
+
+@triton.jit
+def _edge(sigma):
+    """What a neighbour weighs beside the centre."""
+    return tl.exp(-0.5 / (sigma * sigma))
+
+
+@triton.jit
+def _blurred(sigma, face, x, y, axes, CHANNELS: tl.constexpr, RIGHT: tl.constexpr, SUPERSAMPLE: tl.constexpr):
     """The weighted mean of nine taps a view pixel apart, or of the middle one where sigma is 0."""
-    red, green, blue = _tap(
-        face, x, y, xx, xy, yx, yy, last_x, last_y, widest, lowest, width, below, CHANNELS, RIGHT, SUPERSAMPLE
-    )
-    edge = tl.exp(-0.5 / (sigma * sigma))
+    red, green, blue = _tap(face, x, y, axes, CHANNELS, RIGHT, SUPERSAMPLE)
+    edge = _edge(sigma)
     # Most samples of a batch are sharp: their programs skip eight taps of weight 0.
     if edge != 0.0:
+        xx, xy, yx, yy = axes
         mid = 1.0 / (1.0 + 2.0 * edge)
         side = edge * mid
         red *= mid * mid
@@ -179,10 +178,7 @@ def _blurred(
             weight = tl.where(dx * dy == 0.0, mid, side) * side
             tap_x = x + (xx * dx + xy * dy)
             tap_y = y + (yx * dx + yy * dy)
-            r, g, b = _tap(
-                face, tap_x, tap_y, xx, xy, yx, yy, last_x, last_y, widest, lowest, width, below,
-                CHANNELS, RIGHT, SUPERSAMPLE,
-            )  # fmt: skip
+            r, g, b = _tap(face, tap_x, tap_y, axes, CHANNELS, RIGHT, SUPERSAMPLE)
             red = tl.fma(r, weight, red)
             green = tl.fma(g, weight, green)
             blue = tl.fma(b, weight, blue)
@@ -190,21 +186,33 @@ def _blurred(
 
 
 @triton.jit
-def _coloured(matrix, red, green, blue, CHANNELS: tl.constexpr):
-    c0 = tl.load(matrix)
-    c1 = tl.load(matrix + 1)
-    c2 = tl.load(matrix + 2)
-    c3 = tl.load(matrix + 3)
-    if CHANNELS == 1:
-        value = tl.fma(red, (c0 + c1) + c2, c3 - 256.0 * ((c0 + c1) + c2))
-    else:
-        value = tl.fma(blue, c2, tl.fma(green, c1, tl.fma(red, c0, c3 - 256.0 * ((c0 + c1) + c2))))
-    return _full_scale(value)
+def _row_of(matrix, shown):
+    """A row of `colour`, from readings of 2**-22 gray levels to shares of 256; 0 for a view that is hidden whole."""
+    c0 = tl.load(matrix, mask=shown, other=0.0) * 2.0**14
+    c1 = tl.load(matrix + 1, mask=shown, other=0.0) * 2.0**14
+    c2 = tl.load(matrix + 2, mask=shown, other=0.0) * 2.0**14
+    return c0, c1, c2, tl.load(matrix + 3, mask=shown, other=0.0) * 2.0**-8
 
 
 @triton.jit
-def _full_scale(value):
-    return tl.clamp(value, 0.0, 255.0, propagate_nan=tl.PropagateNan.ALL)
+def _nan_of(row):
+    """NaN where an entry is not finite, else 0."""
+    c0, c1, c2, c3 = row
+    return ((c0 + c1) + (c2 + c3)) * 0.0
+
+
+@triton.jit
+def _coloured(row, red, green, blue, white, CHANNELS: tl.constexpr):
+    c0, c1, c2, c3 = row
+    gray = tl.fma(red, (c0 + c1) + c2, c3)
+    value = gray if CHANNELS == 1 else tl.fma(blue, c2, tl.fma(green, c1, tl.fma(red, c0, c3)))
+    return _full_scale(value, white)
+
+
+@triton.jit
+def _full_scale(value, white):
+    """`value` within 0..`white`. The limits 0 and 1 cost nothing: they are part of the instruction before (`.SAT`)."""
+    return tl.minimum(tl.minimum(tl.maximum(value, 0.0), 1.0), white)
 
 
 @triton.jit
@@ -213,40 +221,84 @@ def _radius(bits):
 
 
 @triton.jit
-def _noisy(red, green, blue, amount, key, counter):
+def _noisy(red, green, blue, white, amount, key, counter):
     """Three normal numbers a pixel of the un-cut view, by Box and Muller."""
     word0, word1, word2, word3 = tl.philox(key, counter, 0, 0, 0)
     cosine0, sine0 = cos_sin_turn(word1)
     cosine1, _ = cos_sin_turn(word3)
     radius0 = _radius(word0) * amount
     radius1 = _radius(word2) * amount
-    red = _full_scale(tl.fma(radius0, cosine0, red))
-    green = _full_scale(tl.fma(radius0, sine0, green))
-    blue = _full_scale(tl.fma(radius1, cosine1, blue))
+    red = _full_scale(tl.fma(radius0, cosine0, red), white)
+    green = _full_scale(tl.fma(radius0, sine0, green), white)
+    blue = _full_scale(tl.fma(radius1, cosine1, blue), white)
     return red, green, blue
 
 
 @triton.jit
-def _write(out, offset, inside, red, green, blue, INTERLEAVE: tl.constexpr, BLOCK: tl.constexpr):
-    place = offset * 3
-    if INTERLEAVE:
-        # One value a lane, four lanes a pixel of which the last is idle: each store of a warp writes 48, or 96, bytes
-        # in one piece. The compiler swaps the values between lanes for it, which costs some instructions.
-        pixels = tl.reshape(tl.join(tl.join(red, blue), tl.join(green, blue)), (BLOCK, 4))
-        channel = tl.arange(0, 4)
-        tl.store(out + place[:, None] + channel[None, :], pixels, mask=inside[:, None] & (channel[None, :] < 3))
+def _pixel(
+    x, y, i, pixel, cell, at, face, axes, rows, scales, options,
+    CHANNELS: tl.constexpr, RIGHT: tl.constexpr, CELLS: tl.constexpr, TURN: tl.constexpr, CUT: tl.constexpr,
+    BLUR: tl.constexpr, NOISE: tl.constexpr, SUPERSAMPLE: tl.constexpr,
+):  # fmt: skip
+    """The values of the i-th pixel right of (x, y) in the view, ready to be stored."""
+    size, grid, per_unit, by_unit = at
+    across = x
+    down = y
+    if CELLS:
+        across, down = _in_uncut_view(x + i, y, cell, size, grid, TURN)
+        qx = _over_unit(across, per_unit, grid)
+        qy = _over_unit(down, per_unit, grid)
     else:
-        # Three stores that each write a third of every 32-byte sector: the L2 cache puts them together, so memory
-        # sees every byte once, at three times the number of requests to that cache.
-        tl.store(out + place, red, mask=inside)
-        tl.store(out + place + 1, green, mask=inside)
-        tl.store(out + place + 2, blue, mask=inside)
+        qx = x.to(tl.float32) + (i + 0.5)
+        qy = y.to(tl.float32) + 0.5
+    xx, xy, tx, yx, yy, ty = axes
+    store_x = ((xx * qx + xy * qy) + tx) - 0.5
+    store_y = ((yx * qx + yy * qy) + ty) - 0.5
+    blur, noise, key, left, top, right, bottom = options
+    white, red_scale, green_scale, blue_scale, red_offset, green_offset, blue_offset = scales
+    if BLUR:
+        red, green, blue = _blurred(blur, face, store_x, store_y, (xx, xy, yx, yy), CHANNELS, RIGHT, SUPERSAMPLE)
+    else:
+        red, green, blue = _tap(face, store_x, store_y, (xx, xy, yx, yy), CHANNELS, RIGHT, SUPERSAMPLE)
+    red_row, green_row, blue_row = rows
+    red, green, blue = (
+        _coloured(red_row, red, green, blue, white, CHANNELS),
+        _coloured(green_row, red, green, blue, white, CHANNELS),
+        _coloured(blue_row, red, green, blue, white, CHANNELS),
+    )
+    if NOISE:
+        counter = divide(down, by_unit, 0) * size + divide(across, by_unit, 0) if CELLS else pixel
+        red, green, blue = _noisy(red, green, blue, white, noise, key, counter)
+    if CELLS:
+        hidden = cell[5]
+        red_scale = tl.where(hidden, 0.0, red_scale)
+        green_scale = tl.where(hidden, 0.0, green_scale)
+        blue_scale = tl.where(hidden, 0.0, blue_scale)
+        red_offset = tl.where(hidden, 0.0, red_offset)
+        green_offset = tl.where(hidden, 0.0, green_offset)
+        blue_offset = tl.where(hidden, 0.0, blue_offset)
+    red = tl.fma(red, red_scale, red_offset)
+    green = tl.fma(green, green_scale, green_offset)
+    blue = tl.fma(blue, blue_scale, blue_offset)
+    if CUT:
+        covered = (x + i >= left) & (y >= top) & (x + i < right) & (y < bottom)
+        red = tl.where(covered, 0.0, red)
+        green = tl.where(covered, 0.0, green)
+        blue = tl.where(covered, 0.0, blue)
+    return red, green, blue
+
+
+@triton.jit
+def _store_four(place, inside, a, b, c, d, LANES: tl.constexpr):
+    """Four values that follow one another in memory, by one instruction a lane."""
+    four = tl.reshape(tl.join(tl.join(a, c), tl.join(b, d)), (LANES, 4))
+    tl.store(place[:, None] + tl.arange(0, 4)[None, :], four, mask=inside[:, None])
 
 
 _RUN_TIME = (
     "where_view", "colour_view", "shows_view", "blur_view", "noise_view", "key_view", "turn_view", "cut_view",
     "first", "batch", "faces", "height", "width", "size", "grid",
-    "by_size", "by_size_shift", "by_side", "by_side_shift", "by_unit", "by_grid",
+    "by_line", "by_line_shift", "by_side", "by_side_shift", "by_unit", "by_grid",
 )  # fmt: skip
 _TABLES = ("store", "row", "where", "colour", "shows", "blur", "noise", "key", "turn", "cut", "out")
 
@@ -256,11 +308,11 @@ def _render(
     out, store, row, where, colour, shows, blur, noise, key, turn, cut,
     where_view, colour_view, shows_view, blur_view, noise_view, key_view, turn_view, cut_view,
     first, batch, faces, height, width, size, grid,
-    by_size, by_size_shift, by_side, by_side_shift, by_unit, by_grid, per_unit,
-    red_scale, green_scale, blue_scale, red_offset, green_offset, blue_offset,
+    by_line, by_line_shift, by_side, by_side_shift, by_unit, by_grid, per_unit,
+    white, red_scale, green_scale, blue_scale, red_offset, green_offset, blue_offset,
     CHANNELS: tl.constexpr, RIGHT: tl.constexpr, CELLS: tl.constexpr, TURN: tl.constexpr, CUT: tl.constexpr,
     BLUR: tl.constexpr, NOISE: tl.constexpr, SUPERSAMPLE: tl.constexpr, WIDE: tl.constexpr,
-    INTERLEAVE: tl.constexpr, BLOCK: tl.constexpr,
+    EACH: tl.constexpr, WHOLE: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     block = tl.program_id(0)
     view = tl.program_id(1)
@@ -269,70 +321,94 @@ def _render(
     if WIDE:
         width = width.to(tl.int64)
 
-    # Which pixel, and where in the un-cut view: in units of 1 / (2 grid) pixel everything is a whole number. Pixels
-    # past the end of the view come along: positions in the store are clamped, so only tables need a mask for them.
-    offset = tl.arange(0, BLOCK)
-    pixel = block * BLOCK + offset
-    inside = pixel < size * size
-    y = divide(pixel, by_size, by_size_shift)
-    x = pixel - y * size
+    # What is the same for all pixels of the program.
+    where += each * where_view + sample.to(tl.int64) * 6
+    axes = (_entry(where, 0), _entry(where, 1), _entry(where, 2), _entry(where, 3), _entry(where, 4), _entry(where, 5))
+    index = tl.minimum(tl.maximum(tl.load(row + sample), 0), faces - 1)
+    face = (
+        store + index * (height.to(tl.int64) * width * CHANNELS),
+        width,
+        tl.where(height > 1, width * CHANNELS, 0),
+        (width - 1).to(tl.float32),
+        (height - 1).to(tl.float32),
+        tl.maximum(width - 2, 0).to(tl.int32),
+        tl.maximum(height - 2, 0),
+    )
+    colour += each * colour_view + sample.to(tl.int64) * 12
     shows += each * shows_view + sample.to(tl.int64) * (grid * grid)
     turn += each * turn_view + sample.to(tl.int64) * (grid * grid)
-    across, down, qx, qy, hidden = _in_uncut_view(
-        x, y, inside, shows, turn, size, grid, by_side, by_side_shift, by_grid, per_unit, CELLS, TURN
-    )
-
-    # Before the store is read, so that lines and columns need not be kept meanwhile.
-    blank = hidden
+    shown = CELLS or tl.load(shows) >= 0
+    rows = (_row_of(colour, shown), _row_of(colour + 4, shown), _row_of(colour + 8, shown))
+    # An option that is absent is never read either.
+    sigma = 0.0
+    amount = 0.0
+    seed = 0
+    left = 0
+    top = 0
+    right = 0
+    bottom = 0
+    if BLUR:
+        sigma = tl.load(blur + each * blur_view + sample)
+    if NOISE:
+        amount = tl.load(noise + each * noise_view + sample, mask=shown, other=0.0) * 2.0**-8
+        seed = tl.load(key + each * key_view + sample)
     if CUT:
         cut += each * cut_view + sample.to(tl.int64) * 4
-        covered = (x >= tl.load(cut)) & (y >= tl.load(cut + 1)) & (x < tl.load(cut + 2)) & (y < tl.load(cut + 3))
-        blank = blank | covered
+        left = tl.load(cut)
+        top = tl.load(cut + 1)
+        right = tl.load(cut + 2)
+        bottom = tl.load(cut + 3)
+    options = (sigma, amount, seed, left, top, right, bottom)
 
-    # The store, blurred.
-    where += each * where_view + sample.to(tl.int64) * 6
-    xx = _entry(where, 0)
-    xy = _entry(where, 1)
-    yx = _entry(where, 3)
-    yy = _entry(where, 4)
-    store_x = ((xx * qx + xy * qy) + _entry(where, 2)) - 0.5
-    store_y = ((yx * qx + yy * qy) + _entry(where, 5)) - 0.5
-    index = tl.minimum(tl.maximum(tl.load(row + sample), 0), faces - 1)
-    face = store + index * (height.to(tl.int64) * width * CHANNELS)
-    last_x = (width - 1).to(tl.float32)
-    last_y = (height - 1).to(tl.float32)
-    widest = tl.maximum(width - 2, 0).to(tl.int32)
-    lowest = tl.maximum(height - 2, 0)
-    below = tl.where(height > 1, width * CHANNELS, 0)
+    # A number of a table that is NaN shall be seen, and the limits of `_full_scale` hide it.
+    nan = amount * 0.0
     if BLUR:
-        red, green, blue = _blurred(
-            tl.load(blur + each * blur_view + sample), face, store_x, store_y, xx, xy, yx, yy,
-            last_x, last_y, widest, lowest, width, below, CHANNELS, RIGHT, SUPERSAMPLE,
-        )  # fmt: skip
-    else:
-        red, green, blue = _tap(
-            face, store_x, store_y, xx, xy, yx, yy, last_x, last_y, widest, lowest, width, below,
-            CHANNELS, RIGHT, SUPERSAMPLE,
-        )  # fmt: skip
+        nan += _edge(sigma) * 0.0
+    red_offset = tl.where(shown, red_offset + (_nan_of(rows[0]) + nan), 0.0)
+    green_offset = tl.where(shown, green_offset + (_nan_of(rows[1]) + nan), 0.0)
+    blue_offset = tl.where(shown, blue_offset + (_nan_of(rows[2]) + nan), 0.0)
+    scales = (white, red_scale, green_scale, blue_scale, red_offset, green_offset, blue_offset)
+    at = (size, grid, per_unit, by_unit)
 
-    # Colour, noise, normalisation.
-    colour += each * colour_view + sample.to(tl.int64) * 12
-    red, green, blue = (
-        _coloured(colour, red, green, blue, CHANNELS),
-        _coloured(colour + 4, red, green, blue, CHANNELS),
-        _coloured(colour + 8, red, green, blue, CHANNELS),
+    # A lane has EACH neighbouring pixels of a line. Lanes past the end of the view come along: positions in the store
+    # are clamped, so only tables need a mask for them.
+    lane = block * LANES + tl.arange(0, LANES)
+    pixel = lane * EACH
+    inside = pixel < size * size
+    y = divide(lane, by_line, by_line_shift)
+    x = pixel - y * size
+    cell = (x, y, x, y, x, pixel < 0)  # of an uncut view: never read, but a name needs a value of its type
+    if WHOLE:
+        cell = _cell(x, y, inside, shows, turn, grid, by_side, by_side_shift, by_grid, TURN)
+    place = (
+        out + ((each * batch + sample) * (size * size) + block * (LANES * EACH)) * 3 + tl.arange(0, LANES) * (3 * EACH)
     )
-    if NOISE:
-        counter = divide(down, by_unit, 0) * size + divide(across, by_unit, 0) if CELLS else pixel
-        amount = tl.load(noise + each * noise_view + sample)
-        red, green, blue = _noisy(red, green, blue, amount, tl.load(key + each * key_view + sample), counter)
-    kind = out.dtype.element_ty
-    red = tl.where(blank, 0.0, tl.fma(red, red_scale, red_offset)).to(kind)
-    green = tl.where(blank, 0.0, tl.fma(green, green_scale, green_offset)).to(kind)
-    blue = tl.where(blank, 0.0, tl.fma(blue, blue_scale, blue_offset)).to(kind)
-
-    out += ((each * batch + sample) * (size * size) + block * BLOCK) * 3
-    _write(out, offset, inside, red, green, blue, INTERLEAVE, BLOCK)
+    if EACH == 4:
+        place = tl.multiple_of(place, out.dtype.element_ty.primitive_bitwidth // 2)  # bytes of four values
+    for i in tl.static_range(EACH):
+        if CELLS and not WHOLE:
+            cell = _cell(x + i, y, inside, shows, turn, grid, by_side, by_side_shift, by_grid, TURN)
+        red, green, blue = _pixel(
+            x, y, i, pixel + i, cell, at, face, axes, rows, scales, options,
+            CHANNELS, RIGHT, CELLS, TURN, CUT, BLUR, NOISE, SUPERSAMPLE,
+        )  # fmt: skip
+        if EACH == 1:
+            tl.store(place, red, mask=inside)
+            tl.store(place + 1, green, mask=inside)
+            tl.store(place + 2, blue, mask=inside)
+        elif i == 0:
+            a = red
+            b = green
+            c = blue
+        elif i == 1:
+            _store_four(place, inside, a, b, c, red, LANES)
+            a = green
+            b = blue
+        elif i == 2:
+            _store_four(place + 4, inside, a, b, red, green, LANES)
+            a = blue
+        else:
+            _store_four(place + 8, inside, a, red, green, blue, LANES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,20 +418,27 @@ class Configuration:
     block: int
     """Pixels a program, a power of 2."""
     warps: int
-    interleave: bool
-    """Swap channels between lanes before they are stored; else three stores."""
 
 
 _MOST_PROGRAMS = 65_535
 """Of the second and third axis of a launch."""
 
-LIGHT = Configuration(block=1024, warps=4, interleave=False)
-HEAVY = Configuration(block=512, warps=4, interleave=False)
+
+def _neighbours(size: int) -> int:
+    """How many neighbouring pixels of a line a lane has at a time."""
+    return 4 if size % 4 == 0 and size > 4 else 1  # a line of one group has no `divisor`
 
 
-def configuration(*, blur: bool, noise: bool, supersample: int) -> Configuration:
-    """The configuration by what limits the views: memory and plain instructions, or much work a pixel."""
-    return HEAVY if blur or noise or supersample > 1 else LIGHT
+def configuration(size: int, *, heavy: bool) -> Configuration:
+    """Chooses the largest program of which 1 pixel in 32, at most, lies past the end of a view; or the smallest.
+
+    A lane has 16 pixels, so that what is the same for all of them costs little each; 8 or 4 where the work on each is
+    `heavy` (blur, noise or supersampling) and takes registers.
+    """
+    pixels = 32 * (16 if not heavy else 8 if _neighbours(size) == 4 else 4)
+    choices = [Configuration(pixels * warps, warps) for warps in (4, 2, 1)]
+    fit = [chosen for chosen in choices if 32 * (-(size * size) % chosen.block) <= size * size]
+    return (fit or choices[-1:])[0]
 
 
 def render_views(
@@ -385,14 +468,16 @@ def render_views(
     faces, height, width, channels = store.shape
     grid = math.isqrt(cells)
     out = torch.empty(views, batch, size, size, 3, dtype=dtype, device=store.device)
+    cut_up = grid > 1 or turn is not None
     if chosen is None:
-        chosen = configuration(blur=blur is not None, noise=noise is not None, supersample=supersample)
+        chosen = configuration(size, heavy=blur is not None or noise is not None or supersample > 1)
 
     row = row.contiguous()
     where, colour, shows = _by_sample(where), _by_sample(colour), _by_sample(shows)
     # An option that is absent is never read: any pointer serves.
     tables = [where if table is None else _by_sample(table) for table in (blur, noise, key, turn, cut)]
-    by_size = divisor(size, size * size - 1)
+    each = _neighbours(size)
+    by_line = divisor(size // each, size * size // each - 1)
     by_side = divisor(2 * size, 2 * size * grid)
     by_unit, no_shift = divisor(2 * grid, 2 * size * grid)
     assert no_shift == 0
@@ -403,19 +488,20 @@ def render_views(
                 out, store, row, where, colour, shows, *tables,
                 *(table.stride(0) for table in (where, colour, shows, *tables)),
                 first, batch, faces, height, width, size, grid,
-                *by_size, *by_side, by_unit, -(-(2**23) // grid), 1.0 / (2 * grid),
-                *(1.0 / (255.0 * s) for s in std), *(-m / s for m, s in zip(mean, std, strict=True)),
+                *by_line, *by_side, by_unit, -(-(2**23) // grid), 1.0 / (2 * grid),
+                255.0 / 256.0, *(256.0 / (255.0 * s) for s in std), *(-m / s for m, s in zip(mean, std, strict=True)),
                 CHANNELS=channels,
                 RIGHT=channels if width > 1 else 0,
-                CELLS=grid > 1 or turn is not None,
+                CELLS=cut_up,
                 TURN=turn is not None,
                 CUT=cut is not None,
                 BLUR=blur is not None,
                 NOISE=noise is not None,
                 SUPERSAMPLE=supersample,
                 WIDE=height * width * channels >= 2**31,
-                INTERLEAVE=chosen.interleave,
-                BLOCK=chosen.block,
+                EACH=each,
+                WHOLE=cut_up and size % (each * grid) == 0,
+                LANES=chosen.block // each,
                 num_warps=chosen.warps,
                 num_stages=1,
                 enable_fp_fusion=False,

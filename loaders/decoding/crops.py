@@ -119,7 +119,7 @@ def cut(image: Image.Image, square: Square, size: int) -> Image.Image:
 
     Args:
         image: Mode L or RGB.
-        square: Must overlap the picture.
+        square: Must overlap the picture, and be so small that the picture is more than one pixel of what is shown.
         size: Pixels.
     """
     left, top, right, bottom = square.bounds()

@@ -1,30 +1,45 @@
 """Decodes one picture file to one stored face: the only place that does, so that sources give the same bytes.
 
-The picture is turned upright by its EXIF orientation, brought to gray or RGB, cropped and resized with Pillow's
-Lanczos filter (`reducing_gap=3`: large pictures are first box-averaged to at least three times the target size).
-16-bit gray is scaled to 8 bits, transparent parts lie over white, CMYK and palettes become RGB.
+The picture is turned upright by its orientation, wherever Pillow finds one (Exif or XMP of any format), brought to gray
+or RGB, cropped and resized with Pillow's Lanczos filter (`reducing_gap=3`: large pictures are first box-averaged to at
+least three times the target size). 16-bit gray is scaled to 8 bits, CMYK and palettes become RGB, a palette of grays
+becomes gray. Transparent parts lie
+over white, in every mode: an alpha channel, a palette with one, and the one clear colour of a PNG or GIF. Metadata that
+is damaged or long keeps no picture from being read. `plain` tells what a decoder that knows none of this may be given.
 """
 
 from __future__ import annotations
 
 import errno
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageFile
 
+from loaders.base import Fit
 from loaders.decoding.crops import Square, cut
+from loaders.decoding.png import lighter
 from loaders.decoding.records import Picture
 
-Fit = Literal["crop", "stretch"]
 Colour = Literal["auto", "gray", "rgb"]
 Box = tuple[float, float, float, float]
 
 # Errors of the file itself; any other (too many open files, no memory) would wrongly skip pictures that are fine.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture of each orientation upright."""
 FILE_ERRORS = (errno.ENOENT, errno.EACCES, errno.EIO, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
@@ -114,9 +129,15 @@ def _upright(picture: Picture) -> Image.Image:
     if isinstance(picture, np.ndarray):
         return Image.fromarray(picture)
     try:
-        with Image.open(picture if isinstance(picture, Path) else io.BytesIO(picture)) as image:
-            image.load()
-            return _eight_bits(ImageOps.exif_transpose(image))
+        if isinstance(picture, Path) and not (picture.is_file() or picture.is_dir()) and picture.exists():
+            raise UnreadableError("not a file", "it is a pipe, a socket or a device")  # which might be waited for
+        try:
+            return _loaded(picture if isinstance(picture, Path) else io.BytesIO(picture))
+        except ValueError:  # of a PNG: a text is too long
+            for data in lighter(picture.read_bytes() if isinstance(picture, Path) else picture):
+                with suppress(ValueError):
+                    return _loaded(io.BytesIO(data))
+            raise
     except (UnreadableError, MemoryError):
         raise
     except OSError as error:
@@ -128,25 +149,73 @@ def _upright(picture: Picture) -> Image.Image:
         raise UnreadableError("unreadable picture", f"{type(error).__name__}: {error}") from error
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _loaded(file: Path | io.BytesIO) -> Image.Image:
+    with Image.open(file) as image:
+        packed = _packed(image)
+        image.load()
+        method = TURNS.get(orientation(image))
+        shown = _eight_bits(image, packed)
+        return shown if method is None else shown.transpose(method)
+
+
+def orientation(image: Image.Image) -> int:
+    """Finds how an opened picture is turned, 1 to 8 (Exif 2.3, tag 274); 1 where nothing readable says it."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow's readers raise anything on damaged metadata, for which no viewer refuses a picture
+        return 1
+    return value if isinstance(value, int) and value in TURNS else 1
+
+
+def plain(image: ImageFile.ImageFile) -> bool:
+    """Tells whether an opened picture is JPEG or PNG of 8-bit gray or RGB, upright, and without a clear colour."""
+    known = image.format == "JPEG" or (image.format == "PNG" and _packed(image) == image.mode)
+    if known and image.format == "PNG":
+        image.load()  # what is said of its pixels may follow them
+    return known and image.mode in ("L", "RGB") and "transparency" not in image.info and orientation(image) == 1
+
+
+def _packed(image: ImageFile.ImageFile) -> str:
+    """Says how a PNG that is not loaded yet packs its pixels: its mode, or e.g. "L;4", "RGB;16B"."""
+    return str(image.tile[0].args) if image.format == "PNG" and image.tile else image.mode
+
+
+def _eight_bits(image: Image.Image, packed: str) -> Image.Image:
     """To mode L or RGB."""
     mode = image.mode
-    if mode in ("L", "RGB"):
+    clear = image.info.get("transparency")
+    if mode in ("L", "RGB") and clear is None:
         return image
-    if mode == "1":
-        return image.convert("L")
-    if mode.startswith("I;16"):
-        wide = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+    if mode in ("1", "L", "RGB") or mode.startswith("I;16"):
+        pixels = np.array(image.convert("L") if mode == "1" else image)
+        if clear is not None:
+            # Pillow gives the colour as the file has it, and pixels spread over 8 bits, or the upper 8 of 16.
+            colour = np.array(clear) * {"L;2": 85, "L;4": 17}.get(packed, 1) >> (8 if packed == "RGB;16B" else 0)
+            hit = pixels == colour
+            pixels[hit.all(axis=2) if mode == "RGB" else hit] = 65535 if mode.startswith("I") else 255
+        if mode.startswith("I"):
+            pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        return Image.fromarray(pixels)
     if mode in ("I", "F"):
         raise UnreadableError("no defined range", f"a picture of mode {mode} does not say what white is")
     if mode in ("LA", "La"):
         gray, alpha = image.convert("LA").split()
         return Image.composite(gray, Image.new("L", image.size, 255), alpha)
-    if mode in ("RGBA", "RGBa", "PA") or "transparency" in image.info:
-        clear = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), clear).convert("RGB")
-    return image.convert("RGB")
+    into = "L" if _has_gray_palette(image) else "RGB"
+    if mode in ("RGBA", "RGBa", "PA") or clear is not None:
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB").convert(into)
+    return image.convert("RGB").convert(into)
+
+
+def _has_gray_palette(image: Image.Image) -> bool:
+    """Tells whether a picture has a palette and uses nothing but grays of it, as scanners write gray TIFF files."""
+    if image.mode not in ("P", "PA"):
+        return False
+    used = np.unique(np.array(image if image.mode == "P" else image.getchannel("P")))
+    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    shown = colours[used[used < len(colours)]]
+    return bool((shown == shown[:, :1]).all())
 
 
 def _in_colour(image: Image.Image, colour: Colour) -> Image.Image:
@@ -183,6 +252,8 @@ def _squared(image: Image.Image, size: int, square: Square) -> Image.Image:
     left, top, right, bottom = square.bounds()
     if not (left < image.width and top < image.height and right > 0 and bottom > 0):
         raise UnreadableError("box outside the picture", f"{square} of a {image.width} x {image.height} picture")
+    if square.side > size * max(image.size):  # all of the picture in one pixel, as a damaged list of landmarks has it
+        raise UnreadableError("box far larger than the picture", f"{square} of {image.width} x {image.height}")
     inside = left >= 0 and top >= 0 and right <= image.width and bottom <= image.height
     if square.turn == 0.0 and inside:
         return image.resize((size, size), Image.Resampling.LANCZOS, (left, top, right, bottom), reducing_gap=3.0)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.base import Label
+from loaders.class_map import ClassMap
 from loaders.decoding.crops import Square
 
 Picture = Path | bytes | NDArray[np.uint8]
@@ -61,6 +62,10 @@ class Contents:
     """Starts reading from the beginning; lazy, so that memory does not grow with the data set."""
     total: int | None = None
     """Records to come, where that is known without reading them."""
+    group: str | None = None
+    """The label whose classes must stay together, such as the person; see `loaders.base.Split.group`."""
+    class_maps: tuple[ClassMap, ...] = ()
+    """What the classes became of each label that was given other names."""
 
 
 @runtime_checkable

@@ -54,6 +54,8 @@ class Loader:
         self.split = faces.split
         self.note = faces.note
         """What the source chose by itself, and why, in one line for people; empty where there was nothing to choose."""
+        self.class_maps = faces.class_maps
+        """What the classes became, of each label that the source gives other names."""
         self._faces: Faces | None = faces
         self._order, self._draw, self._device = order, draw, faces.device
         # Each table ends in the row of padding: position -1 finds it without a mask.
@@ -111,6 +113,28 @@ class Loader:
         """
         self._opened()
         return self._batches(self._order.plan(epoch, start=start))
+
+    def some(self, samples: Int64[Tensor, " k"]) -> Iterator[Batch]:
+        """Delivers some samples of the split, on any rank: in batches padded as those of evaluation.
+
+        Args:
+            samples: Their ids, on the CPU.
+
+        Raises:
+            ValueError: The loader is closed, or no such sample is in the split.
+        """
+        self._opened()
+        place = {sample: position for position, sample in enumerate(self.split.sample.tolist())}
+        if strangers := [sample for sample in samples.tolist() if sample not in place]:
+            raise ValueError(
+                f"loader: samples (={strangers[0]}, ...) must be of the split {self.split.name!r}; take ids from its "
+                "`sample`"
+            )
+        size = self._order.batch_size
+        position = torch.full((-(-len(samples) // size) * size,), PADDING, dtype=torch.int64)
+        position[: len(samples)] = torch.tensor([place[sample] for sample in samples.tolist()], dtype=torch.int64)
+        batches = position.view(-1, size)
+        return self._batches(Plan(self._order.seed, 0, batches, torch.zeros_like(batches, dtype=torch.int32)))
 
     def close(self) -> None:
         """Ends the reading threads of all epochs and lets go of the faces; batches still held keep theirs alive."""

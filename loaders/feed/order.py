@@ -14,7 +14,7 @@ from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from loaders.base import Plan, Sampler, Split
-from loaders.feed.samplers import composition, compositions
+from loaders.feed.composed import composition, compositions
 
 PADDING = -1
 

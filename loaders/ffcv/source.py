@@ -12,6 +12,7 @@ from loaders.feed.streams import augmenting
 from loaders.ffcv.decoding import Decoder
 from loaders.ffcv.package import worker_count
 from loaders.ffcv.store import open_ffcv_store
+from loaders.store.preparation import stated
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class FFCV:
         asked = augments(self)
         store = open_ffcv_store(self.path)
         workers = worker_count(self.workers, jpeg=store.source["jpeg"] is not None)
-        part = store.manifest.part(split, store.shape, f"store {store.path}")
+        part = store.manifest.part(split, store.shape, f"store {store.path}", stated(store.source))
         decoder = Decoder(store.file(split), store.shape, workers)
         mean = store.manifest.mean[part.sample]
         return Faces(part, mean, augmenting(decoder, part, mean), torch.device(device), augments=asked)

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from loaders.ffcv.layout import BetonFile, check_layout
 from loaders.ffcv.package import ffcv
 from loaders.ffcv.writer import check_quality, field_names, write_split
@@ -35,6 +33,9 @@ from loaders.store.opening import (
     sha256,
     write_source,
 )
+from loaders.store.preparation import restated
+from loaders.targets import with_home
+from loaders.terminal import Terminal
 
 ENDING = ".beton"
 
@@ -77,7 +78,7 @@ def open_ffcv_store(path: str | Path, *, check_pixels: bool = False) -> FFCVStor
     Raises:
         ValueError: The store is missing, of another format or version, cut or edited; says what to do.
     """
-    path = Path(path)
+    path = with_home(path)
     source = read_source(path, kind=FFCV_STORE, pixels="files")
     manifest = checked_manifest(path, source)
     if set(source["files"]) != set(manifest.splits):
@@ -109,7 +110,7 @@ def write_ffcv_store(
     origin: Mapping[str, Any],
     jpeg: int | None = None,
     replace: bool = False,
-    console: Console | None = None,
+    console: Terminal | None = None,
 ) -> dict[str, Any]:
     """Writes the files of all splits, checks them, and renames the folder into place.
 
@@ -138,12 +139,14 @@ def write_ffcv_store(
     with replacing_folder(out, replace=replace) as part:
         source = {
             **{key: store.source[key] for key in ("shape", "labels", "notes", "counts", "skipped")},
+            **{key: store.source[key] for key in ("group",) if key in store.source},
             "format": FFCV_STORE,
             "version": VERSION,
             "origin": origin,
+            **restated(store.source),
             "jpeg": jpeg,
             "fields": field_names(list(store.manifest.labels)),
-            "files": _write_files(store, part, jpeg, console or Console(quiet=True)),
+            "files": _write_files(store, part, jpeg, console or Terminal(quiet=True)),
             "manifest_sha256": store.source["manifest_sha256"],
         }
         for name in (MANIFEST, SKIPPED):
@@ -151,7 +154,7 @@ def write_ffcv_store(
         return write_source(part, source)
 
 
-def _write_files(store: Store, folder: Path, jpeg: int | None, console: Console) -> dict[str, Any]:
+def _write_files(store: Store, folder: Path, jpeg: int | None, console: Terminal) -> dict[str, Any]:
     files = {}
     with progress("faces to FFCV", len(store.manifest), console) as advance:
         for name in store.manifest.splits:

@@ -21,6 +21,7 @@ from loaders.importers.rafdb import RafDb
 from loaders.importers.utkface import UtkFace
 from loaders.importers.w300lp import W300Lp
 from loaders.store.opening import FFCV_STORE, MANIFEST, PACKED_STORE, prepared_as
+from loaders.targets import with_home
 
 IMPORTERS: dict[str, Callable[..., Importer]] = {
     "affectnet2017": AffectNet2017,
@@ -46,7 +47,7 @@ def pictures_in(folder: str | Path) -> Importer:
     Raises:
         ValueError: It was prepared in another format, which has no picture files.
     """
-    folder = Path(folder)
+    folder = with_home(folder)
     form = prepared_as(folder)
     if form in (PACKED_STORE, FFCV_STORE):
         source = "Packed" if form == PACKED_STORE else "FFCV"

@@ -33,5 +33,5 @@ def left_out(number: int) -> str:
 
 
 def affect(valence: float, arousal: float) -> tuple[float, float]:
-    """Pairs valence and arousal, with NaN where unknown."""
-    return tuple(math.nan if value == UNKNOWN else value for value in (valence, arousal))  # type: ignore[return-value]
+    """Pairs valence and arousal, with NaN where unknown or not finite."""
+    return tuple(math.nan if value == UNKNOWN or math.isinf(value) else value for value in (valence, arousal))  # type: ignore[return-value]

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from loaders.csv_files import number, whole_number
 from loaders.decoding.crops import Crop, Square, aligned, around_box, check_crop, five_of_68
 from loaders.decoding.records import Contents, Record, Skipped, Value
 from loaders.importers import affectnet
 from loaders.importers.holdout import check_shares, public_val_notes, public_val_split, stratified
-from loaders.importers.layout import check_folder, find, require
+from loaders.importers.layout import Located, check_folder, find, require
 from loaders.importers.lists import csv_rows
 
 COLUMNS = (
@@ -34,7 +35,7 @@ PICTURES = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_
 
 
 @dataclass(frozen=True, slots=True)
-class AffectNet2017:
+class AffectNet2017(Located):
     """Reads `training.csv`, `validation.csv` and `Manually_Annotated_Images/*/*`.
 
     The lists may lack their header; their columns then stand in the published order.
@@ -119,8 +120,8 @@ class AffectNet2017:
     def _square(self, row: _Row) -> Square | None:
         if self.crop == "box":
             try:
-                left, top, width, height = (float(row.cells[name]) for name in BOX)
-            except ValueError:  # "NULL" and empty cells
+                left, top, width, height = (number(row.cells[name]) for name in BOX)
+            except ValueError:  # "NULL"
                 return None
             return around_box(left, top, left + width, top + height, self.margin)
         if self.crop == "align":
@@ -146,18 +147,19 @@ class _Row:
 
     def number(self, name: str) -> float:
         try:
-            return float(self.cells[name])
+            return number(self.cells[name])
         except ValueError as error:
             raise ValueError(
-                f"affectnet2017 {self.where}: {name} (={self.cells[name]!r}) must be a number; correct the row"
+                f"affectnet2017 {self.where}: {name} (={self.cells[name]!r}) must be a finite number; correct the row"
             ) from error
 
 
 def _rows(file: Path) -> Iterator[_Row]:
     """Reads the rows of a list; without a header the columns are in the published order."""
-    for number, named in csv_rows("affectnet2017", file, COLUMNS, "take the list as published", headless=True):
-        where = f"{file}: row {number}"
+    for row, named in csv_rows("affectnet2017", file, COLUMNS, "take the list as published", headless=True):
+        where = f"{file}: row {row}"
         text = named["expression"]
-        if not (text.isdigit() and affectnet.is_expression(int(text))):
+        expression = whole_number(text)
+        if expression is None or not affectnet.is_expression(expression):
             raise ValueError(f"affectnet2017 {where}: expression (={text!r}) must be 0 to 10; correct the row")
-        yield _Row(where, named, int(text))
+        yield _Row(where, named, expression)

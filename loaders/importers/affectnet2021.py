@@ -14,13 +14,14 @@ from loaders.decoding.crops import Crop, Square, aligned, around_points, check_c
 from loaders.decoding.records import Contents, Record, Skipped, Value
 from loaders.importers import affectnet
 from loaders.importers.holdout import check_shares, public_val_notes, public_val_split, stratified
-from loaders.importers.layout import check_folder, is_picture
+from loaders.importers.layout import Located, check_folder
+from loaders.importers.walk import look
 
 SETS = {"train": "train_set", "val": "val_set"}
 
 
 @dataclass(frozen=True, slots=True)
-class AffectNet2021:
+class AffectNet2021(Located):
     """Reads `train_set` and `val_set`, each with `images` and `annotations`.
 
     A picture `images/<id>.jpg` has its numbers in `annotations/<id>_{exp,val,aro,lnd}.npy`.
@@ -102,6 +103,7 @@ class AffectNet2021:
                     "affect": affectnet.affect(valence, arousal),
                 }
                 yield Record(own, path, labels, picture, square)
+            yield from look(self.source, (folder / "images").relative_to(self.source)).beside_pictures()
 
     def _square(self, folder: Path, name: str) -> Square | None:
         if self.crop == "none":
@@ -115,8 +117,7 @@ class AffectNet2021:
 
 def _ids(folder: Path) -> Iterator[str]:
     """Names of the pictures, by number where they are numbers."""
-    names = [path.name for path in (folder / "images").iterdir() if is_picture(path)]
-    yield from sorted(names, key=lambda name: (len(name), name))
+    yield from sorted(look(folder / "images").pictures, key=lambda name: (len(name), name))
 
 
 def _numbers(folder: Path, name: str, kind: str) -> Float64[np.ndarray, " n"]:

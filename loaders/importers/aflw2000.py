@@ -9,14 +9,15 @@ from typing import Literal
 
 from loaders.decoding.crops import check_crop
 from loaders.decoding.records import Contents, Record, Skipped
-from loaders.importers.layout import check_folder, is_picture
-from loaders.importers.pose import POSE, POSE_NOTE, record_of
+from loaders.importers.layout import Located, check_folder
+from loaders.importers.pose import POSE, POSE_NOTE, record_of, without_mats
+from loaders.importers.walk import Listing, look
 
 LARGEST = 99.0
 
 
 @dataclass(frozen=True, slots=True)
-class Aflw2000:
+class Aflw2000(Located):
     """Reads `image00002.jpg` with `image00002.mat` beside it.
 
     The pose is that of `Pose_Para`, the convention of this project. Pictures with any angle beyond 99 degrees are left
@@ -43,8 +44,8 @@ class Aflw2000:
         check_crop(where, self.crop, self.margin, ("none", "box"))
         check_folder("aflw2000", self.source)
         root = self.source / "AFLW2000" if (self.source / "AFLW2000").is_dir() else self.source
-        pictures = sorted(path for path in root.iterdir() if is_picture(path))
-        if not any(path.with_suffix(".mat").is_file() for path in pictures):
+        found = look(self.source, root.relative_to(self.source))
+        if not any((root / name).with_suffix(".mat").is_file() for name in found.pictures):
             raise ValueError(
                 f"{where}: must hold pictures image00002.jpg with image00002.mat beside them; there are none, "
                 "name the folder that does"
@@ -52,14 +53,14 @@ class Aflw2000:
         return Contents(
             labels={"pose": POSE},
             notes=(POSE_NOTE, f"all is test; pictures with an angle beyond {LARGEST:g} degrees are left out"),
-            records=lambda: self._records(pictures),
-            total=len(pictures),
+            records=lambda: self._records(found),
+            total=len(found.pictures),
         )
 
-    def _records(self, pictures: list[Path]) -> Generator[Record | Skipped, None, None]:
-        for picture in pictures:
-            path = str(picture.relative_to(self.source))
-            record = record_of(picture, path, "test", self.crop, self.margin)
+    def _records(self, found: Listing) -> Generator[Record | Skipped, None, None]:
+        for name in found.pictures:
+            path = str(found.inside / name)
+            record = record_of(self.source / path, path, "test", self.crop, self.margin)
             if isinstance(record, Record):
                 pose = record.labels["pose"]
                 assert isinstance(pose, tuple)
@@ -67,3 +68,4 @@ class Aflw2000:
                     angles = ", ".join(f"{angle:.0f}" for angle in pose)
                     record = Skipped(path, "angle beyond 99 degrees", f"yaw, pitch, roll {angles}")
             yield record
+        yield from without_mats(found, found.beside_pictures())

@@ -13,21 +13,26 @@ import numpy as np
 from jaxtyping import Float64
 
 from loaders.base import Classes
+from loaders.csv_files import number
 from loaders.decoding.crops import Square, check_crop
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import by_group, check_shares
-from loaders.importers.layout import check_folder
+from loaders.importers.layout import Located, check_folder
 from loaders.importers.pose import POSE, POSE_NOTE
+from loaders.importers.walk import Listing, look, without
 
 HEAD = 240.0
 """Side in mm of the square cut around the centre of a head: about its height (ours)."""
 SEQUENCE = re.compile(r"\d\d")
+FRAME = "_rgb.png"
+COMPANIONS = ("_pose.txt", "_depth.bin", ".cal", ".obj")
+"""How files of the data set end that are no pictures."""
 # Four people were recorded twice. Source: the data set's own list of sequences.
 AGAIN = {"15": "03", "18": "05", "21": "02", "22": "07"}
 
 
 @dataclass(frozen=True, slots=True)
-class Biwi:
+class Biwi(Located):
     """Reads `NN/frame_NNNNN_rgb.png` with `frame_NNNNN_pose.txt` beside it.
 
     A pose is a 3 x 3 rotation, a blank line and a translation in mm. The rotation takes the head to the camera's
@@ -67,49 +72,59 @@ class Biwi:
         check_shares(where, test_share=self.test_share, val_share=self.val_share)
         check_folder("biwi", self.source)
         root = next((self.source / n for n in ("hpdb", "faces_0") if (self.source / n).is_dir()), self.source)
-        sequences = sorted(path for path in root.iterdir() if path.is_dir() and SEQUENCE.fullmatch(path.name))
-        total = sum(1 for sequence in sequences for _ in sequence.glob("*_rgb.png"))
+        top = look(self.source, root.relative_to(self.source))
+        names = [name for name in top.folders if SEQUENCE.fullmatch(name)]
+        sequences = [look(self.source, top.inside / name) for name in names]
+        total = sum(name.endswith(FRAME) for sequence in sequences for name in sequence.pictures)
         if not total:
             raise ValueError(
                 f"{where}: must hold folders 01 to 24 of frame_00003_rgb.png; there are none, name the folder that does"
             )
-        cameras = {path.name: read_camera(path / "rgb.cal") for path in sequences} if self.crop == "box" else {}
-        split_of = by_group(map(_person, sequences), {"test": self.test_share, "val": self.val_share}, self.seed)
+        cameras = {name: read_camera(root / name / "rgb.cal") for name in names} if self.crop == "box" else {}
+        split_of = by_group(map(_person, names), {"test": self.test_share, "val": self.val_share}, self.seed)
         counts = {split: list(split_of.values()).count(split) for split in ("train", "val", "test")}
         return Contents(
-            labels={"pose": POSE, "person": Classes(tuple(sorted(set(map(_person, sequences)))))},
+            labels={"pose": POSE, "person": Classes(tuple(sorted(set(map(_person, names)))))},
             notes=(
                 POSE_NOTE,
                 "converted from rotations of the depth camera, as published results do",
                 f"people a split: {', '.join(f'{n} in {split}' for split, n in counts.items())}",
             ),
-            records=lambda: self._records(sequences, cameras, split_of),
+            records=lambda: self._records(sequences, top.around(names), cameras, split_of),
             total=total,
+            group="person",
         )
 
     def _records(
-        self, sequences: list[Path], cameras: dict[str, Camera], split_of: dict[str, str]
+        self, sequences: list[Listing], around: list[Skipped], cameras: dict[str, Camera], split_of: dict[str, str]
     ) -> Generator[Record | Skipped, None, None]:
         for sequence in sequences:
-            split = split_of[_person(sequence)]
-            for picture in sorted(sequence.glob("*_rgb.png")):
-                path = str(picture.relative_to(self.source))
-                file = picture.with_name(picture.name.replace("_rgb.png", "_pose.txt"))
+            number = sequence.inside.name
+            split = split_of[_person(number)]
+            for name in sequence.pictures:
+                path = str(sequence.inside / name)
+                if not name.endswith(FRAME):
+                    yield Skipped(path, "not a frame", f"its name must end in {FRAME}")
+                    continue
+                picture = self.source / path
+                file = picture.with_name(name.replace(FRAME, "_pose.txt"))
                 numbers = _numbers(file)
                 if numbers.size != 12:
                     yield Skipped(path, "unreadable pose", f"{file.name} must hold 12 numbers")
                     continue
                 rotation, translation = numbers[:9].reshape(3, 3), numbers[9:]
-                if np.abs(rotation @ rotation.T - np.eye(3)).max() > 0.01:
+                if not np.abs(rotation @ rotation.T - np.eye(3)).max() <= 0.01:  # also where a number is missing
                     yield Skipped(path, "unreadable pose", f"{file.name} must hold a rotation")
                     continue
                 square = None
                 if self.crop == "box":
-                    square = cameras[sequence.name].square(translation, HEAD * (1 + 2 * self.margin))
+                    square = cameras[number].square(translation, HEAD * (1 + 2 * self.margin))
                     if square is None:
                         yield Skipped(path, "head behind the camera", file.name)
                         continue
-                yield Record(split, path, {"pose": angles(rotation), "person": _person(sequence)}, picture, square)
+                yield Record(split, path, {"pose": angles(rotation), "person": _person(number)}, picture, square)
+            yield from without(sequence.beside_pictures(), COMPANIONS)
+        yield from around
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,10 +171,10 @@ def angles(rotation: Float64[np.ndarray, "3 3"]) -> tuple[float, float, float]:
 def _numbers(file: Path) -> Float64[np.ndarray, " n"]:
     """All numbers of a text file; none where it is missing or holds something else."""
     try:
-        return np.array(file.read_text(encoding="ascii").split(), dtype=np.float64)
+        return np.array([number(word) for word in file.read_text(encoding="ascii").split()], dtype=np.float64)
     except (OSError, ValueError):
         return np.empty(0)
 
 
-def _person(sequence: Path) -> str:
-    return AGAIN.get(sequence.name, sequence.name)
+def _person(number: str) -> str:
+    return AGAIN.get(number, number)

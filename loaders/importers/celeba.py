@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from loaders.base import Classes
+from loaders.csv_files import number, whole_number
 from loaders.decoding.crops import Crop, Square, aligned, around_box, check_crop
 from loaders.decoding.records import Contents, Record, Skipped, Value
-from loaders.importers.layout import check_folder, find, require
+from loaders.importers.layout import Located, check_folder, find, require
 from loaders.importers.lists import word_lines
 
 GENDERS = ("Male", "Female")
@@ -24,7 +25,7 @@ BOXES = "list_bbox_celeba.txt"
 
 
 @dataclass(frozen=True, slots=True)
-class CelebA:
+class CelebA(Located):
     """Reads `list_attr_celeba.txt`, `list_eval_partition.txt` and the pictures.
 
     Every attribute is a label with the classes no and yes; `gender` says Male or Female by the attribute Male.
@@ -152,7 +153,10 @@ class _Lists:
                 cells = next(numbers, [])
                 if len(cells) != 1 + width or cells[0] != name:
                     raise self._differs(beside, done, name, cells, f"and {width} numbers")
-                crop = tuple(map(float, cells[1:]))
+                try:
+                    crop = tuple(map(number, cells[1:]))
+                except ValueError:
+                    raise self._differs(beside, done, name, cells, f"and {width} numbers") from None
             labels: dict[str, Value] = {n: ANSWERS[v] for n, v in zip(names, values, strict=True)}
             yield _Row(name, SPLITS[split[1]], labels, crop)
         if done != count:
@@ -172,8 +176,9 @@ def _table(file: Path) -> tuple[int, list[str], Iterator[list[str]]]:
     """Count, column names and rows of a list that starts with its count."""
     lines = word_lines(file)
     first, names = next(lines, []), next(lines, [])
-    if len(first) != 1 or not first[0].isdigit():
+    count = whole_number(first[0]) if len(first) == 1 else None
+    if count is None:
         raise ValueError(
             f"celeba {file}: line 1 (={' '.join(first)[:60]!r}) must be the number of rows; take the list as published"
         )
-    return int(first[0]), names, lines
+    return count, names, lines

@@ -10,14 +10,15 @@ from pathlib import Path
 from loaders.base import Classes
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import by_group, check_shares
-from loaders.importers.layout import check_folder, is_picture
+from loaders.importers.layout import Located, check_folder
+from loaders.importers.walk import Listing, look
 
 EXPRESSIONS = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
 NAME = re.compile(r"(S\d+)_\d+_\d+")
 
 
 @dataclass(frozen=True, slots=True)
-class CkPlus48:
+class CkPlus48(Located):
     """Reads `<class>/S010_004_00000017.png`, split by person.
 
     Frames of a sequence are near copies of each other.
@@ -44,13 +45,15 @@ class CkPlus48:
         check_shares(where, test_share=self.test_share, val_share=self.val_share)
         check_folder("ckplus48", self.source)
         root = self.source / "CK+48" if (self.source / "CK+48").is_dir() else self.source
-        folders = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+        top = look(self.source, root.relative_to(self.source))
+        folders = {name.lower(): look(self.source, top.inside / name) for name in top.folders}
         if unknown := sorted(folders.keys() - set(EXPRESSIONS)):
             raise ValueError(
                 f"{where}: folder (={unknown[0]!r}) must be one of {', '.join(EXPRESSIONS)}; remove it or rename it"
             )
-        files = [(name, path) for name in EXPRESSIONS if name in folders for path in sorted(folders[name].iterdir())]
-        people = [match[1] for _, path in files if (match := _named(path))]
+        classes = {name: folders[name] for name in EXPRESSIONS if name in folders}
+        pictures = [name for found in classes.values() for name in found.pictures]
+        people = [match[1] for name in pictures if (match := NAME.match(name))]
         if not people:
             raise ValueError(
                 f"{where}: must hold {'|'.join(EXPRESSIONS)}/S010_004_00000017.png; there are none, "
@@ -65,23 +68,21 @@ class CkPlus48:
                 f"{self.seed} (ours): {', '.join(f'{n} in {split}' for split, n in counts.items())}",
                 "three neighbouring frames of a sequence share its label",
             ),
-            records=lambda: self._records(files, split_of),
-            total=len(files),
+            records=lambda: self._records(classes, top, split_of),
+            total=len(pictures),
+            group="person",
         )
 
     def _records(
-        self, files: list[tuple[str, Path]], split_of: dict[str, str]
+        self, classes: dict[str, Listing], top: Listing, split_of: dict[str, str]
     ) -> Generator[Record | Skipped, None, None]:
-        for expression, picture in files:
-            path = str(picture.relative_to(self.source))
-            match = _named(picture)
-            if not is_picture(picture):
-                yield Skipped(path, "not a picture")
-            elif match is None:
-                yield Skipped(path, "name without a person", "it must read S010_004_00000017")
-            else:
-                yield Record(split_of[match[1]], path, {"expression": expression, "person": match[1]}, picture)
-
-
-def _named(path: Path) -> re.Match[str] | None:
-    return NAME.match(path.name) if is_picture(path) else None
+        for expression, found in classes.items():
+            for name in found.pictures:
+                inside, match = found.inside / name, NAME.match(name)
+                if match is None:
+                    yield Skipped(str(inside), "name without a person", "it must read S010_004_00000017")
+                else:
+                    labels = {"expression": expression, "person": match[1]}
+                    yield Record(split_of[match[1]], str(inside), labels, self.source / inside)
+            yield from found.beside_pictures()
+        yield from top.around(top.folders)

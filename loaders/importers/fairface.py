@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from loaders.base import Classes
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import check_shares, public_val_notes, public_val_split, stratified
-from loaders.importers.layout import check_folder
+from loaders.importers.layout import Located, check_folder
 from loaders.importers.lists import csv_rows
 
 GENDERS = ("Male", "Female")
@@ -26,7 +26,7 @@ COLUMNS = ("file", "gender", "race", "age")
 
 
 @dataclass(frozen=True, slots=True)
-class FairFace:
+class FairFace(Located):
     """Reads `fairface_label_{train,val}.csv`, `train/*.jpg` and `val/*.jpg`.
 
     Attributes:

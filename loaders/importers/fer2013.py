@@ -20,6 +20,7 @@ from loaders.decoding.records import Contents, Record, Skipped, Value
 from loaders.feed.ahead import Ahead
 from loaders.importers import ferplus
 from loaders.importers.folder import ClassFolders
+from loaders.importers.layout import Located
 from loaders.importers.lists import check_header, shown
 
 EXPRESSIONS = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
@@ -35,7 +36,7 @@ ROWS = 32  # parsed together: about 0.25 MB of text, which stays in the cache
 
 
 @dataclass(frozen=True, slots=True)
-class Fer2013:
+class Fer2013(Located):
     """Reads `fer2013.csv` (also `.xz`, `.gz`), or folders `train|test/<class>/*`.
 
     `icml_face_data.csv` holds the same rows under another name.

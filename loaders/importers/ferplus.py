@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from loaders.base import Classes, Label, Numbers
+from loaders.csv_files import read_rows, whole_number
 from loaders.importers.lists import check_header, shown
 
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -48,7 +48,7 @@ def read_votes(file: Path) -> list[Votes]:
     if not file.is_file():
         raise ValueError(f"ferplus {file}: must be the file {FILE} of FER+; there is none")
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        rows = csv.reader(stream)
+        rows = (cells for _, cells in read_rows(stream, f"ferplus {file}", f"take FER+'s {FILE}"))
         header = tuple(name.strip() for name in next(rows, []))
         if header != HEADER:
             check_header(f"ferplus {file}", header, HEADER, f"take FER+'s {FILE}")
@@ -59,11 +59,10 @@ def read_votes(file: Path) -> list[Votes]:
 
 
 def _votes(file: Path, number: int, row: list[str]) -> Votes:
-    cells = row[2:]
-    digits = "".join(cells)
-    if len(row) != len(HEADER) or not all(cells) or not (digits.isascii() and digits.isdigit()):
+    counts = [count for cell in row[2:] if (count := whole_number(cell)) is not None]
+    if len(row) != len(HEADER) or len(counts) < len(HEADER) - 2:
         raise ValueError(
-            f"ferplus {file}: row {number} (={','.join(row)}) must be a usage, a name and "
+            f"ferplus {file}: row {number} (={shown(row)}) must be a usage, a name and "
             f"{len(HEADER) - 2} counts of votes; take FER+'s {FILE}"
         )
-    return Votes(row[0], tuple(map(int, cells[: len(CLASSES)])))
+    return Votes(row[0], tuple(counts[: len(CLASSES)]))

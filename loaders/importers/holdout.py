@@ -5,12 +5,14 @@ Pure functions of the seed and the order of the source, so that the same source 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 
 from kernels import Key, random_bits
 from loaders.feed.strata import apportion, lowest
+from loaders.store.manifest import in_usual_order
 
 
 def check_shares(where: str, **shares: float) -> None:
@@ -92,3 +94,23 @@ def by_group(groups: Iterable[str], shares: Mapping[str, float], seed: int) -> d
         split_of |= dict.fromkeys(order[first : first + count], split)
         first += count
     return split_of | dict.fromkeys(order[first:], "train")
+
+
+def group_notes(name: str, of: Mapping[str, Sequence[str | None]]) -> Iterator[str]:
+    """Says how many groups each split has, which splits share some, and how many pictures have none.
+
+    Args:
+        name: Of the label of groups, such as "person".
+        of: Split to the group of each of its pictures; None for a picture without.
+    """
+    usual = sorted(of.items(), key=lambda item: in_usual_order(item[0]))
+    names = {split: {group for group in groups if group is not None} for split, groups in usual}
+    yield f"pictures of one {name} stay together: " + ", ".join(
+        f"{len(found):,} of them in {split}" for split, found in names.items()
+    )
+    times = Counter(group for found in names.values() for group in found)
+    if torn := sorted(group for group, count in times.items() if count > 1):
+        splits = [split for split, found in names.items() if found & set(torn)]
+        yield f"{len(torn):,} {name}(s) are in more than one of {', '.join(splits)}, such as {torn[0]}"
+    if alone := sum(group is None for groups in of.values() for group in groups):
+        yield f"{alone:,} picture(s) have no {name}: each is a group of its own"

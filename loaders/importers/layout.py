@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"})
-"""How names of pictures end."""
+from loaders.targets import with_home
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Is what all importers derive from: paths may be given as text, and `~` in front is the home folder."""
+
+    source: Path
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, str | Path) and "Path" in str(field.type):
+                object.__setattr__(self, field.name, with_home(value))
 
 
 def check_folder(where: str, source: Path) -> None:
@@ -33,13 +46,3 @@ def require(where: str, source: Path, *places: str) -> Path:
     if found is None:
         raise ValueError(f"{where} {source}: must hold {' or '.join(places)}; it has none, name the folder that does")
     return found
-
-
-def is_picture(path: Path) -> bool:
-    """Tells whether a name ends like a picture's and is not hidden (`._name.jpg` of some archives)."""
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
-
-
-def pictures_below(folder: Path) -> list[Path]:
-    """Lists all picture files in a folder and its folders, sorted."""
-    return sorted(path for path in folder.rglob("*") if is_picture(path) and path.is_file())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from loaders.csv_files import number, read_rows
 
 MOST = 80
 
@@ -15,7 +16,7 @@ def csv_rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Reads a csv file: the number of each row, from 1 below the header, and its cells by column.
 
-    Blank lines are passed over.
+    Lines that hold nothing but blanks and commas are passed over.
 
     Args:
         where: The kind of source; begins errors.
@@ -25,26 +26,36 @@ def csv_rows(
         headless: Take `columns` for the columns of a file whose first row does not hold the first of them.
 
     Raises:
-        ValueError: The header is missing or lacks columns, or a row has more cells or fewer than the header.
+        ValueError: The header is missing or lacks columns, a row has more cells or fewer than the header or repeats
+            it, or a quote is not closed.
     """
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        rows: Iterator[list[str]] = (row for row in csv.reader(stream) if row)
+        rows: Iterator[list[str]] = (cells for _, cells in read_rows(stream, f"{where} {file}", do))
         header = next(rows, [])
         if headless and columns[0] not in header:
             rows, header = itertools.chain([header] if header else [], rows), list(columns)
         check_header(f"{where} {file}", header, columns, do)
-        for number, cells in enumerate(rows, start=1):
+        for row, cells in enumerate(rows, start=1):
             if len(cells) != len(header):
                 raise ValueError(
-                    f"{where} {file}: row {number} has {len(cells)} columns and must have {len(header)}; {do}"
+                    f"{where} {file}: row {row} has {len(cells)} columns and must have {len(header)}; {do}"
                 )
-            yield number, dict(zip(header, cells, strict=True))
+            if cells == header:
+                raise ValueError(
+                    f"{where} {file}: row {row} (={shown(cells)}) must be data; it repeats the header, as lists that "
+                    "were put together do: remove it"
+                )
+            yield row, dict(zip(header, cells, strict=True))
 
 
-def csv_header(file: Path) -> list[str]:
-    """Reads the first row of a csv file."""
+def csv_header(where: str, file: Path, do: str) -> list[str]:
+    """Reads the first row of a csv file; none of an empty one.
+
+    Raises:
+        ValueError: A quote in it is not closed.
+    """
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        return next(csv.reader(stream), [])
+        return next((cells for _, cells in read_rows(stream, f"{where} {file}", do)), [])
 
 
 def word_lines(file: Path) -> Iterator[list[str]]:
@@ -68,9 +79,15 @@ def check_header(where: str, header: Sequence[str], columns: Sequence[str], do: 
     names = ", ".join(columns)
     if not any(header):
         raise ValueError(f"{where}: must have a header with the columns {names}; it is empty, {do}")
+    missing = [name for name in columns if name not in header]
+    for mark, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if missing and columns[0] in {cell.strip(' "') for cell in ",".join(header).split(mark)}:
+            raise ValueError(
+                f"{where}: columns (={shown(header)}) must be parted by commas; they are by {called}, save the list "
+                "with commas"
+            )
     if not "".join(header).isprintable():
         raise ValueError(f"{where}: must be a csv file; its first row (={shown(header)}) is no text, unpack it or {do}")
-    missing = [name for name in columns if name not in header]
     if len(missing) == len(columns) and any(_is_number(cell) for cell in header):
         raise ValueError(
             f"{where}: must have a header with the columns {names}; its first row (={shown(header)}) looks like data, "
@@ -91,6 +108,6 @@ def shown(cells: Sequence[str]) -> str:
 def _is_number(cell: str) -> bool:
     words = cell.split()
     try:
-        return bool(words) and all(float(word) is not None for word in words)
+        return bool(words) and all(number(word) is not None for word in words)
     except ValueError:
         return False

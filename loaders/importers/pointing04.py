@@ -13,15 +13,16 @@ from loaders.base import Classes
 from loaders.decoding.crops import Crop, Square, around_box, check_crop
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import by_group, check_shares
-from loaders.importers.layout import check_folder, pictures_below
+from loaders.importers.layout import Located, check_folder
 from loaders.importers.lists import csv_rows
 from loaders.importers.pose import POSE, POSE_NOTE
+from loaders.importers.walk import pictures_below
 
 NAME = re.compile(r"person(\d\d)(\d)(\d\d)([+-]\d+)([+-]\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Pointing04:
+class Pointing04(Located):
     """Reads `personPPSNN+tilt+pan.jpg`, or face crops with `labels.csv`.
 
     PP is the person, S the series, NN a number. Pan agrees in sign with the yaw of this project, and tilt with its
@@ -58,7 +59,7 @@ class Pointing04:
         check_crop(where, crop, self.margin, ("none",) if cropped else ("none", "box"))
         check_shares(where, test_share=self.test_share, val_share=self.val_share)
         check_folder("pointing04", self.source)
-        files = _listed(listed) if cropped else pictures_below(self.source)
+        files, others = (_listed(listed), []) if cropped else pictures_below(self.source, companions=[".txt"])
         people = [match[1] for file in files if (match := NAME.fullmatch(file.stem))]
         if not people:
             raise ValueError(
@@ -75,12 +76,13 @@ class Pointing04:
                 + "; ".join(f"{split} {' '.join(names) or 'nobody'}" for split, names in of.items()),
                 "whole pictures" if crop == "none" else f"face boxes with a margin of {self.margin:g}",
             ),
-            records=lambda: self._records(files, split_of, crop),
+            records=lambda: self._records(files, others, split_of, crop),
             total=len(files),
+            group="person",
         )
 
     def _records(
-        self, files: list[Path], split_of: dict[str, str], crop: Crop
+        self, files: list[Path], others: list[Skipped], split_of: dict[str, str], crop: Crop
     ) -> Generator[Record | Skipped, None, None]:
         for picture in files:
             path = str(picture.relative_to(self.source))
@@ -94,6 +96,7 @@ class Pointing04:
                 continue
             tilt, pan = float(name[4]), float(name[5])
             yield Record(split_of[name[1]], path, {"pose": (pan, tilt, math.nan), "person": name[1]}, picture, square)
+        yield from others
 
 
 def _listed(file: Path) -> list[Path]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loaders.base import Classes
+from loaders.csv_files import whole_number
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import check_shares, held_out_note, stratified
-from loaders.importers.layout import check_folder, require
+from loaders.importers.layout import Located, check_folder, require
 from loaders.importers.lists import word_lines
 
 EXPRESSIONS = {1: "Surprise", 2: "Fear", 3: "Disgust", 4: "Happiness", 5: "Sadness", 6: "Anger", 7: "Neutral"}
@@ -19,7 +20,7 @@ PICTURES = ("Image/aligned", "aligned")
 
 
 @dataclass(frozen=True, slots=True)
-class RafDb:
+class RafDb(Located):
     """Reads `EmoLabel/list_patition_label.txt` (sic) and `Image/aligned/*.jpg`.
 
     Attributes:
@@ -78,9 +79,9 @@ def _rows(file: Path) -> Iterator[tuple[str, str, int]]:
     """Split, name and number of each line."""
     for line, words in enumerate(word_lines(file), start=1):
         where = f"rafdb {file}: line {line}"
-        if len(words) != 2 or not words[1].isdigit():
+        if len(words) != 2 or (number := whole_number(words[1])) is None:
             raise ValueError(f"{where} (={' '.join(words)[:60]!r}) must read NAME NUMBER; take the list as published")
-        name, number = words[0], int(words[1])
+        name = words[0]
         split = name.partition("_")[0]
         if split not in ("train", "test"):
             raise ValueError(f"{where}: name (={name!r}) must start with train_ or test_; take the list as published")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,15 +11,16 @@ from typing import Literal
 from loaders.decoding.crops import check_crop
 from loaders.decoding.records import Contents, Record, Skipped
 from loaders.importers.holdout import by_group, check_shares
-from loaders.importers.layout import check_folder, is_picture
-from loaders.importers.pose import POSE, POSE_NOTE, record_of
+from loaders.importers.layout import Located, check_folder
+from loaders.importers.pose import POSE, POSE_NOTE, record_of, without_mats
+from loaders.importers.walk import walk
 
 VIEW = re.compile(r"_\d+(_angle_-?\d+)?$")
 FLIPPED = "_Flip"
 
 
 @dataclass(frozen=True, slots=True)
-class W300Lp:
+class W300Lp(Located):
     """Reads `<name>.jpg` with `<name>.mat` beside it: `AFW`, `AFW_Flip`, `HELEN`, ...
 
     Folders may have any depth. The pose is that of `Pose_Para`, the convention of this project.
@@ -52,10 +52,11 @@ class W300Lp:
         check_folder("300wlp", self.source)
         total, paired = 0, False
         originals: set[str] = set()
-        for folder, pictures, mats in _folders(self.source):
+        for found in walk(self.source):
+            pictures = [self.source / found.inside / name for name in found.pictures]
             total += len(pictures)
-            paired = paired or any(Path(name).stem in mats for name in pictures)
-            originals.update(_original(folder / name) for name in pictures)
+            paired = paired or any(picture.with_suffix(".mat").is_file() for picture in pictures)
+            originals.update(map(_original, pictures))
         if not paired:
             raise ValueError(
                 f"{where}: must hold pictures <name>.jpg with <name>.mat beside them; there are none, "
@@ -74,30 +75,14 @@ class W300Lp:
         )
 
     def _records(self, split_of: Mapping[str, str]) -> Generator[Record | Skipped, None, None]:
-        for folder, pictures, mats in _folders(self.source):
-            for name in pictures:
-                picture = folder / name
-                path = str(picture.relative_to(self.source))
+        for found in walk(self.source):
+            for name in found.pictures:
+                picture = self.source / found.inside / name
+                path = str(found.inside / name)
                 yield record_of(picture, path, split_of[_original(picture)], self.crop, self.margin)
-            # A line a folder: the data set has a folder of 122,450 of them, `landmarks`.
-            if alone := len(mats - {Path(name).stem for name in pictures}):
-                yield Skipped(
-                    str(folder.relative_to(self.source)), ".mat files without a picture", f"{alone:,} of them"
-                )
+            yield from without_mats(found, found.others)
 
 
 def _original(picture: Path) -> str:
     """Names the picture that a view was made from: the same for all its angles and for its mirror image."""
     return f"{picture.parent.name.removesuffix(FLIPPED)}/{VIEW.sub('', picture.stem)}"
-
-
-def _folders(source: Path) -> Iterator[tuple[Path, list[str], set[str]]]:
-    """Each folder with its pictures, sorted, and the stems of its `.mat` files; one folder's names at a time."""
-    for top, folders, names in os.walk(source):
-        folders.sort()
-        folder = Path(top)
-        yield (
-            folder,
-            sorted(n for n in names if is_picture(Path(n))),
-            {Path(n).stem for n in names if n.endswith(".mat")},
-        )

@@ -17,8 +17,8 @@ from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from loaders.base import By, Draw, Faces, Plan, Split, augments
-from loaders.decoding.pictures import Colour, Fit, Form, UnreadableError, decode
+from loaders.base import By, Draw, Faces, Fit, Plan, Split, augments
+from loaders.decoding.pictures import Colour, Form, UnreadableError, decode
 from loaders.decoding.reading import cores
 from loaders.extras import require
 from loaders.feed.streams import draw_tables
@@ -83,7 +83,7 @@ class DALI:
         importer = pictures_in(source) if isinstance(source, str | Path) else source
         where = f"dali {importer.source}"
         scanned = scan(importer, form, where)
-        part = scanned.manifest.part(split, scanned.shape, where)
+        part = scanned.manifest.part(split, scanned.shape, where, scanned.prepared)
         looks = look_at_all(scanned, form)
         pictures = [looks[sample] for sample in part.sample.tolist()]
         mean = scanned.manifest.mean[part.sample]
@@ -93,7 +93,7 @@ class DALI:
             gpu = torch.cuda.current_device() if device.index is None else device.index
         threads = cores() if self.threads is None else self.threads
         decoders = _Decoders(package, pictures, form, part, mean, gpu, threads, self.hardware)
-        return Faces(part, mean, decoders.stream, device, augments=asked)
+        return Faces(part, mean, decoders.stream, device, augments=asked, note=scanned.note)
 
 
 class _Feed:
@@ -266,6 +266,7 @@ class _Decoders:
                 data,
                 device="mixed" if on_gpu else "cpu",
                 output_type=types.GRAY if as_gray else types.RGB,
+                adjust_orientation=False,  # it finds others than we do; only upright pictures come here
                 **mixed,
             )
             if self.split.shape[2] == 1 and not as_gray:

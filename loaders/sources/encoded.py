@@ -1,8 +1,9 @@
 """Picture files as DALI gets them: the file's bytes and the part that is shown, or a finished face in their place.
 
 DALI decodes JPEG and PNG of 8-bit gray or RGB as `loaders.decoding.pictures` does. Pictures that it would show
-otherwise (16-bit gray, transparency, CMYK, palettes, other formats) and crops that are turned or leave the picture are
-decoded, cut and resized there and given to DALI as uncompressed PNM, so that every source shows the same face.
+otherwise (turned ones, 16 bits, transparency, CMYK, palettes, long texts, other formats) and crops that are turned or
+leave the picture are decoded, cut and resized there and given to DALI as uncompressed PNM, so that every source shows
+the same face.
 """
 
 from __future__ import annotations
@@ -18,13 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from loaders.decoding.crops import Square
-from loaders.decoding.pictures import Box, Form, UnreadableError, decode, window
+from loaders.decoding.pictures import Box, Form, UnreadableError, decode, plain, window
 from loaders.decoding.records import Record
 from loaders.sources.kept import remember
 from loaders.sources.scan import Scanned
-
-ORIENTATION = 0x0112
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Encoded:
     length: int
     """Bytes of the file."""
     shown: Box | None
-    """Left, top, right, bottom of what is shown, in pixels of the upright picture; None where it is given finished."""
+    """Left, top, right, bottom of what is shown, in pixels of the picture; None where it is given finished."""
 
     def read(self, form: Form) -> NDArray[np.uint8]:
         """The bytes of the file, or those of the finished face.
@@ -83,15 +81,15 @@ def look_at_all(scanned: Scanned, form: Form) -> Sequence[Encoded]:
 
 
 def _header(record: Record) -> tuple[int, int, int, int]:
-    """Width and height of the upright picture, whether DALI reads it as we do, and bytes of the file."""
+    """Width and height of a picture that DALI reads as we do, whether it does, and bytes of the file."""
     path = record.picture
     assert isinstance(path, Path)
     try:
+        length = path.stat().st_size
         with Image.open(path) as image:
-            turned = int(image.getexif().get(ORIENTATION, 1))
-            direct = image.mode in ("L", "RGB") and (image.format == "JPEG" or (image.format == "PNG" and turned == 1))
-            width, height = image.size[::-1] if turned in SIDEWAYS else image.size
-        return width, height, int(direct), path.stat().st_size
+            return *image.size, int(plain(image)), length
+    except ValueError:  # a PNG with a text that is too long for Pillow, which decoding knows how to read
+        return 0, 0, 0, length
     except (OSError, Image.DecompressionBombError) as error:
         raise _unreadable(record, error) from error
 

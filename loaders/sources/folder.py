@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from loaders.base import Draw, Faces, Plan, Stream
-from loaders.decoding.pictures import Colour, Fit, Form, UnreadableError, as_channels, decode
+from loaders.base import Draw, Faces, Fit, Plan, Stream
+from loaders.decoding.pictures import Colour, Form, UnreadableError, as_channels, decode
 from loaders.decoding.reading import cores
 from loaders.feed.streams import batch_by_batch
 from loaders.importers import Importer, Record, pictures_in
@@ -27,7 +28,7 @@ class Folder:
 
     Sample ids, pixels, labels and mean colours equal those of a store prepared from the same source with the same
     settings. To know them, the first opening decodes every picture once, for all splits, and keeps what it found
-    (`loaders.sources.kept`); pictures that cannot be read are left out, as there.
+    (`loaders.sources.kept`); pictures that cannot be read are left out, as there, and counted in the note.
 
     Attributes:
         source: A folder with a `manifest.csv` or of class folders, or an importer whose records are picture files.
@@ -59,15 +60,15 @@ class Folder:
         where = f"folder {importer.source}"
         scanned = scan(importer, form, where)
         records, shape = scanned.records, scanned.shape
-        part = scanned.manifest.part(split, shape, where)
+        part = scanned.manifest.part(split, shape, where, scanned.prepared)
         pictures = _Pictures([records[sample] for sample in part.sample.tolist()], form, shape)
         workers = cores() if self.workers is None else self.workers
         stream = batch_by_batch(pictures.faces) if workers == 0 else _in_processes(pictures, workers)
-        return Faces(part, scanned.manifest.mean[part.sample], stream, torch.device(device))
+        return Faces(part, scanned.manifest.mean[part.sample], stream, torch.device(device), note=scanned.note)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Pictures(Dataset[Tensor | str]):
+class _Pictures(Dataset[NDArray[np.uint8] | str]):
     """Decodes the pictures of a split a batch at a time, here or in a worker process."""
 
     records: list[Record]
@@ -80,14 +81,17 @@ class _Pictures(Dataset[Tensor | str]):
         Raises:
             ValueError: A picture has changed since the split was opened.
         """
-        return torch.from_numpy(np.stack([self._face(self.records[place]) for place in position.tolist()]))
+        return torch.from_numpy(self._stacked(position.numpy()))
 
-    def __getitem__(self, position: Tensor) -> Tensor | str:
+    def __getitem__(self, position: NDArray[np.int64]) -> NDArray[np.uint8] | str:
         """Does as `faces`, or says what is wrong: an error raised in a worker comes out wrapped in its traceback."""
         try:
-            return self.faces(position)
+            return self._stacked(position)
         except ValueError as error:
             return str(error)
+
+    def _stacked(self, position: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return np.stack([self._face(self.records[place]) for place in position])
 
     def _face(self, record: Record) -> NDArray[np.uint8]:
         try:
@@ -106,7 +110,10 @@ def _in_processes(pictures: _Pictures, workers: int) -> Stream:
         assert draw is None
         loader = DataLoader(
             pictures,
-            sampler=list(plan.position),  # each "index" is a batch's positions
+            # Each "index" is a batch's positions. Arrays go there and come back through a pipe; a tensor's memory is
+            # asked for from the other process, and a worker prints a traceback where that was killed in between.
+            sampler=[positions.numpy() for positions in plan.position],
+            collate_fn=_as_it_is,
             batch_size=None,
             num_workers=min(workers, max(1, len(plan.position))),
             generator=torch.Generator(),  # it draws from torch's own where it is given none
@@ -117,12 +124,16 @@ def _in_processes(pictures: _Pictures, workers: int) -> Stream:
     return stream
 
 
-def _checked(batches: Iterator[Tensor | str]) -> Generator[Tensor, None, None]:
+def _as_it_is(faces: Any) -> Any:
+    return faces
+
+
+def _checked(batches: Iterator[NDArray[np.uint8] | str]) -> Generator[Tensor, None, None]:
     try:
         for faces in batches:
             if isinstance(faces, str):
                 raise ValueError(faces)
-            yield faces
+            yield torch.from_numpy(faces)
     except RuntimeError as error:
         raise RuntimeError(
             f"folder: workers must live until the epoch ends; one was killed or crashed ({error}), free memory, take "

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kernels import Key, random_bits
 from loaders.base import Classes, Faces, Source, Split, augments
+from loaders.class_map import together
 from loaders.feed.joined import join_pixels
 
 UNGROUPED = -1
@@ -82,11 +83,13 @@ class Folds:
                 name=split,
                 sample=whole.sample[chosen],
                 target={name: target[chosen] for name, target in whole.target.items()},
+                group=whole.group or self.leave_out or self.by,
             ),
             torch.cat([part.mean for part in parts])[chosen],
             join_pixels([(p.pixels, torch.nonzero(c).flatten()) for p, c in zip(parts, chosen_of, strict=True)]),
             torch.device(device),
             note="; ".join(filter(None, (*dict.fromkeys(part.note for part in parts), self._note(whole, folds)))),
+            class_maps=together(each for part in parts for each in part.class_maps),
         )
 
     def _deal(self, whole: Split) -> tuple[int, Int64[Tensor, " n"]]:
@@ -194,4 +197,5 @@ def _pooled(splits: list[Split]) -> Split:
             "faces apart; pool splits of one store"
         )
     target = {name: torch.cat([split.target[name] for split in splits]) for name in first.labels}
-    return replace(first, sample=sample, target=target)
+    prepared = tuple(dict.fromkeys(each for split in splits for each in split.prepared))
+    return replace(first, sample=sample, target=target, prepared=prepared)

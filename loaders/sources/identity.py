@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loaders.store.opening import SOURCE
+from loaders.targets import with_home
 
 
 def identity(source: object) -> Any:
@@ -31,13 +32,15 @@ def identity(source: object) -> Any:
 def stored_hashes(source: object) -> dict[str, Any]:
     """Reads the hashes of the prepared store that a source names by its `path`; none where there is no such store."""
     folder = getattr(source, "path", None)
-    file = Path(folder) / SOURCE if isinstance(folder, str | Path) else None
+    file = with_home(folder) / SOURCE if isinstance(folder, str | Path) else None
     if file is None or not file.is_file():
         return {}
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
         return {}  # cut or edited, which opening it says
+    if not isinstance(said, dict):
+        return {}
     hashes = {key: value for key, value in said.items() if key.endswith("sha256")}
     files = {split: of["sha256"] for split, of in said.get("files", {}).items()}  # of an FFCV store
     return hashes | ({"files": files} if files else {})

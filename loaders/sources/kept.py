@@ -23,9 +23,18 @@ _HELD: dict[str, Mapping[str, NDArray[Any]]] = {}
 
 
 def folder() -> Path:
-    """Names the folder of the entries on disk."""
+    """Names the folder of the entries on disk.
+
+    Raises:
+        OSError: No variable names it, and the user has no home folder, as in a container under a number of its own.
+    """
     own, shared = os.environ.get("HMTL_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else (Path(shared) if shared else Path.home() / ".cache") / "hmtl"
+    if own or shared:
+        return Path(own) if own else Path(shared or "", "hmtl")
+    try:
+        return Path.home() / ".cache" / "hmtl"
+    except RuntimeError as error:
+        raise FileNotFoundError("the user has no home folder") from error
 
 
 def remember(name: str, find: Callable[[], dict[str, NDArray[Any]]]) -> Mapping[str, NDArray[Any]]:
@@ -37,10 +46,10 @@ def remember(name: str, find: Callable[[], dict[str, NDArray[Any]]]) -> Mapping[
     """
     found = _HELD.pop(name, None)
     if found is None:
-        found = _read(folder() / f"{name}.npz")
+        found = _read(f"{name}.npz")
     if found is None:
         fresh = find()
-        _write(folder() / f"{name}.npz", fresh)
+        _write(f"{name}.npz", fresh)
         found = fresh
     _HELD[name] = found
     while len(_HELD) > IN_MEMORY:
@@ -48,16 +57,17 @@ def remember(name: str, find: Callable[[], dict[str, NDArray[Any]]]) -> Mapping[
     return found
 
 
-def _read(file: Path) -> dict[str, NDArray[Any]] | None:
+def _read(name: str) -> dict[str, NDArray[Any]] | None:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with np.load(folder() / name, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None  # not there, or cut: it is found out again and replaced
 
 
-def _write(file: Path, arrays: dict[str, NDArray[Any]]) -> None:
+def _write(name: str, arrays: dict[str, NDArray[Any]]) -> None:
     try:
+        file = folder() / name
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from loaders.base import Faces
 from loaders.feed.streams import batch_by_batch
 from loaders.sources.tiers import Tier, check_tier, choose_tier
 from loaders.store.opening import open_store
+from loaders.store.preparation import stated
 
 COPY_BYTES = 1 << 26
 
@@ -45,7 +46,7 @@ class Packed:
         device = torch.device(device)
         check_tier(self.tier, device)
         store = open_store(self.path)
-        part = store.manifest.part(split, store.shape, f"store {self.path}")
+        part = store.manifest.part(split, store.shape, f"store {self.path}", stated(store.source))
         mean = store.manifest.mean[part.sample]
         images, rows = store.images, part.sample.numpy()
         tier, note = choose_tier(self.tier, device, int(np.prod(part.shape)) * len(rows))

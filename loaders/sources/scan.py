@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from loaders.base import Preparation
 from loaders.decoding.pictures import Form, mean_colour
 from loaders.decoding.reading import Face, read_faces
-from loaders.decoding.records import Contents, Importer, Record
+from loaders.decoding.records import Contents, Importer, Record, Skipped
 from loaders.sources.kept import remember
 from loaders.store.manifest import Manifest, ManifestWriter, read_manifest
+from loaders.store.preparation import crop_of, preparation
 
-_VERSION = 1  # of what is kept; another one where decoding or the mean colour changes
+_VERSION = 3  # of what is kept; another one where decoding or the mean colour changes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +36,10 @@ class Scanned:
     shape: tuple[int, int, int]
     """(height, width, channels) of the faces."""
     manifest: Manifest
+    prepared: Preparation
+    """What is done to the pictures."""
+    note: str
+    """How many entries of the source were left out, and why; empty where none was."""
     key: str
     """Says which files these are and what was read of them: path, length, time of the last change, crop, form."""
 
@@ -47,32 +54,46 @@ def scan(importer: Importer, form: Form, where: str) -> Scanned:
         ValueError: What the importer raises; pictures that are no files, or none that can be read. `where` begins it.
     """
     contents = importer.survey()
-    listed = _files(contents, where)
+    listed, left_out = _files(contents, where)
     key = _key(listed, form)
     found = remember(f"scan-{key}", lambda: _decode(listed, form))
     records = list(itertools.compress(listed, found["readable"]))
     if not records:
         raise ValueError(f"{where}: must hold a readable picture; none of those listed can be read")
+    left_out["unreadable picture"] += len(listed) - len(records)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items() if count)
     text = io.StringIO(newline="")
     writer = ManifestWriter(text, contents.labels)
     for record, mean in zip(records, found["mean"].tolist(), strict=True):
         writer.add(record.split, record.path, record.labels, mean)
     text.seek(0)
     height, width, channels = found["shape"].tolist()
-    return Scanned(records, (height, width, channels), read_manifest(text, contents.labels, where), key)
+    return Scanned(
+        records,
+        (height, width, channels),
+        read_manifest(text, contents.labels, where, group=contents.group),
+        preparation(importer, form, {crop_of(record.box) for record in records}),
+        f"left out of {importer.source}: {reasons}; `hmtl prepare` lists them" if reasons else "",
+        key,
+    )
 
 
-def _files(contents: Contents, where: str) -> list[Record]:
-    records = []
+def _files(contents: Contents, where: str) -> tuple[list[Record], Counter[str]]:
+    """Lists the pictures, and counts what the importer leaves out by its reasons."""
+    records: list[Record] = []
+    left_out: Counter[str] = Counter()
     with closing(contents.records()) as listed:
-        for record in (record for record in listed if isinstance(record, Record)):
+        for record in listed:
+            if isinstance(record, Skipped):
+                left_out[record.reason] += 1
+                continue
             if not isinstance(record.picture, Path):
                 raise ValueError(
                     f"{where}: must hold picture files; {record.path} is none, "
                     "prepare it with `hmtl prepare` and use Packed"
                 )
             records.append(record)
-    return records
+    return records, left_out
 
 
 def _key(records: Sequence[Record], form: Form) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from loaders.base import Classes, Faces, Label, Source, Split, augments, missing
+from loaders.class_map import ClassMap, Renamed, class_map
 from loaders.feed.joined import join_pixels
 from loaders.sources.hide_labels import HideLabels
 from loaders.sources.pixel_hashes import pixel_hashes
@@ -20,8 +21,6 @@ from loaders.sources.wrong_labels import WrongLabels
 APART = 1 << 24
 """How far the sample ids of two sources lie apart: of an id, 32 bits key the random numbers."""
 SOURCES = 128  # at most, in each part
-
-Renamed = Mapping[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,8 @@ class Union:
         """
         device = torch.device(device)
         parts = [_open(source, split, device, place) for place, source in enumerate(_several(self.labelled))]
-        labels, targets, notes = _join_labels(parts, self.classes)
+        labels, targets, class_maps = _join_labels(parts, self.classes)
+        note = ""
         if split == self.train:
             others = [
                 _open(source, split, device, SOURCES + place) for place, source in enumerate(_several(self.unlabelled))
@@ -84,20 +84,30 @@ class Union:
             _refuse_different([*parts, *others])
             if others:
                 others, note = self._without_copies(parts, others, device)
-                notes.insert(0, note)
                 parts += others
                 nothing = sum(len(part.position) for part in others)
                 targets = {name: torch.cat([t, missing(t, nothing)]) for name, t in targets.items()}
         else:
             _refuse_different(parts)
-            notes = []
+        prepared = tuple(dict.fromkeys(each for part in parts for each in part.faces.split.prepared))
         sample = torch.cat([part.faces.split.sample[part.position] + part.place * APART for part in parts])
+        groups = {part.faces.split.group for part in parts} - {None}
+        joined = replace(
+            parts[0].faces.split,
+            name=split,
+            sample=sample,
+            labels=labels,
+            target=targets,
+            prepared=prepared,
+            group=groups.pop() if len(groups) == 1 else None,
+        )
         return Faces(
-            Split(split, sample, parts[0].faces.split.shape, labels, targets),
+            joined,
             torch.cat([part.faces.mean[part.position] for part in parts]),
             join_pixels([(part.faces.pixels, part.position) for part in parts]),
             device,
-            note="; ".join(dict.fromkeys(filter(None, (*(part.faces.note for part in parts), *notes)))),
+            note="; ".join(dict.fromkeys(filter(None, (*(part.faces.note for part in parts), note)))),
+            class_maps=class_maps,
         )
 
     def _without_copies(
@@ -208,10 +218,10 @@ def _looks(shape: tuple[int, int, int]) -> str:
 
 def _join_labels(
     parts: Sequence[_Part], classes: Mapping[str, Renamed]
-) -> tuple[dict[str, Label], dict[str, Tensor], list[str]]:
+) -> tuple[dict[str, Label], dict[str, Tensor], tuple[ClassMap, ...]]:
     """Joins the labels of all parts and their targets, and says which class became which."""
     names = dict.fromkeys(name for part in parts for name in part.faces.split.labels)
-    labels, targets, notes = {}, {}, []
+    labels, targets, class_maps = {}, {}, []
     for name in names:
         having = [part for part in parts if name in part.faces.split.labels]
         labels[name] = _one_label(name, having, classes.get(name))
@@ -225,15 +235,26 @@ def _join_labels(
                 for part in parts
             ]
         )
-        if became := [f"{old} {'is dropped' if new is None else f'became {new}'}" for old, new in renamed.items()]:
-            notes.append(f"{name}: {', '.join(became)}")
+        if renamed and isinstance(labels[name], Classes):
+            class_maps.append(class_map(name, _faces_of_classes(name, having), renamed))
     for name in classes:
         if not isinstance(labels.get(name), Classes):
             usable = [label for label, kind in labels.items() if isinstance(kind, Classes)]
             raise ValueError(
                 f"Union: classes (={name!r}) must name a label with classes; those are {', '.join(usable) or 'none'}"
             )
-    return labels, targets, notes
+    return labels, targets, tuple(class_maps)
+
+
+def _faces_of_classes(name: str, parts: Sequence[_Part]) -> Counter[str]:
+    """Counts the labelled faces of each class, by its name in the sources."""
+    counts: Counter[str] = Counter()
+    for part in parts:
+        kind, target = part.faces.split.labels[name], part.faces.split.target[name]
+        assert isinstance(kind, Classes)
+        found = torch.bincount(target + 1, minlength=len(kind.names) + 1)[1:].tolist()
+        counts.update(dict(zip(kind.names, found, strict=True)))
+    return counts
 
 
 def _one_label(name: str, parts: Sequence[_Part], renamed: Renamed | None) -> Label:

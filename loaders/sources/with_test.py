@@ -28,6 +28,11 @@ class WithTest:
         """Opens one split; see `loaders.base.Source.open`.
 
         Raises:
-            ValueError: The source that has the split refuses it.
+            ValueError: The source that has the split refuses it; names the split, and which of the two it is.
         """
-        return (self.test if split == "test" else self.source).open(split, device)
+        field = "test" if split == "test" else "source"
+        source: Source = getattr(self, field)
+        try:
+            return source.open(split, device)
+        except ValueError as error:
+            raise ValueError(f"WithTest: {split} is read from {field} (={type(source).__name__}): {error}") from error

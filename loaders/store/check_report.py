@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from loaders.files import replacing, write_json, write_text
-from loaders.progress import LINE
 from loaders.store.checking import Findings, NumberFindings
 from loaders.store.contact_sheet import draw_sheet
 from loaders.store.manifest import Manifest
 from loaders.store.opening import open_store
 from loaders.store.summary import print_classes
+from loaders.terminal import Terminal, print_table
 
 DUPLICATES, FINDINGS, SHEET = "duplicates.csv", "check.json", "sheet.png"
 EXAMPLES = 10
@@ -33,7 +30,7 @@ def write_report(path: str | Path, folder: Path, findings: Findings) -> None:
     """
     store = open_store(path)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FINDINGS, as_json(findings, store.manifest))
+    write_json(folder / FINDINGS, {"store": _hashes(store.source), **as_json(findings, store.manifest)})
     duplicates = io.StringIO()
     _list_duplicates(duplicates, findings, store.manifest)
     write_text(folder / DUPLICATES, duplicates.getvalue())
@@ -44,6 +41,35 @@ def write_report(path: str | Path, folder: Path, findings: Findings) -> None:
     }
     with replacing(folder / SHEET) as temporary:
         draw_sheet(store, suspects).save(temporary, format="PNG")
+
+
+def report_folder(path: Path) -> Path:
+    """Names the folder beside a store in which its report stands, where no other is asked for."""
+    whole = path.resolve()
+    return whole.with_name(f"{whole.name}-check")
+
+
+def found_in_two_splits(path: Path, source: Mapping[str, Any]) -> dict[str, int] | None:
+    """Reads how many different pictures were found in both of two splits, by "train and test".
+
+    Args:
+        path: The store.
+        source: The contents of its source.json.
+
+    Returns:
+        None where no report on the store as it is stands in `report_folder`.
+    """
+    try:
+        said = json.loads((report_folder(path) / FINDINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(said, dict) or said.get("store") != _hashes(source):
+        return None
+    return dict(said["in_two_splits"])
+
+
+def _hashes(source: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: source.get(name) for name in ("images_sha256", "manifest_sha256")}
 
 
 def as_json(findings: Findings, manifest: Manifest) -> dict[str, Any]:
@@ -84,39 +110,43 @@ def _number_json(column: NumberFindings) -> dict[str, Any]:
     return {"missing": column.missing} | {k: None if math.isnan(v) else round(v, 4) for k, v in ranges.items()}
 
 
-def print_findings(findings: Findings, console: Console) -> None:
+def print_findings(findings: Findings, console: Terminal) -> None:
     """Prints tables for a person."""
     splits = findings.splits
     for label in next(iter(splits.values())).classes:
         print_classes(label, {name: s.classes[label] for name, s in splits.items()}, console)
     if any(s.numbers for s in splits.values()):
-        table = Table(title="numbers", title_justify="left")
-        for column in ("number", "split", "missing", "lowest", "mean", "highest"):
-            table.add_column(column, justify="left" if column in ("number", "split") else "right")
+        numbers = []
         for part in next(iter(splits.values())).numbers:
             for name, s in splits.items():
                 of = s.numbers[part]
                 ranges = ("–" if math.isnan(v) else f"{v:.4g}" for v in (of.lowest, of.mean, of.highest))
-                table.add_row(escape(part), escape(name), f"{of.missing:,}", *ranges)
-        console.print(table)
-    table = Table(title="pictures", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("split", "pictures", "mean", "std", "dark", "bright", "blank", "copies"):
-        table.add_column(column, justify="left" if column == "split" else "right")
+                numbers.append((part, name, f"{of.missing:,}", *ranges))
+        print_table(
+            console,
+            ("number", "split", "missing", "lowest", "mean", "highest"),
+            numbers,
+            left=2,
+            keys=2,
+            title="numbers",
+        )
+    pictures = []
     for name, s in splits.items():
         # Three channels without decimals, so that the table fits a narrow terminal.
         form = ".1f" if len(s.mean) == 1 else ".0f"
         mean, std = (" ".join(f"{value:{form}}" for value in values) for values in (s.mean, s.std))
         share = [f"{number:,} ({number / s.pictures:.1%})" for number in (s.dark, s.bright)]
-        table.add_row(escape(name), f"{s.pictures:,}", mean, std, *share, f"{s.blank:,}", f"{s.copies:,}")
-    console.print(table)
+        pictures.append((name, f"{s.pictures:,}", mean, std, *share, f"{s.blank:,}", f"{s.copies:,}"))
+    heads = ("split", "pictures", "mean", "std", "dark", "bright", "blank", "copies")
+    print_table(console, heads, pictures, title="pictures")
     for (one, other), number in findings.shared.items():
-        console.print(f"in both {one} and {other}: {number:,} different pictures", **LINE)
+        console.print(f"in both {one} and {other}: {number:,} different pictures")
     of_label: dict[str, int] = {}
     for conflict in findings.conflicts:
         of_label[conflict.label] = of_label.get(conflict.label, 0) + 1
     for label, number in of_label.items():
         sets = f"{number:,} of {len(findings.groups):,} sets of equal pictures"
-        console.print(f"{sets} have different {label}", **LINE)
+        console.print(f"{sets} have different {label}")
 
 
 def _list_duplicates(file: TextIO, findings: Findings, manifest: Manifest) -> None:

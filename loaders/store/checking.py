@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
-from rich.console import Console
 
 from loaders.base import Classes, Numbers
 from loaders.decoding.records import Value
 from loaders.store.manifest import MISSING, Manifest, in_usual_order
 from loaders.store.opening import KNOWN, PACKED_STORE, Store, open_store, prepared_as
 from loaders.store.pixel_statistics import PixelStatistics, duplicate_sets, read_statistics
+from loaders.terminal import Terminal
 
 DARK, BRIGHT = 32.0, 223.0
 """A picture is dark or bright whose mean is below or above: an eighth of the scale from its end."""
@@ -78,7 +78,7 @@ class Findings:
     conflicts: tuple[Conflict, ...]
 
 
-def check(path: str | Path, *, console: Console | None = None) -> Findings:
+def check(path: str | Path, *, console: Terminal | None = None) -> Findings:
     """Reads a store through and reports what it holds.
 
     Args:
@@ -89,7 +89,7 @@ def check(path: str | Path, *, console: Console | None = None) -> Findings:
         ValueError: There is no whole packed store at `path`, or its pixels do not have the hash they were written with.
     """
     store = _open_packed(Path(path))
-    faces = read_statistics(store, console or Console(quiet=True))
+    faces = read_statistics(store, console or Terminal(quiet=True))
     groups = duplicate_sets(faces.digest)
     manifest = store.manifest
     split = manifest.split.numpy()

@@ -17,6 +17,7 @@ COLUMNS = 12
 TILE = 96
 NAMES = 170
 GAP = 2
+CAPTION = 32
 ROWS = 60
 """At most this many rows; what is beyond is not drawn and the last row says how many."""
 
@@ -42,11 +43,38 @@ def draw_sheet(store: Store, suspects: Mapping[str, Sequence[int]]) -> Image.Ima
         top = place * (TILE + GAP)
         pen.multiline_text((6, top + 8), title, fill=(0, 0, 0), font=font, spacing=4)
         for column, sample in enumerate(samples[:COLUMNS]):
-            face = np.array(store.images[sample])
-            image = Image.fromarray(face[:, :, 0] if face.shape[2] == 1 else face).convert("RGB")
-            scale = Image.Resampling.LANCZOS if image.width > TILE else Image.Resampling.NEAREST
-            sheet.paste(image.resize((TILE, TILE), scale), (NAMES + column * (TILE + GAP), top))
+            sheet.paste(_tile(store, sample), (NAMES + column * (TILE + GAP), top))
     return sheet
+
+
+def draw_captioned(store: Store, cells: Sequence[tuple[Sequence[int], str]], *, columns: int) -> Image.Image:
+    """Draws faces in rows, each with two lines of text below.
+
+    Args:
+        store: An opened store.
+        cells: The sample ids of a cell, as many in each, which are drawn side by side, and its text.
+        columns: Cells of a row.
+
+    Returns:
+        An RGB picture.
+    """
+    faces = max((len(samples) for samples, _ in cells), default=1)
+    width, height = faces * (TILE + GAP) + 4 * GAP, TILE + CAPTION
+    sheet = Image.new("RGB", (columns * width, max(1, -(-len(cells) // columns)) * height), (255, 255, 255))
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    for place, (samples, text) in enumerate(cells):
+        left, top = place % columns * width, place // columns * height
+        for number, sample in enumerate(samples):
+            sheet.paste(_tile(store, sample), (left + number * (TILE + GAP), top))
+        pen.multiline_text((left + 1, top + TILE), text, fill=(0, 0, 0), font=font, spacing=1)
+    return sheet
+
+
+def _tile(store: Store, sample: int) -> Image.Image:
+    face = np.array(store.images[sample])
+    image = Image.fromarray(face[:, :, 0] if face.shape[2] == 1 else face).convert("RGB")
+    scale = Image.Resampling.LANCZOS if image.width > TILE else Image.Resampling.NEAREST
+    return image.resize((TILE, TILE), scale)
 
 
 def _rows_of_labels(store: Store) -> Iterator[tuple[str, list[int]]]:

@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from loaders.base import Classes, Label, Split
+from loaders.base import Classes, Label, Preparation, Split, check_text
+from loaders.csv_files import LARGEST, read_rows
 
 if TYPE_CHECKING:  # the importer of manifests reads this file's columns
     from loaders.decoding.records import Value
@@ -50,12 +51,20 @@ class Manifest:
     """Label name to int64 "n" (-1 where missing) or float32 "n k" (NaN where missing)."""
     mean: Float32[Tensor, "n 3"]
     """Mean colour of the stored face on 0..255."""
+    group: str | None = None
+    """See `loaders.base.Split.group`."""
 
     def __len__(self) -> int:
         return len(self.path)
 
-    def part(self, name: str, shape: tuple[int, int, int], where: str) -> Split:
-        """Takes one split, with the (height, width, channels) of its faces; `where` names the source in the error.
+    def part(self, name: str, shape: tuple[int, int, int], where: str, prepared: Preparation | None = None) -> Split:
+        """Takes one split, with the (height, width, channels) of its faces and how they were made.
+
+        Args:
+            name: Of the split.
+            shape: Of a face.
+            where: Names the source in the error.
+            prepared: What was done to the pictures, for a split that is trained on.
 
         Raises:
             ValueError: There is no such split.
@@ -66,7 +75,8 @@ class Manifest:
                 "the faces again with one more (--val-share, --test-share)"
             )
         sample = torch.nonzero(self.split == self.splits.index(name)).flatten()
-        return Split(name, sample, shape, self.labels, {label: t[sample] for label, t in self.target.items()})
+        target = {label: t[sample] for label, t in self.target.items()}
+        return Split(name, sample, shape, self.labels, target, (prepared,) if prepared else (), self.group)
 
     def split_of(self, sample: int) -> str:
         """Names the split of a sample."""
@@ -90,8 +100,9 @@ def check_labels(labels: Mapping[str, Label], where: str) -> None:
     """Refuses labels that the columns of a manifest could not tell apart.
 
     Raises:
-        ValueError: A name is empty, reserved, doubled or holds a dot; a label has no class or number.
+        ValueError: A name is no text, empty, reserved, doubled or holds a dot; a label has no class or number.
     """
+    check_text("label", labels)
     for name, label in labels.items():
         if not name or "." in name or name in (*FIRST, *MEAN, SOURCE_PATH):
             raise ValueError(
@@ -131,6 +142,9 @@ class ManifestWriter:
             path: Where it stood in the source.
             values: Label name to value; a label that is not named is missing.
             mean: Three numbers on 0..255, each a float32 value.
+
+        Raises:
+            ValueError: A number of a label is infinite.
         """
         assert split
         assert values.keys() <= self._labels.keys(), f"{path} has labels that were not declared"
@@ -147,6 +161,10 @@ class ManifestWriter:
             else:
                 assert not isinstance(value, str)
                 assert len(value) == len(label.columns)
+                if not all(math.isnan(number) or abs(number) <= LARGEST for number in value):
+                    raise ValueError(
+                        f"{path}: {name} (={', '.join(map(str, value))}) must be finite in float32; correct the label"
+                    )
                 row.extend("" if math.isnan(number) else f"{number:.9g}" for number in value)
         row.extend([f"{number:.9g}" for number in mean])
         self._csv.writerow(row)
@@ -154,18 +172,21 @@ class ManifestWriter:
         self.count += 1
 
 
-def read_manifest(lines: Iterable[str], labels: Mapping[str, Label], where: str) -> Manifest:
+def read_manifest(
+    lines: Iterable[str], labels: Mapping[str, Label], where: str, *, group: str | None = None
+) -> Manifest:
     """Reads a manifest.
 
     Args:
         lines: Its text, line by line, as `open(..., newline="")` gives it.
         labels: The labels it was written with.
         where: Names the file in errors.
+        group: The label of groups, if any; see `loaders.base.Split.group`.
 
     Raises:
         ValueError: Columns, sample numbers, class names or numbers are not what `labels` says.
     """
-    rows = csv.reader(lines)
+    rows = (cells for _, cells in read_rows(lines, where, "prepare the data again with --force"))
     header = next(rows, [])
     wanted = columns(labels)
     if header != wanted:
@@ -191,6 +212,7 @@ def read_manifest(lines: Iterable[str], labels: Mapping[str, Label], where: str)
         path=column["path"],
         target=target,
         mean=_numbers([column[name] for name in MEAN], where),
+        group=group,
     )
 
 

@@ -2,7 +2,8 @@
 
     images.npy     uint8 "n h w c", numpy's own format, c = 1 (gray) or 3 (RGB); row i is sample i
     manifest.csv   one row a sample: see `loaders.store.manifest`
-    source.json    version, where it came from and with which settings, labels, notes, counts, what was skipped, hashes
+    source.json    version, where it came from and with which settings, what was done to pictures (`prepared`), labels,
+                   which of them is that of groups (`group`), notes, counts, what was skipped, hashes
     skipped.csv    everything that was left out: path, reason, detail
 
 `images_sha256` is over the pixels (what follows the header of images.npy). The writer is in `loaders.store.writing`.
@@ -23,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.base import Classes, Label, Numbers
+from loaders.files import json_text
 from loaders.store.manifest import Manifest, read_manifest
+from loaders.targets import with_home
 
 PACKED_STORE = "hmtl packed store"
 FFCV_STORE = "hmtl ffcv store"
@@ -71,13 +74,13 @@ def open_store(path: str | Path, *, check_pixels: bool = False) -> Store:
     """Opens a prepared store and verifies it: version, shape, length of the images, hash of the manifest.
 
     Args:
-        path: Folder written by `loaders.prepare`.
+        path: Folder written by `loaders.prepare`; `~` is the home folder.
         check_pixels: Also read all images and compare their hash.
 
     Raises:
         ValueError: The store is missing, of another version, cut or edited; says what to do.
     """
-    path = Path(path)
+    path = with_home(path)
     source = read_source(path)
     where = f"store {path}"
     shape = tuple(source["shape"])
@@ -100,7 +103,8 @@ def checked_manifest(path: Path, source: Mapping[str, Any]) -> Manifest:
     if sha256(manifest_file) != source["manifest_sha256"]:
         raise ValueError(f"{where}: {MANIFEST} must have the hash of {SOURCE}; it was cut or edited, {AGAIN}")
     with manifest_file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
-        manifest = read_manifest(lines, labels_from_json(source["labels"]), f"{where}: {MANIFEST}")
+        labels = labels_from_json(source["labels"])
+        manifest = read_manifest(lines, labels, f"{where}: {MANIFEST}", group=group_of(source, labels, where))
     if len(manifest) != source["shape"][0]:
         raise ValueError(f"{where}: {MANIFEST} must have {source['shape'][0]} rows; it has {len(manifest)}, {AGAIN}")
     return manifest
@@ -154,9 +158,21 @@ def read_source(path: Path, *, kind: str = PACKED_STORE, pixels: str = "images_s
 
 def write_source(path: Path, source: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the source.json of a store; returns what will be read from it."""
-    text = json.dumps(source, indent=2) + "\n"
+    text = json_text(source, indent=2) + "\n"
     (path / SOURCE).write_text(text, encoding="utf-8")
     return dict(json.loads(text))
+
+
+def group_of(source: Mapping[str, Any], labels: Mapping[str, Label], where: str) -> str | None:
+    """Reads which label of a store is that of groups; None where it has none, as those of version 0.2 and older.
+
+    Raises:
+        ValueError: It is no label with classes.
+    """
+    group = source.get("group")
+    if group is not None and not isinstance(labels.get(group), Classes):
+        raise ValueError(f"{where}: group (={group!r}) must be a label with classes; {SOURCE} was edited, {AGAIN}")
+    return group
 
 
 def labels_to_json(labels: Mapping[str, Label]) -> dict[str, Any]:

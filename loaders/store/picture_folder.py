@@ -20,7 +20,6 @@ from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
 
 from loaders.base import Classes
 from loaders.decoding.reading import cores
@@ -40,6 +39,8 @@ from loaders.store.opening import (
     sha256,
     write_source,
 )
+from loaders.store.preparation import restated
+from loaders.terminal import Terminal
 
 CHUNK = 64  # pictures a task
 
@@ -51,7 +52,7 @@ def write_pictures(
     origin: Mapping[str, Any],
     replace: bool = False,
     workers: int | None = None,
-    console: Console | None = None,
+    console: Terminal | None = None,
 ) -> dict[str, Any]:
     """Writes a store as a plain folder, and renames it into place when it is whole.
 
@@ -74,7 +75,7 @@ def write_pictures(
     with replacing_folder(out, replace=replace) as part:
         for folder in {str(Path(name).parent) for name in names}:
             (part / folder).mkdir(parents=True)
-        _write_png(store, part, names, workers or cores(), console or Console(quiet=True))
+        _write_png(store, part, names, workers or cores(), console or Terminal(quiet=True))
         with (
             (store.path / MANIFEST).open(encoding="utf-8", errors="surrogateescape", newline="") as old,
             (part / MANIFEST).open("w", encoding="utf-8", errors="surrogateescape", newline="") as new,
@@ -83,9 +84,11 @@ def write_pictures(
         shutil.copyfile(store.path / SKIPPED, part / SKIPPED)
         source = {
             **{key: store.source[key] for key in ("shape", "labels", "notes", "counts", "skipped", "images_sha256")},
+            **{key: store.source[key] for key in ("group",) if key in store.source},
             "format": PLAIN_FOLDER,
             "version": VERSION,
             "origin": origin,
+            **restated(store.source),
             "manifest_sha256": sha256(part / MANIFEST),
         }
         return write_source(part, source)
@@ -132,7 +135,7 @@ def _folder_name(name: str) -> str:
     return "%2E" + quoted[1:] if quoted.startswith(".") else quoted
 
 
-def _write_png(store: Store, part: Path, names: Sequence[str], workers: int, console: Console) -> None:
+def _write_png(store: Store, part: Path, names: Sequence[str], workers: int, console: Terminal) -> None:
     def write(first: int) -> int:
         chosen = names[first : first + CHUNK]
         # Read from the file: pages of its map would count as memory of this process.

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
-from rich.console import Console
 
 from loaders.progress import progress
 from loaders.store.opening import IMAGES, Store
+from loaders.terminal import Terminal
 
 BLOCK_BYTES = 1 << 23
 BLANK_STD = 1.0
@@ -41,7 +41,7 @@ class PixelStatistics:
         return np.asarray((spread < np.uint64(BLANK_STD**2 * self.area**2)).all(axis=1))
 
 
-def read_statistics(store: Store, console: Console) -> PixelStatistics:
+def read_statistics(store: Store, console: Terminal) -> PixelStatistics:
     """Reads all pixels once and keeps the statistics of each row.
 
     Raises:

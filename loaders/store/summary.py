@@ -6,16 +6,12 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from loaders.progress import LINE
 from loaders.store.manifest import in_usual_order
 from loaders.store.opening import SKIPPED
+from loaders.terminal import Terminal, print_table
 
 
-def print_summary(source: Mapping[str, Any], out: Path, seconds: float, console: Console) -> None:
+def print_summary(source: Mapping[str, Any], out: Path, seconds: float, console: Terminal) -> None:
     """Prints the faces of each split and class, the notes, what was skipped, and how long it took.
 
     Args:
@@ -27,45 +23,42 @@ def print_summary(source: Mapping[str, Any], out: Path, seconds: float, console:
     counts: Mapping[str, Mapping[str, Any]] = {
         split: source["counts"][split] for split in sorted(source["counts"], key=in_usual_order)
     }
-    for label in [name for name, kind in source["labels"].items() if kind["kind"] == "classes"]:
+    group = source.get("group")
+    for label in [name for name, kind in source["labels"].items() if kind["kind"] == "classes" and name != group]:
         print_classes(label, {split: of[label] for split, of in counts.items()}, console)
-    for note in (*source["notes"], *_unseen(counts)):
-        console.print(f"note: {note}", **LINE)
+    for note in (*source["notes"], *_unseen(counts, group)):
+        console.print(f"note: {note}")
     skipped = source["skipped"]
     if skipped["total"]:
-        table = Table(title=f"skipped: {skipped['total']:,}", title_justify="left")
-        for column in ("path", "reason", "detail"):
-            table.add_column(column, overflow="fold")
-        for example in skipped["examples"]:
-            table.add_row(*(escape(example[column]) for column in ("path", "reason", "detail")))
-        console.print(table)
+        heads = ("path", "reason", "detail")
+        examples = [[example[head] for head in heads] for example in skipped["examples"]]
+        print_table(console, heads, examples, left=3, keys=3, title=f"skipped: {skipped['total']:,}")
         for reason, number in skipped["reasons"].items():
-            console.print(f"skipped, {reason}: {number:,}", **LINE)
+            console.print(f"skipped, {reason}: {number:,}")
         if skipped["total"] > len(skipped["examples"]):
-            console.print(f"all of them are in {out / SKIPPED}", **LINE)
+            console.print(f"all of them are in {out / SKIPPED}")
     n, h, w, c = source["shape"]
     tail = f"{seconds:.1f} s, {n / seconds:,.0f} faces/s" if seconds else ""
-    console.print(f"{out}: {n:,} faces of {w} x {h}, {'gray' if c == 1 else 'RGB'}; {tail}", **LINE)
+    console.print(f"{out}: {n:,} faces of {w} x {h}, {'gray' if c == 1 else 'RGB'}; {tail}")
 
 
-def print_classes(label: str, counts: Mapping[str, Mapping[str, int]], console: Console) -> None:
+def print_classes(label: str, counts: Mapping[str, Mapping[str, int]], console: Terminal) -> None:
     """Prints how many faces of each split (`counts`' keys) are of each class."""
-    table = Table(title=label, title_justify="left")
-    table.add_column("class")
-    for split in (*counts, "all"):
-        table.add_column(split, justify="right")
+    rows = []
     for name in dict.fromkeys(name for of in counts.values() for name in of):
         row = [of.get(name, 0) for of in counts.values()]
-        table.add_row(escape(name), *(f"{n:,}" for n in (*row, sum(row))))
-    table.add_section()
+        rows.append((name, *(f"{n:,}" for n in (*row, sum(row)))))
     totals = [sum(of.values()) for of in counts.values()]
-    table.add_row("all", *(f"{n:,}" for n in (*totals, sum(totals))))
-    console.print(table)
+    rows.append(("all", *(f"{n:,}" for n in (*totals, sum(totals)))))
+    print_table(console, ("class", *counts, "all"), rows, title=label)
 
 
-def _unseen(counts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Says which classes no face of a split has, a sentence a split; those that no face at all has come first."""
-    labels = next(iter(counts.values())).keys() - {"total"}
+def _unseen(counts: Mapping[str, Mapping[str, Any]], group: str | None) -> Iterator[str]:
+    """Says which classes no face of a split has, a sentence a split; those that no face at all has come first.
+
+    Groups are left out, such as persons, which no two splits are meant to share.
+    """
+    labels = next(iter(counts.values())).keys() - {"total", group}
     for label in sorted(labels):
         without = {split: {name for name, n in of[label].items() if n == 0} for split, of in counts.items()}
         everywhere = set.intersection(*without.values())

@@ -12,18 +12,20 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from loaders.base import Classes, Label
+from loaders.base import Classes, Label, Preparation
 from loaders.decoding.pictures import as_channels, mean_colour
 from loaders.decoding.reading import Face
 from loaders.decoding.records import Skipped
 from loaders.files import replacing_folder
 from loaders.store.manifest import MISSING, ManifestWriter
 from loaders.store.opening import IMAGES, MANIFEST, PACKED_STORE, SKIPPED, VERSION, labels_to_json, sha256, write_source
+from loaders.store.preparation import crop_of
 
 EXAMPLES = 10
 COPY_BYTES = 1 << 24
@@ -36,6 +38,7 @@ def new_store(
     *,
     origin: Mapping[str, Any],
     notes: Sequence[str] = (),
+    group: str | None = None,
     replace: bool = False,
 ) -> Iterator[StoreWriter]:
     """Opens a new store, which is finished and renamed into place when the block ends well; else nothing is left.
@@ -45,6 +48,7 @@ def new_store(
         labels: Declared labels.
         origin: What the store is made from and how, JSON values; compared by the next run.
         notes: What a user of the labels must know.
+        group: The label of groups, if any; see `loaders.base.Split.group`.
         replace: Take the place of a store that is already there.
 
     Raises:
@@ -55,7 +59,7 @@ def new_store(
         writer = StoreWriter(folder, labels)
         try:
             yield writer
-            writer.finish(out, origin, notes)
+            writer.finish(out, origin, notes, group)
         finally:
             writer.close()
 
@@ -65,10 +69,14 @@ class StoreWriter:
 
     Attributes:
         source: The contents of source.json, once the store is finished.
+        crops: Those that the faces so far were cut by, as `preparation.crop_of` names them.
+        prepared: What was done to the pictures, to be set before the store is finished; None where nothing is known.
     """
 
     def __init__(self, folder: Path, labels: Mapping[str, Label]) -> None:
         self.source: dict[str, Any] = {}
+        self.crops: set[str] = set()
+        self.prepared: Preparation | None = None
         self._folder = folder
         self._labels = labels
         self._faces: _FaceFile | None = None
@@ -105,8 +113,9 @@ class StoreWriter:
         self._faces.append(pixels)
         for face, mean in zip(kept, mean_colour(pixels).tolist(), strict=True):
             self._manifest.add(face.record.split, face.record.path, face.record.labels, mean)
+        self.crops.update(crop_of(face.record.box) for face in kept)
 
-    def finish(self, out: Path, origin: Mapping[str, Any], notes: Sequence[str]) -> None:
+    def finish(self, out: Path, origin: Mapping[str, Any], notes: Sequence[str], group: str | None) -> None:
         """Completes the files and writes source.json; `out` names the store in the error.
 
         Raises:
@@ -130,8 +139,10 @@ class StoreWriter:
             "format": PACKED_STORE,
             "version": VERSION,
             "origin": origin,
+            **({"prepared": asdict(self.prepared)} if self.prepared else {}),
             "shape": [self._manifest.count, *self._faces.shape],
             "labels": labels_to_json(self._labels),
+            **({} if group is None else {"group": group}),
             "notes": list(notes),
             "counts": self._counts(),
             "skipped": skipped,

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.intervals.answers import ClassAnswers
 from engine.table import finished
-from engine.table.answers import ClassAnswers
 from engine.table.experiment import read
 from engine.table.fingerprint import fingerprint
 from engine.table.finished import Finished

@@ -20,7 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from engine import catalogue
 from engine.averaging import Averaging
@@ -31,13 +30,22 @@ from engine.recipe import Recipe
 from engine.recipe import file as recipe_file
 from engine.recipe.file import RecipeFile
 from engine.recipe.smoke import smoke
-from engine.tasks import SYNTHETIC_7, Expression, Inpaint, SolvePuzzle, SolveTurns
+from engine.tasks import (
+    SYNTHETIC_7,
+    Expression,
+    Inpaint,
+    MaskedPatches,
+    RelativePositions,
+    SolvePuzzle,
+    SolveTurns,
+)
 from engine.tasks.perceptual import Perceptual
 from engine.training.ranks import joined
 from engine.training.train import train
-from engine.views import Holes, Plain, Puzzle
+from engine.views import Holes, Masked, PlacePairs, Plain, Puzzle
 from loaders import Synthetic
 from loaders.exit_status import exit_status
+from loaders.terminal import Terminal
 from tests.engine import tiny
 from tests.engine.test_resume import contents, wait_for_checkpoint
 
@@ -63,6 +71,22 @@ RECIPES = {
         BASE,
         views=BOTH,
         tasks=(Expression(SYNTHETIC_7), Inpaint(width=16, perceptual=Perceptual(from_epoch=0))),
+    ),
+    "patches": replace(
+        BASE,
+        backbone=Backbone(
+            "vit_tiny_patch16_224",
+            options={"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2},
+        ),
+        views={"plain": PlacePairs(pairs=8), "masked": Masked(grid=4)},
+        tasks=(Expression(SYNTHETIC_7), MaskedPatches(width=16), RelativePositions(width=16)),
+        epochs=1,
+    ),
+    "maps": replace(
+        BASE,
+        views={"holes": Holes(samples=0.5)},
+        tasks=(Expression(SYNTHETIC_7, on=("holes",)), Inpaint(width=16, maps=3)),
+        epochs=1,
     ),
     "sizes": replace(
         BASE,
@@ -108,7 +132,7 @@ def train_here(root: Path, names: Sequence[str], *, fail_on: int | None = None) 
                     device=torch.device("cpu"),
                     resume=False,
                     deterministic=False,
-                    console=Console(quiet=True),
+                    console=Terminal(quiet=True),
                     ranks=ranks,
                 )
         if ranks.rank == fail_on:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from engine.baselines import supervised_equal_cost
@@ -24,6 +23,7 @@ from engine.training.loop import Trainer
 from engine.training.objective import Objective
 from engine.training.train import open_split, train
 from engine.views import Plain
+from loaders.terminal import Terminal
 from tests.engine import tiny
 from tests.engine.scalars import read_scalars
 
@@ -111,7 +111,7 @@ def test_measuring_leaves_weights_buffers_optimiser_and_random_numbers_bit_for_b
 def test_it_is_in_the_log_the_curves_and_the_table_of_epochs(tmp_path: Path) -> None:
     recipe = tiny.recipe(gradient_cosine_every=2, log_every=1)
     file = RecipeFile("tiny", recipe, '"""Tiny."""\n')
-    train(file, tmp_path / "run", device=CPU, resume=False, deterministic=False, console=Console(quiet=True))
+    train(file, tmp_path / "run", device=CPU, resume=False, deterministic=False, console=Terminal(quiet=True))
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     steps = [line for line in lines if line["event"] == "step"]
     logged = {line["step"]: line["puzzle/gradient_cosine"] for line in steps if "puzzle/gradient_cosine" in line}

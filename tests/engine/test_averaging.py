@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 import kernels
 from engine.averaging import Averaging
@@ -22,6 +21,7 @@ from engine.training.averaging import render
 from engine.training.loop import Trainer
 from engine.training.train import open_split, train
 from engine.views import EVALUATION, Puzzle
+from loaders.terminal import Terminal
 from tests.engine import tiny
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ def trainer(recipe: Recipe) -> Trainer:
 
 def run(recipe: Recipe, out: Path) -> Path:
     file = RecipeFile("tiny", recipe, '"""Tiny."""\n')
-    train(file, out, device=CPU, resume=False, deterministic=False, console=Console(quiet=True))
+    train(file, out, device=CPU, resume=False, deterministic=False, console=Terminal(quiet=True))
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import mmap
 import os
@@ -18,7 +19,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from typer.testing import CliRunner
 
 from engine.bench import page_cache, report, usage
@@ -37,7 +37,10 @@ from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders, Record
 from loaders.prepare import prepare
 from loaders.store.opening import open_store
+from loaders.terminal import Terminal
 from tests.engine import tiny
+
+CHARTS_ARE_DRAWN = True
 
 CPU = torch.device("cpu")
 CLASSES = ("Angry", "Happy", "Sad")
@@ -292,9 +295,8 @@ def test_what_is_shown_escapes_names_and_keeps_its_columns(tmp_path: Path) -> No
     bars = [report.Bar("a", 1, 1, 2, "1"), report.Bar("b", 90, 80, 99, "90")]
     facts = {"data": "a_b", "command": "python -m x"}
     found = report.Measurement("x", facts, table, ["left out: none"], bars, "images/s", {"rows": []})
-    console = Console(width=60, record=True, file=(tmp_path / "screen").open("w"))
-    found.print(console)
-    shown = console.export_text()
+    found.print(Terminal(screen := io.StringIO(), width=60))
+    shown = screen.getvalue()
     assert "[red]a" in shown
     assert "own" in shown
     assert "left out: none" in shown

@@ -31,6 +31,7 @@ def test_a_report_shows_the_gain_over_finished_baselines_of_that_name(runs: Path
     text = write_report(runs / "mine").read_text()
     section = text.partition("## Beside its baselines")[2].partition("\n## ")[0]
     assert "charts/baselines.png" in section
+    assert (runs / "mine" / "report.md").read_text().count("charts/baselines.png)") == 1
     assert (runs / "mine" / "charts" / "baselines.png").is_file()
     assert "mine-supervised" in section
     for other in ("mine-unfinished", "minelike", "mine-notes"):
@@ -51,7 +52,7 @@ def test_the_interval_is_that_of_the_paired_difference_over_pictures(runs: Path)
     found = [
         float(x) for x in re.findall(r"[+-][\d.]+", difference(run, other, "test", ACCURACY, run.figures[ACCURACY]))
     ]
-    assert found == pytest.approx([each.mean(), low, high], abs=0.06)
+    assert found == pytest.approx([each.mean(), low, high], abs=0.15)
     assert low > 0
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from engine.intervals.answers import AngleErrors, ClassAnswers, Measure, from_arrays, measured_rows, unpack
+from engine.intervals.bootstrap import paired_difference, resampled
 from engine.metrics import measure_angles, measure_classes
-from engine.table.answers import AngleErrors, ClassAnswers, Measure, from_arrays, measured_rows, unpack
-from engine.table.bootstrap import paired_difference, resampled
 
 
 def mean_of(values: np.ndarray):  # type: ignore[no-untyped-def]
@@ -93,7 +93,7 @@ def test_the_same_seed_gives_the_same_draws_and_another_gives_others() -> None:
 def test_draws_do_not_depend_on_how_many_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = [mean_of(np.random.default_rng(0).random(40))]
     whole = resampled(figures, 40, resamples=100)
-    monkeypatch.setattr("engine.table.bootstrap._CHUNK", 40 * 7)
+    monkeypatch.setattr("engine.intervals.bootstrap._CHUNK", 40 * 7)
     np.testing.assert_allclose(resampled(figures, 40, resamples=100), whole, rtol=1e-6)
 
 

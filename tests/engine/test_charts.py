@@ -25,6 +25,8 @@ from engine.reports.curves import curve_panels
 from tests.engine.fake_run import CLASSES, FIGURES, predictions
 from tests.engine.saved_figures import keep_figures
 
+CHARTS_ARE_DRAWN = True
+
 EMPTY = float("nan")
 SHARE = Declared("accuracy", greater_is_better=True, unit="%")
 FIGURES = FIGURES | {"task/accuracy": SHARE, "a/accuracy": SHARE, "pose/mae_yaw": angle_figures(("yaw",))[0]}

@@ -5,18 +5,23 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
+from typer.testing import CliRunner
 
+from engine.compare import app
 from engine.figures import Figure
 from engine.reports.comparison import Comparison, compare
 from engine.reports.report import print_summary
+from loaders.terminal import Terminal, column_blocks
 from tests.engine.fake_run import CLASSES, FIGURES, declare, edit_json, write_fake_run
+
+CHARTS_ARE_DRAWN = True
 
 
 @pytest.fixture
@@ -33,15 +38,46 @@ def column(table: Comparison, head: str) -> list[str]:
 
 
 def printed(table: Comparison, width: int) -> str:
-    console = Console(file=io.StringIO(), width=width)
+    console = Terminal(file=io.StringIO(), width=width)
     table.print(console)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
 def summary(run: Path, width: int = 80) -> str:
-    console = Console(file=io.StringIO(), width=width)
+    console = Terminal(file=io.StringIO(), width=width)
     print_summary(run, console=console)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_differences_to_the_first_run_have_intervals(runs: list[Path]) -> None:
+    found = compare(runs).differences
+    assert found is not None
+    assert found.title == "minus fer2013_hmtl, last epoch, with 95 % intervals"
+    (row,) = found.rows
+    assert row[0] == "fer2013_supervised"
+    cells = dict(zip(found.heads, row, strict=True))
+    name = next(head for head in found.heads if "accuracy" in head and "test" in head)
+    gap, low, high = map(float, re.findall(r"[+-]\d+\.\d", cells[name]))
+    own = [np.load(run / "predictions" / "test-last.npz") for run in runs]
+    target = own[0]["expression.target"]
+    right = [(each["expression.probability"].argmax(1) == target)[target >= 0] for each in own]
+    assert gap == pytest.approx(100 * (right[1].mean() - right[0].mean()), abs=0.051)
+    spread = 100 * (right[1].astype(float) - right[0]).std() / np.sqrt(len(right[0]))
+    assert (high - low) / 2 == pytest.approx(1.96 * spread, rel=0.1)  # as of a mean of independent differences
+    assert found.caption.startswith("paired bootstrap over ")
+    assert f"{len(target):,} pictures; it knows nothing of other seeds" in found.caption
+    shown = printed(compare(runs), 80)
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    assert cells[name] in shown
+    assert cells[name] in compare(runs).markdown()
+
+
+def test_runs_that_answered_other_pictures_have_no_differences(runs: list[Path]) -> None:
+    for file in (runs[1] / "predictions").glob("*.npz"):
+        arrays = dict(np.load(file))
+        np.savez(file, **arrays | {"sample": arrays["sample"] + 1})
+    assert compare(runs).differences is None
+    assert compare(runs[:1]).differences is None
 
 
 def test_a_row_holds_what_a_run_cost_and_reached(runs: list[Path]) -> None:
@@ -136,10 +172,11 @@ def test_no_line_is_longer_than_the_terminal_and_nothing_is_lost(runs: list[Path
 
 def test_a_wide_terminal_has_one_block(runs: list[Path]) -> None:
     table = compare(runs).figures
-    assert len(table.blocks(250)) == 1
-    assert len(table.blocks(80)) > 1
-    assert sorted({c for block in table.blocks(80) for c in block}) == list(range(len(table.heads)))
-    assert all(block[0] == 0 for block in table.blocks(80))
+    assert len(column_blocks(table.heads, table.rows, 1, 250)) == 1
+    blocks = column_blocks(table.heads, table.rows, 1, 80)
+    assert len(blocks) > 1
+    assert sorted({c for block in blocks for c in block}) == list(range(len(table.heads)))
+    assert all(block[0] == 0 for block in blocks)
 
 
 def test_long_names_are_folded_and_not_lost(tmp_path: Path) -> None:
@@ -158,7 +195,7 @@ def test_runs_of_one_recipe_are_told_apart_by_their_folders(tmp_path: Path) -> N
 
 
 def test_markdown_has_a_row_a_run(runs: list[Path]) -> None:
-    lines = compare(runs).markdown().splitlines()
+    lines = compare(runs).markdown().removeprefix("# Runs beside each other\n\n").splitlines()
     assert lines[0].startswith("| run ")
     assert "| expression accuracy val (%) |" in lines[0]
     assert lines[2].startswith("| fer2013_hmtl ")
@@ -228,6 +265,19 @@ def test_runs_of_other_pictures_are_warned_of(runs: list[Path]) -> None:
     assert f"**Warning: {said}**" in compare(runs).markdown()
 
 
+def test_runs_trained_on_other_stores_are_warned_of(runs: list[Path]) -> None:
+    store = {"manifest_sha256": "a", "images_sha256": "b"}
+    for run, data in zip(runs, (store, {"kind": "HideLabels", "source": store, "keep": 402}), strict=False):
+        starts = json.loads((run / "environment.json").read_text())
+        (run / "environment.json").write_text(json.dumps([*starts[:-1], starts[-1] | {"data": data}]))
+    assert compare(runs).warnings == ()  # other faces of it keep their labels, which the recipes say
+    starts = json.loads((runs[1] / "environment.json").read_text())
+    starts[-1]["data"]["source"] = store | {"images_sha256": "c"}
+    (runs[1] / "environment.json").write_text(json.dumps(starts))
+    said = "fer2013_supervised was trained on other data than fer2013_hmtl: the hashes of their prepared stores differ."
+    assert compare(runs).warnings == (said,)
+
+
 def test_other_ids_and_other_labels_are_other_pictures_and_another_order_is_not(runs: list[Path]) -> None:
     with np.load(runs[1] / "predictions" / "val-last.npz") as archive:
         arrays = dict(archive)
@@ -287,6 +337,24 @@ def test_the_command_refuses_in_one_line_and_writes_nothing(runs: list[Path], tm
     assert "must lie in a folder that exists" in missing.stderr
     assert not (tmp_path / "table.md").exists()
     assert not (tmp_path / "no").exists()
+
+
+def test_the_comparison_becomes_a_page_with_its_curves_inside(runs: list[Path], tmp_path: Path) -> None:
+    def call(*words: object) -> Any:
+        return CliRunner().invoke(app, [*map(str, words), "--html"])
+
+    done = call(*runs, "--out", tmp_path / "both.md")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "both.html").read_text()
+    assert "<title>Runs beside each other</title>" in page
+    assert page.count("<img") == page.count('src="data:image/png;base64,') == 1
+    assert page.count("<table>") == (tmp_path / "both.md").read_text().count("\n| ---") > 1
+    assert done.stdout.replace("\n", "").endswith(f"{tmp_path / 'both.png'}, {tmp_path / 'both.html'}")
+    assert "compare: html (=True) must go with --out; add it" in call(*runs).stderr
+    refused = call(*runs, "--out", tmp_path / "x.html")
+    assert refused.exit_code == 2
+    assert "x.html must not end in .html, as its page does; call it x.md" in refused.stderr
+    assert not (tmp_path / "x.html").exists()
 
 
 def test_the_summary_fits_80_columns_and_holds_every_figure(runs: list[Path]) -> None:

@@ -81,7 +81,7 @@ def test_a_teacher_is_counted_forward_and_back_to_the_picture_from_its_first_epo
     criterion: Any = recipe.tasks[0].criterion(tiny.split([0, 1]))
     criterion.attach(build_model(recipe).encoder.network, recipe.mean, recipe.std)
     with products(criterion.teacher) as layers, torch.no_grad():
-        criterion.teacher(torch.zeros(8, 3, 32, 32))
+        criterion.teacher(torch.zeros(8, 3, 32, 32), criterion.stages)
     never, always, late = (cost_of(taught(epoch), steps=5) for epoch in (9, 0, 3))
     assert (never.pictures, never.forward_only) == (20 * 8, 0)
     assert always == never + Cost(20 * 16, 20 * 16, 20 * 3 * sum(layers))  # original; completed one and its gradient

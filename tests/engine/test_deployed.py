@@ -13,15 +13,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from engine.calibration import at_temperature, fit_temperature
 from engine.deployed import Deployed, load
-from engine.deployed.pictures import answers_of
+from engine.deployed.pictures import answers_of, fit_of, treatment
 from engine.predict import app
-from engine.recipe import Recipe
-from engine.recipe.file import RecipeFile
 from engine.recipe.written import describe
 from engine.tasks import (
     SYNTHETIC_7,
@@ -33,12 +31,11 @@ from engine.tasks import (
     PoseRotation,
     SolvePuzzle,
 )
-from engine.training.train import train
 from engine.views import Holes, Plain, Puzzle
 from engine.weights import ABOUT, load_weights
 from kernels import Augment
 from loaders import Folder, Loader, Synthetic
-from loaders.base import Batch
+from loaders.base import Batch, Preparation
 from tests.engine import tiny
 
 CPU = torch.device("cpu")
@@ -52,13 +49,6 @@ SUPERVISED = (
 POSES = ("pose", "bins", "rotation")
 
 
-def finished(recipe: Recipe, out: Path) -> Path:
-    train(
-        RecipeFile("tiny", recipe, ""), out, device=CPU, resume=False, deterministic=False, console=Console(quiet=True)
-    )
-    return out
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with every kind of supervised head, and two pretext tasks."""
@@ -68,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tasks=(*SUPERVISED, SolvePuzzle(weight=0.3), Inpaint(width=16)),
         evaluation_crop=0.9,
     )
-    return finished(recipe, tmp_path_factory.mktemp("deployed") / "run")
+    return tiny.trained(recipe, tmp_path_factory.mktemp("deployed") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +87,40 @@ def test_it_says_what_evaluation_said(run: Path, batch: Batch) -> None:
     for task in POSES:
         np.testing.assert_allclose(said[task], before[f"{task}.angles"], atol=1e-3)
     assert set(said) == {"expression", "glasses", *POSES}
+
+
+def test_calibrated_it_says_what_evaluation_said_at_the_temperature_of_val(run: Path, batch: Batch) -> None:
+    model, before = load(run, calibrated=True), stored(run, batch)
+    said, plain = model(faces_of(batch)), load(run)(faces_of(batch))
+    assert set(model.temperatures) == {"expression", "glasses"}
+    with np.load(run / "predictions" / "val-best.npz") as val:
+        for task, temperature in model.temperatures.items():
+            assert temperature == fit_temperature(val[f"{task}.probability"], val[f"{task}.target"])
+            expected = at_temperature(before[f"{task}.probability"], temperature)
+            np.testing.assert_allclose(said[task], expected, atol=1e-4)
+            assert f"{task} at temperature {temperature:.2f}" in model.taken
+    assert not torch.equal(said["expression"], plain["expression"])
+    for task in POSES:
+        assert torch.equal(said[task], plain[task])
+
+
+def test_what_cannot_be_calibrated_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is no run folder, whose predictions on val calibrated \(=True\) needs"):
+        load(run / "checkpoints" / "best", calibrated=True)
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    predictions = copy / "predictions" / "val-best.npz"
+    with np.load(predictions) as arrays:
+        changed = {**arrays}
+    changed["glasses.target"] = np.full_like(changed["glasses.target"], -1)
+    np.savez(predictions, **changed)
+    with pytest.raises(ValueError, match="cannot be calibrated: glasses has no labels on val; leave calibrated out"):
+        load(copy, calibrated=True)
+    predictions.unlink()
+    with pytest.raises(ValueError, match=r"cannot be calibrated: predictions/val-best.npz cannot be read"):
+        load(copy, calibrated=True)
+    posed = tiny.recipe(views={"plain": Plain()}, augment=Augment(), tasks=(PoseRegression(),), epochs=1)
+    with pytest.raises(ValueError, match=r"has no task with classes, and calibrated \(=True\) is for those"):
+        load(tiny.trained(posed, tmp_path / "posed"), calibrated=True)
 
 
 def test_its_answers_have_names(run: Path) -> None:
@@ -148,6 +172,13 @@ def test_a_checkpoint_that_is_not_there_is_refused(run: Path, tmp_path: Path) ->
     assert load(tmp_path, checkpoint="last").about["epoch"] == 2
 
 
+def test_predict_says_at_which_temperature_it_answers(run: Path, pictures: Path, tmp_path: Path) -> None:
+    words = [str(run), str(pictures), "--out", str(tmp_path / "said.csv"), "--calibrated"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert f"expression at temperature {load(run, calibrated=True).temperatures['expression']:.2f}" in done.output
+
+
 def test_predict_says_which_checkpoint_it_took(run: Path, pictures: Path, tmp_path: Path) -> None:
     for words, which in (([], "best"), (["--checkpoint", "last"], "last")):
         out = tmp_path / f"{which}.csv"
@@ -157,7 +188,7 @@ def test_predict_says_which_checkpoint_it_took(run: Path, pictures: Path, tmp_pa
 
 
 def test_nothing_is_left_of_the_pretext_tasks(run: Path, tmp_path: Path) -> None:
-    alone = finished(tiny.recipe(views={"plain": Plain()}, augment=Augment(), tasks=SUPERVISED), tmp_path / "alone")
+    alone = tiny.trained(tiny.recipe(views={"plain": Plain()}, augment=Augment(), tasks=SUPERVISED), tmp_path / "alone")
     sizes = [{name: tuple(p.shape) for name, p in load(path).named_parameters()} for path in (run, alone)]
     assert sizes[0] == sizes[1]
     assert any("heads.puzzle" in key for key in load_file(run / "checkpoints" / "best" / "weights.safetensors"))
@@ -328,6 +359,24 @@ def test_pictures_that_cannot_be_read_are_told_and_the_others_written(
     assert len((tmp_path / "said.csv").read_text().splitlines()) == 1 + 12
 
 
+def test_what_folders_hold_beside_pictures_is_told(run: Path, pictures: Path, tmp_path: Path) -> None:
+    (pictures / "link").symlink_to(pictures.parent / "elsewhere")
+    (pictures.parent / "elsewhere").mkdir()
+    next((pictures / "a").iterdir()).rename(pictures.parent / "elsewhere" / "phone.JFIF")
+    (pictures / "again").symlink_to(pictures / "a")
+    (pictures / "notes.txt").touch()
+    result = CliRunner().invoke(app, [str(run), str(pictures), "--device", "cpu"])
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 1 + 12
+    assert f"{pictures / 'link' / 'phone.JFIF'}," in result.stdout
+    assert f"skipped: {pictures / 'again'}: folder that is read already (as a)" in result.stderr
+    assert f"skipped: {pictures / 'notes.txt'}: not a picture (its name ends in '.txt')" in result.stderr
+    (pictures / "gone.png").symlink_to("/nowhere.png")
+    result = CliRunner().invoke(app, [str(run), str(pictures), "--device", "cpu"])
+    assert result.exit_code == 1
+    assert f"skipped: {pictures / 'gone.png'}: no such file" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -408,9 +457,80 @@ def test_a_model_of_gray_faces_takes_pictures_in_colour(tmp_path: Path, pictures
             shutil.copytree(pictures / name, tmp_path / "data" / split / name)
     source = Folder(tmp_path / "data", size=32, colour="gray", workers=0)
     tasks = (Expression(("a", "b")), SolvePuzzle(weight=0.3))
-    model = load(finished(tiny.recipe(data=source, tasks=tasks, batch_size=4), tmp_path / "gray"))
+    model = load(tiny.trained(tiny.recipe(data=source, tasks=tasks, batch_size=4), tmp_path / "gray"))
     rows, _ = answers_of(model, sorted((pictures / "a").iterdir()))
     assert model.faces == (32, 32, 1)
     with np.load(tmp_path / "gray" / "predictions" / "test-best.npz") as file:
         known = file["expression.probability"][np.argsort(file["sample"])][: len(rows)]  # folder a comes first
     assert np.stack([row["expression"] for _, row in rows]) == pytest.approx(known, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def squeezed(batch: Batch, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """A run on wide pictures that were stretched, and the pictures of its test split."""
+    top = tmp_path_factory.mktemp("squeezed")
+    for sample, face in zip(batch.sample.tolist(), faces_of(batch).numpy(), strict=True):
+        for split in ("train", "val", "test"):
+            file = top / "data" / split / ("a" if sample % 2 else "b") / f"{sample}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(face).resize((80, 32)).save(file)
+    source = Folder(top / "data", size=32, fit="stretch", workers=0)
+    tasks = (Expression(("a", "b")), SolvePuzzle(weight=0.3))
+    run = tiny.trained(tiny.recipe(data=source, tasks=tasks, batch_size=4), top / "run")
+    return run, sorted((top / "data" / "test" / "a").iterdir())
+
+
+def test_pictures_are_fitted_as_those_of_the_training_were(squeezed: tuple[Path, list[Path]]) -> None:
+    run, files = squeezed
+    model = load(run)
+    assert model.prepared == (Preparation(32, "stretch"),)
+    said, cut = (np.stack([row["expression"] for _, row in answers_of(model, files, fit)[0]]) for fit in (None, "crop"))
+    with np.load(run / "predictions" / "test-best.npz") as file:
+        known = file["expression.probability"][np.argsort(file["sample"])][: len(files)]  # folder a comes first
+    assert said == pytest.approx(known, abs=1e-5)
+    assert not np.allclose(cut, known, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "pictures: stretched to 32 x 32; those that the model was trained on: stretched to 32 x 32\n"),
+        (
+            ["--fit", "crop"],
+            "pictures: cropped to 32 x 32; those that the model was trained on: stretched to 32 x 32; "
+            "--fit crop is not theirs\n",
+        ),
+    ],
+)
+def test_what_is_done_to_pictures_is_said(squeezed: tuple[Path, list[Path]], options: list[str], said: str) -> None:
+    run, files = squeezed
+    result = CliRunner().invoke(app, [str(run), str(files[0]), "--device", "cpu", *options])
+    assert result.exit_code == 0
+    assert said in result.stderr
+
+
+def with_preparations(model: Deployed, *prepared: Preparation) -> Deployed:
+    model.prepared = prepared
+    return model
+
+
+def test_a_model_of_pictures_fitted_in_two_ways_must_be_told_which(run: Path) -> None:
+    model = with_preparations(load(run), Preparation(32), Preparation(32, "stretch"), Preparation())
+    with pytest.raises(ValueError, match=r"predict: fit \(=None\) must be one of crop, stretch: .*; choose by --fit"):
+        fit_of(model)
+    assert fit_of(with_preparations(model, Preparation(32, "stretch"), Preparation())) == "stretch"
+    assert fit_of(with_preparations(model, Preparation(fit="stretch"))) == "crop"  # of pictures that were kept
+
+
+def test_crops_drawn_faces_and_older_checkpoints_are_told_apart(run: Path) -> None:
+    model = load(run)
+    assert treatment(model, None) == "pictures: cropped to 32 x 32"  # its faces were drawn
+    model = with_preparations(model, Preparation(32, crop="box", margin=0.25))
+    assert treatment(model, None).endswith(
+        "cut by their box (margin 0.25), cropped to 32 x 32; faces are not searched for: give pictures cut alike, or "
+        "--find them"
+    )
+    model = with_preparations(model)
+    del model.about["preprocessing"]["prepared"]  # type: ignore[attr-defined]
+    assert "an older version, does not say how its own were made; --fit chooses" in treatment(model, None)
+    assert treatment(with_faces(model, (32, 24, 3)), None).startswith("pictures: must be 24 x 32 pixels")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from engine.deployed import load
-from engine.deployed.evaluation import evaluate, source_named
+from engine.deployed.evaluation import evaluate, made_otherwise, source_named
 from engine.deployed.fitting import fitted
 from engine.evaluate import app
 from engine.recipe.file import RecipeFile, run_file
@@ -26,11 +26,12 @@ from engine.training.train import train
 from engine.views import Plain, Puzzle
 from kernels import Augment
 from loaders import Loader, Packed, Synthetic
-from loaders.base import Classes, Label, Numbers
+from loaders.base import Classes, Label, Numbers, Preparation
 from loaders.decoding.reading import Face
 from loaders.feed.order import Order
 from loaders.importers import Record
 from loaders.store.writing import new_store
+from loaders.terminal import Terminal
 from tests.engine import tiny
 
 CPU = torch.device("cpu")
@@ -46,7 +47,7 @@ TASKS = (
 def trained(out: Path, **changes: Any) -> Path:
     recipe = tiny.recipe(**changes)
     file = RecipeFile("tiny", recipe, "")
-    train(file, out, device=CPU, resume=False, deterministic=False, console=Console(quiet=True))
+    train(file, out, device=CPU, resume=False, deterministic=False, console=Terminal(quiet=True))
     return out
 
 
@@ -62,7 +63,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_store(
-    out: Path, labels: Mapping[str, Label], values: list[Mapping[str, Any]], pixels: np.ndarray | None = None
+    out: Path,
+    labels: Mapping[str, Label],
+    values: list[Mapping[str, Any]],
+    pixels: np.ndarray | None = None,
+    prepared: Preparation | None = None,
 ) -> Path:
     """Writes a store whose split test has a face for each of `values`: by default those of the run's own test."""
     if pixels is None:
@@ -73,6 +78,7 @@ def write_store(
         for i, value in enumerate(values):
             record = Record("test", f"face{i}.png", value, pixels[i])
             writer.add([Face(record, pixels[i])])
+        writer.prepared = prepared
     return out
 
 
@@ -99,6 +105,7 @@ def test_on_its_own_data_it_says_what_training_said(run: Path, which: Any, split
             np.testing.assert_allclose(said, before[key], atol=1e-4 if key == "pose.angles" else 1e-6, err_msg=key)
         assert "expression.probability" in found.arrays
     told = json.loads((run / "result.json").read_text())[which][split]
+    told = {name: math.nan if number is None else number for name, number in told.items()}  # of a class without faces
     measured = {f"{each.task}/{each.figure.name}": each.value for each in found.figures}
     assert {name for name in told if not name.startswith("puzzle/")} == set(measured)
     for name, number in measured.items():
@@ -106,9 +113,9 @@ def test_on_its_own_data_it_says_what_training_said(run: Path, which: Any, split
     assert measured["expression/accuracy"] == told["expression/accuracy"]
     assert found.own_split == "test"
     if split == "test":
-        assert {f"{each.task}/{each.figure.name}": each.own for each in found.figures} == pytest.approx(
-            {name: told[name] for name in measured}, nan_ok=True
-        )
+        own = {f"{each.task}/{each.figure.name}": each.own for each in found.figures}
+        own = {name: math.nan if number is None else number for name, number in own.items()}
+        assert own == pytest.approx({name: told[name] for name in measured}, nan_ok=True)
 
 
 def test_intervals_hold_the_figures_of_single_pictures(run: Path) -> None:
@@ -121,6 +128,41 @@ def test_intervals_hold_the_figures_of_single_pictures(run: Path) -> None:
         if each.interval is not None:
             assert each.interval[0] <= each.value <= each.interval[1]
     assert any(each.interval is not None and each.interval[0] < each.interval[1] for each in figures)
+    faces = Synthetic(train=32, val=12, test=12, size=32).open("test", "cpu").split.target["expression"]
+    of_each = {f"glasses/{name} error_rate": int((faces == i).sum()) for i, name in enumerate(SYNTHETIC_7)}
+    of_each = {name: count for name, count in of_each.items() if count}  # a class without faces has no error rate
+    support = {f"{each.task}/{each.figure.name}": each.support for each in figures}
+    assert {name: support[name] for name in of_each} == of_each
+    assert of_each.keys() <= with_one
+    assert (support["expression/accuracy"], support["pose/mae_yaw"], support["expression/cross_entropy"]) == (
+        12,
+        12,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "trained", "said"),
+    [
+        (Preparation(32), (Preparation(48),), None),
+        (Preparation(32, "stretch"), (), None),
+        (None, (Preparation(32),), None),
+        (Preparation(32, "stretch"), (Preparation(32),), "stretched to 32 x 32; there cropped to 32 x 32"),
+        (
+            Preparation(32),
+            (Preparation(32), Preparation(32, crop="align", margin=0.1)),
+            "cropped to 32 x 32; there cropped to 32 x 32 or aligned by landmarks (margin 0.1), cropped to 32 x 32",
+        ),
+    ],
+)
+def test_faces_made_otherwise_than_those_of_the_training_are_said(
+    run: Path, tmp_path: Path, own: Preparation | None, trained: tuple[Preparation, ...], said: str | None
+) -> None:
+    model = load(run)
+    model.prepared = trained
+    split = Packed(expressions(tmp_path, SYNTHETIC_7, [SYNTHETIC_7[0]] * 2, prepared=own)).open("test", CPU).split
+    wanted = "" if said is None else f"faces were made otherwise than those of the training: {said}"
+    assert made_otherwise(split, model) == wanted
 
 
 def test_classes_in_another_order_and_other_capitals_are_the_same(run: Path, tmp_path: Path) -> None:
@@ -178,6 +220,25 @@ def test_the_csv_holds_the_numbers_of_predict(run: Path, tmp_path: Path) -> None
             said["pose"][i].tolist(), abs=1e-3
         )
         assert float(row["pose/label/yaw"]) == pytest.approx(float(batch.target["pose"][i, 0]), rel=1e-5)
+
+
+def test_calibrated_probabilities_are_measured_and_no_answer_changes(run: Path, tmp_path: Path) -> None:
+    result = call(run, OWN, "--calibrated", "--html")
+    assert result.exit_code == 0, result.output
+    out = run / "evaluations" / "Synthetic-test-calibrated"
+    assert f"report: {out / 'report.html'}" in result.stdout.replace("\n", "")
+    assert (out / "report.html").read_text().count('src="data:image/png;base64,') == 4
+    temperature = load(run, calibrated=True).temperatures["expression"]
+    assert f"scores of expression are divided by {temperature:.2f}" in (out / "report.md").read_text()
+    said = np.load(run / "predictions" / "test-best.npz")
+    scores = np.log(said["expression.probability"].astype(np.float64)) / temperature
+    share = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    wanted = -np.log(share[np.arange(len(share)), said["expression.target"]]).mean()
+    figures = json.loads((out / "result.json").read_text())["figures"]
+    assert figures["expression/cross_entropy"]["value"] == pytest.approx(wanted, rel=1e-4)
+    assert figures["expression/accuracy"]["value"] == figures["expression/accuracy"]["own"]
+    assert figures["pose/mae_yaw"]["value"] == pytest.approx(figures["pose/mae_yaw"]["own"], rel=1e-4)
+    np.testing.assert_allclose(np.load(out / "predictions.npz")["expression.probability"], share, atol=1e-4)
 
 
 def test_the_report_shows_figures_labels_and_classes(run: Path, tmp_path: Path) -> None:
@@ -294,7 +355,7 @@ def test_faces_of_another_shape_are_refused(run: Path, tmp_path: Path) -> None:
             "map (contempt=Angr) must lead to a class of the model; did you mean 'Anger'?",
         ),
         (("Sad", "contempt"), ["--map", "contempt"], "map (='contempt') must read OLD=NEW, or OLD= to leave"),
-        (("Sad", "contempt"), ["--map", "a=,a=b"], "map names 'a' twice; name each class of the store once"),
+        (("Sad", "contempt"), ["--map", "a=,a=b"], "map names 'a' twice; name each class once"),
         (("Sad", "contempt"), ["--label", "expression"], "label (='expression') must read OWN=STORE, the model's"),
         (("Sad", "contempt"), ["--label", "mood=expression"], "label (='mood') must be one of the model's, expression"),
         (("Sad", "contempt"), ["--label", "expression=mood"], "label 'mood' is not there; it has expression, name one"),

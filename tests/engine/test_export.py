@@ -13,18 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from engine.deployed import load
-from engine.deployed.export import ABOUT, Exported, Format, opened
+from engine.deployed.export import ABOUT, Exported, Format, export, opened
 from engine.export import app
 from engine.recipe.file import RecipeFile
 from engine.tasks import SYNTHETIC_7, Attribute, Expression, PoseBins, PoseRegression, PoseRotation, SolvePuzzle
 from engine.training.train import train
 from engine.views import Plain, Puzzle
 from kernels import Augment
+from loaders.base import Preparation
+from loaders.terminal import Terminal
 from tests.engine import tiny
 
 CPU = torch.device("cpu")
@@ -51,7 +52,7 @@ class Asking(Expression):
 
 def trained(out: Path, **changes: Any) -> Path:
     file = RecipeFile("tiny", tiny.recipe(**changes), "")
-    train(file, out, device=CPU, resume=False, deterministic=False, console=Console(quiet=True))
+    train(file, out, device=CPU, resume=False, deterministic=False, console=Terminal(quiet=True))
     return out
 
 
@@ -148,9 +149,7 @@ def test_a_file_that_says_something_else_is_not_written(
     monkeypatch.setattr(Exported, "forward", lambda self, faces: tuple(a + 0.01 for a in right(self, faces)))
     result = call(run, "torch", tmp_path / "out")
     assert result.exit_code == 2
-    assert (
-        "export: on test the exported file does not say what the model says (expression: largest diff" in result.stderr
-    )
+    assert "export: the exported file does not say what the model says (expression: largest diff" in result.stderr
     assert "0.0001 is allowed), so nothing is written; please report it with the recipe" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -177,6 +176,18 @@ def test_without_the_extra_it_says_what_to_install(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_calibrated_model_is_exported_as_such(run: Path, tmp_path: Path) -> None:
+    """The command compares the file with the calibrated model; here it is told from the model as trained."""
+    result = call(run, "torch", tmp_path / "out", "--calibrated")
+    assert result.exit_code == 0, result.output
+    model = load(run, calibrated=True)
+    assert f"expression at temperature {model.temperatures['expression']:.2f}" in " ".join(result.stdout.split())
+    faces = torch.randint(0, 256, (3, *model.faces), dtype=torch.uint8)
+    said = dict(zip(model.tasks, opened(tmp_path / "out" / "model.pt2", "torch")(faces.numpy()), strict=True))
+    torch.testing.assert_close(torch.as_tensor(said["expression"]), model(faces)["expression"], atol=1e-5, rtol=0)
+    assert not torch.allclose(torch.as_tensor(said["expression"]), load(run)(faces)["expression"], atol=1e-5)
+
+
 def test_it_is_tried_on_other_faces(run: Path, tmp_path: Path) -> None:
     result = call(
         run, "torch", tmp_path / "out", "--faces", "Synthetic(test=2,val=9,train=1,size=48)", "--split", "val"
@@ -190,7 +201,9 @@ def test_it_is_tried_on_other_faces(run: Path, tmp_path: Path) -> None:
     [
         (["--faces", "nowhere"], "store nowhere: must be a folder; there is none"),
         (["--split", "dev"], "split (='dev') must be one of"),
-        (["--to", "hub"], "Invalid value for '--to'"),
+        (["--to", "tflite"], "Invalid value for '--to'"),
+        (["--encoder"], "export: encoder (=True) must go with --to hub (to is torch); leave it out"),
+        (["--licence", "mit"], "export: licence (=mit) must go with --to hub (to is torch); leave it out"),
     ],
 )
 def test_what_cannot_be_is_refused(run: Path, tmp_path: Path, words: list[str], said: str) -> None:
@@ -207,3 +220,12 @@ def test_a_folder_that_is_there_and_what_is_no_run_are_refused(run: Path, tmp_pa
     result = call(run / "checkpoints" / "best", "torch", tmp_path / "out")
     assert result.exit_code == 2
     assert "so it is not a run; name a folder that hmtl train wrote" in result.stderr
+
+
+def test_the_file_says_what_was_done_to_pictures_before(run: Path, tmp_path: Path) -> None:
+    model = load(run)
+    model.prepared = (Preparation(32, "stretch", "rgb", "box", 0.25),)
+    files = {ABOUT: ""}
+    torch.export.load(export(model, "torch", tmp_path), extra_files=files)
+    wanted = {"size": 32, "fit": "stretch", "colour": "rgb", "crop": "box", "margin": 0.25}
+    assert json.loads(files[ABOUT])["prepared"] == [wanted]

@@ -17,6 +17,9 @@ def test_runs_give_the_recorded_numbers(tmp_path: Path) -> None:
     if recorded is None:
         pytest.skip(f"no bits were recorded in this environment: {here}")
     found = golden.train(golden.ROOT, tmp_path, golden.RUNS)
+    # Where figures are computed otherwise on purpose, those of a processor that is not at hand are no longer recorded.
+    found = {name: {kind: found[name][kind] for kind in kinds} for name, kinds in recorded.items()}
+    assert found.keys() == golden.RUNS.keys()
     assert found == recorded, "if the change is meant, record anew: python tests/engine/golden.py --record"
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -28,6 +27,7 @@ from engine.training.train import open_split, train
 from engine.views import Plain, Puzzle
 from engine.weights import load_weights
 from loaders import Packed
+from loaders.terminal import Terminal
 from tests.engine import tiny
 
 CPU = torch.device("cpu")
@@ -35,8 +35,8 @@ PRETRAIN = {"views": {"puzzle": Puzzle(grid=2)}, "tasks": (SolvePuzzle(),)}
 FINETUNE = {"views": {"plain": Plain()}, "tasks": (Expression(SYNTHETIC_7),)}
 
 
-def run(recipe: Recipe, out: Path, *, resume: bool = False, console: Console | None = None) -> Path:
-    console = console or Console(quiet=True)
+def run(recipe: Recipe, out: Path, *, resume: bool = False, console: Terminal | None = None) -> Path:
+    console = console or Terminal(quiet=True)
     train(RecipeFile("tiny", recipe, ""), out, device=CPU, resume=resume, deterministic=False, console=console)
     return out
 
@@ -75,7 +75,7 @@ def test_fine_tuning_starts_from_the_encoder_of_a_pre_training_run_and_its_head_
     assert heads
     assert all(torch.equal(state[key], fresh[key]) for key in heads)
     said = io.StringIO()
-    out = run(recipe, tmp_path / "finetune", console=Console(file=said, soft_wrap=True))
+    out = run(recipe, tmp_path / "finetune", console=Terminal(file=said))
     assert "left out: heads.puzzle" in said.getvalue()
     result = json.loads((out / "result.json").read_text())
     assert result["init"]["path"] == str(earlier / "checkpoints" / "last" / "weights.safetensors")
@@ -187,6 +187,28 @@ def test_a_pickle_with_code_is_not_executed(tmp_path: Path, capsys: pytest.Captu
     with pytest.raises(ValueError, match=r"holds no table of weights"):
         take_over(tiny.BACKBONE.build(), tiny.BACKBONE, str(tmp_path / "weights.pth"))
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pt", ".bin", ".pth.tar", ".ckpt", ".pkl", ".safetensors", ""])
+@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04cut", b"\x80\x02."])
+def test_a_file_of_something_else_is_named_whatever_its_ending(tmp_path: Path, ending: str, content: bytes) -> None:
+    file = tmp_path / f"weights{ending}"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"weights\S*\) (is no file of torch's|is cut or damaged)") as error:
+        take_over(tiny.BACKBONE.build(), tiny.BACKBONE, str(file))
+    assert "\n" not in str(error.value)
+    assert not isinstance(error.value, MissingWeightsError)
+    assert content or "it is empty" in str(error.value) or "header too small" in str(error.value)
+
+
+def test_a_table_without_weights_and_metadata_of_others(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "w.pth.tar")
+    with pytest.raises(ValueError, match=r"w\.pth\.tar\) holds no table of weights"):
+        take_over(tiny.BACKBONE.build(), tiny.BACKBONE, str(tmp_path / "w.pth.tar"))
+    tensors = timm_file(tmp_path / "timm.safetensors")
+    for about in ("a model of mine", "[1]", "{}", "null", '{"backbone": 1}'):
+        save_file(tensors, tmp_path / "timm.safetensors", {"about": about})
+        assert take_over(tiny.BACKBONE.build(), tiny.BACKBONE, str(tmp_path / "timm.safetensors")).tensors > 0
 
 
 @pytest.mark.parametrize("statistics", ["joint", "per_view_plain"])

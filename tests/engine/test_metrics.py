@@ -1,11 +1,19 @@
-"""Figures of classes against their definitions, written out."""
+"""Figures of classes against torchmetrics and their definitions, written out."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+import engine.torchvision_ops  # noqa: F401 - before torchmetrics, which imports torchvision
 from engine.metrics import class_figures, measure_classes
+
+from torchmetrics.functional.classification import (  # isort: skip
+    multiclass_accuracy,
+    multiclass_calibration_error,
+    multiclass_f1_score,
+)
 
 
 def drawn(n: int, classes: int, *, sharpness: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -15,6 +23,24 @@ def drawn(n: int, classes: int, *, sharpness: float = 1.0, seed: int = 0) -> tup
     probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     target = np.where(generator.random(n) < 0.2, -1, generator.integers(0, classes, n))
     return probability.astype(np.float32), target
+
+
+@pytest.mark.parametrize(("n", "classes"), [(1, 2), (5, 7), (37, 3), (500, 8)])
+@pytest.mark.parametrize("sharpness", [0.1, 1.0, 6.0])
+def test_figures_equal_those_of_torchmetrics_and_torch(n: int, classes: int, sharpness: float) -> None:
+    probability, target = drawn(n, classes, sharpness=sharpness)
+    target[0] = 0
+    found = measure_classes(probability, target)
+    guess, truth = torch.from_numpy(probability[target >= 0]), torch.from_numpy(target[target >= 0])
+    wanted = {
+        "accuracy": multiclass_accuracy(guess, truth, classes, average="micro"),
+        "macro_f1": multiclass_f1_score(guess, truth, classes, average="macro"),
+        "mean_recall": multiclass_accuracy(guess, truth, classes, average="macro"),
+        "cross_entropy": torch.nn.functional.nll_loss(guess.clamp(min=1e-12).log(), truth),
+        "calibration_error": multiclass_calibration_error(guess, truth, classes, n_bins=15, norm="l1"),
+    }
+    assert found == pytest.approx({name: float(value) for name, value in wanted.items()}, abs=1e-6)
+    assert list(found) == [figure.name for figure in class_figures(classes)]
 
 
 @pytest.mark.parametrize(("n", "classes"), [(1, 2), (37, 3), (500, 8)])

@@ -118,7 +118,14 @@ def test_small_pictures_double_the_resolution_of_the_feature_map(name: str) -> N
         (Backbone("resnet_eighteen"), r"name \(='resnet_eighteen'\) must be one of timm's; near it: "),
         (Backbone("resnet18", options={"depht": 3}), r"options \(=\{'depht': 3\}\) must fit resnet18"),
         (Backbone("convnext_atto", small_pictures=True), r"first convolution of stride 2, convnext_atto has none"),
-        (Backbone("vit_tiny_patch16_224", options={"img_size": 32}), r"choose a convolutional backbone"),
+        (
+            Backbone("mixer_s32_224", options={"img_size": 32}),
+            r"not \(1, channels, y, x\); choose a convolutional backbone, or a vision transformer of timm",
+        ),
+        (
+            Backbone("vit_tiny_patch16_224", options={"depth": 1}),
+            r"must take pictures of 3 channels and image_size \(=32\) x 32 .*; correct image_size, or the options",
+        ),
     ],
 )
 def test_backbones_that_do_not_fit_are_refused(backbone: Backbone, message: str) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -33,6 +32,7 @@ from engine.training.train import open_split, train
 from engine.views import Cells, Holes, Plain
 from engine.weights import load_weights
 from loaders.base import Batch
+from loaders.terminal import Terminal
 from tests.engine import tiny
 
 import timm  # isort: skip - after engine.torchvision_ops
@@ -62,7 +62,7 @@ def run(of: Recipe, out: Path) -> Path:
         device=CPU,
         resume=False,
         deterministic=False,
-        console=Console(quiet=True),
+        console=Terminal(quiet=True),
     )
 
 
@@ -170,10 +170,10 @@ def test_training_calls_the_teacher_from_the_second_epoch_on(monkeypatch: pytest
     seen: list[tuple[int, bool]] = []
     forward = Teacher.forward
 
-    def noted(self: Teacher, pictures: Tensor) -> list[Tensor]:
+    def noted(self: Teacher, pictures: Tensor, stages: Sequence[int]) -> list[Tensor]:
         if pictures.device.type != "meta":  # there the cost is counted
             seen.append((len(seen), torch.is_grad_enabled()))
-        return forward(self, pictures)
+        return forward(self, pictures, stages)
 
     monkeypatch.setattr(Teacher, "forward", noted)
     run(recipe(epochs=2), tmp_path / "run")
@@ -238,7 +238,7 @@ def test_an_encoder_whose_normalisation_was_exchanged_is_copied_with_it() -> Non
     normalise_per_view(encoder).tracked = (True, False)
     exchanged = MovingAverage(encoder, 0.9)
     whole = pictures()
-    assert all(torch.equal(a, b) for a, b in zip(plain(whole), exchanged(whole), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(plain(whole, (1, 2)), exchanged(whole, (1, 2)), strict=True))
 
 
 def test_a_resumed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_resumed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
 def test_bf16_takes_distances_in_fp32() -> None:
     whole, loss = pictures(), criterion()
     with torch.autocast("cpu", torch.bfloat16):
-        assert loss.teacher(whole)[0].dtype == torch.bfloat16
+        assert loss.teacher(whole, loss.stages)[0].dtype == torch.bfloat16
         total = loss.loss(pictures(1).bfloat16(), look(whole))
         nothing = loss.loss(whole.clone(), look(whole))
     assert total.dtype == torch.float32
@@ -322,7 +322,7 @@ def test_a_checkpoint_of_an_earlier_run_is_a_teacher_that_stays(tmp_path: Path) 
     expected = loss.teacher.network.forward_intermediates(  # type: ignore[operator]
         normalised, indices=[1, 2, 3], intermediates_only=True
     )
-    for a, b in zip(loss.teacher(shown), expected, strict=True):
+    for a, b in zip(loss.teacher(shown, loss.stages), expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
     made = trainer(recipe(Perceptual(teacher=CheckpointTeacher(str(path)), from_epoch=0)))
     before = copy.deepcopy(made.criteria["inpaint"].state_dict())
@@ -349,7 +349,7 @@ def test_a_timm_model_with_a_local_file_sees_colours_as_its_own_training_did(tmp
     full = timm.create_model("test_resnet", checkpoint_path=weights).eval()
     shown = pictures()
     normalised = (shown * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1) - 0.5) / 0.5
-    for a, b in zip(loss.teacher(shown), full.forward_intermediates(normalised)[1][1:4], strict=True):
+    for a, b in zip(loss.teacher(shown, loss.stages), full.forward_intermediates(normalised)[1][1:4], strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
     assert loss.loss(shown.clone(), look(shown)).item() == 0
 
@@ -398,24 +398,25 @@ def test_a_missing_teacher_is_said_before_anything_is_written(tmp_path: Path) ->
 )
 def test_the_stages_at_strides_4_8_and_16_are_compared(name: str, options: dict[str, Any], stages: list[int]) -> None:
     network = Backbone(name, options=options).build()
-    assert compared_stages(network, name) == stages
+    assert compared_stages(network, name, (4, 8, 16)) == stages
     teacher = MovingAverage(network, 0.9)
-    assert [f.shape[-1] for f in teacher(torch.zeros(1, 3, 64, 64))] == [16, 8, 4]
+    assert [f.shape[-1] for f in teacher(torch.zeros(1, 3, 64, 64), stages)] == [16, 8, 4]
 
 
 def test_small_pictures_compare_the_same_stages_at_finer_strides() -> None:
     backbone = replace(tiny.BACKBONE, small_pictures=True)
     finer = MovingAverage(backbone.build(), 0.9)
-    assert finer.stages == MovingAverage(tiny.BACKBONE.build(), 0.9).stages
-    assert [f.shape[-1] for f in finer(torch.zeros(1, 3, 32, 32))] == [32, 16, 8]
+    stages = compared_stages(finer.network, "finer", (4, 8, 16))
+    assert stages == compared_stages(tiny.BACKBONE.build(), "usual", (4, 8, 16))
+    assert [f.shape[-1] for f in finer(torch.zeros(1, 3, 32, 32), stages)] == [32, 16, 8]
 
 
 def test_a_network_without_these_stages_is_refused() -> None:
     vit = timm.create_model("vit_tiny_patch16_224", num_classes=0)
     with pytest.raises(ValueError, match=r"VisionTransformer, has stages at the strides 16, those at 4, 8, 16"):
-        MovingAverage(vit, 0.9)
+        compared_stages(vit, "VisionTransformer", (4, 8, 16))
     with pytest.raises(ValueError, match=r"the teacher, Linear, gives no features of its stages"):
-        MovingAverage(nn.Linear(2, 2), 0.9)
+        compared_stages(nn.Linear(2, 2), "Linear", (4, 8, 16))
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from engine.recipe.smoke import smoke
 from engine.recipe.written import describe, read
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
 from engine.training.cost import cost_of
+from engine.training.finish import shown_faces
 from engine.training.loop import Live
 from engine.training.objective import Objective, compile_objective
-from engine.training.train import shown_faces
 from engine.views import Plain, Puzzle
 from loaders import Composed, Fraction, HideLabels, Phased, Synthetic
 from tests.engine import tiny
@@ -129,7 +129,7 @@ def test_each_phase_compiles_once() -> None:
         ({"batch_size": 9}, r"labelled \(=0\) and unlabelled \(=8\) must add up to batch_size \(=9\)"),
         (
             {"sampler": Phased(((0, BARE), (0.25, replace(MANY, labelled=3.0))))},  # type: ignore[arg-type]
-            r"Recipe: sampler: phases: labelled \(=3.0\) must be of type int",
+            r"Recipe: sampler: phases\[1\]\[1\]: labelled \(=3.0\) must be of type int",
         ),
     ],
 )

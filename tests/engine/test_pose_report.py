@@ -39,7 +39,7 @@ def test_a_report_of_head_pose_has_degrees_beside_the_median(run: Path) -> None:
     assert "constant guess (val / test)" in text
     assert "| pose | MAE of yaw, pitch |" in text
     assert "30.00° / 31.00°" in text
-    assert "median of each angle" in text
+    assert "median of each number" in text
 
 
 def test_a_report_of_gender_has_the_error_rate_of_each_group(run: Path) -> None:

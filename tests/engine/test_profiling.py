@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from engine.recipe.file import RecipeFile
 from engine.training.train import train
+from loaders.terminal import Terminal
 from tests.engine import tiny
 
 
 def run(out: Path, profile: int | None) -> str:
     """Hash of the weights after 8 steps."""
     file = RecipeFile("tiny", tiny.recipe(), '"""Tiny."""\n')
-    console = Console(quiet=True)
+    console = Terminal(quiet=True)
     cpu = torch.device("cpu")
     train(file, out, device=cpu, resume=False, deterministic=False, profile=profile, console=console)
     return hashlib.sha256((out / "checkpoints" / "last" / "weights.safetensors").read_bytes()).hexdigest()

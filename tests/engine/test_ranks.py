@@ -22,6 +22,8 @@ from engine.training.train import open_split
 from tests.engine import tiny
 from tests.engine.ranks_trial import differences, kill, launch, launch_training, train_here
 
+CHARTS_ARE_DRAWN = True  # by the ranks in processes of their own, so here too
+
 CPU = torch.device("cpu")
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from engine.averaging import Averaging
+from engine.backbone import Backbone
 from engine.baselines import supervised, supervised_equal_cost
 from engine.losses import Geometric
-from engine.optim import AdamW
+from engine.optim import SGD, AdaBelief, AdamW, Cosine, Steps
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
 from engine.views import Holes, Plain, Puzzle
+from loaders import Packed, Union
 from loaders.base import Split
 from tests.engine import tiny
 
@@ -37,6 +40,16 @@ from tests.engine import tiny
         (
             {"tasks": (Expression(SYNTHETIC_7, on=("plain", "puzzle")), SolvePuzzle()), "total": Geometric()},
             r"joins 2 views by 'sum': set join='geometric'",
+        ),
+        (
+            {"optim": AdamW(lr=1, schedule=Steps(15))},
+            r"Recipe: optim: schedule: at \(=15\) must be of type tuple\[float",
+        ),  # type: ignore[arg-type]
+        ({"optim": AdamW(lr=float("inf"))}, r"Recipe: optim: lr \(=inf\) must be of type float; give a finite number"),
+        ({"mean": (0.5, float("nan"), 0.5)}, r"mean \(=\(0.5, nan, 0.5\)\) must be of type .*; give a finite number"),
+        (
+            {"data": Union(Packed("a"), Packed(3))},  # type: ignore[arg-type]
+            r"Recipe: data: unlabelled: path \(=3\) must be of type",
         ),
         ({"epochs": 0}, r"Recipe: epochs \(=0\) must be 1 or more"),
         ({"seed": -1}, r"Recipe: seed \(=-1\) must be 0 or more"),
@@ -102,3 +115,22 @@ def test_the_first_baseline_has_one_view_and_the_second_the_hybrids_cost() -> No
 def test_a_recipe_of_pretext_tasks_alone_has_no_supervised_baseline() -> None:
     with pytest.raises(ValueError, match=r"baselines: tasks \(=puzzle\) must hold a supervised one"):
         supervised(tiny.recipe(views={"puzzle": Puzzle(grid=2)}, tasks=(SolvePuzzle(),)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Steps((15, -1)), r"Steps: at \(=\(15, -1\)\) must rise from 0 on"),
+        (lambda: Steps((40, 15)), r"Steps: at \(=\(40, 15\)\) must rise from 0 on"),
+        (lambda: Steps((1,), factor=0.0), r"Steps: factor \(=0.0\) must be above 0"),
+        (lambda: Cosine(final=1.5), r"Cosine: final \(=1.5\) must be in 0..1"),
+        (lambda: AdamW(lr=1, betas=(0.9, 1.0)), r"AdamW: betas \(=\(0.9, 1.0\)\) must be 0 or more and below 1"),
+        (lambda: AdaBelief(lr=1, betas=(-0.1, 0.9)), r"AdaBelief: betas .* must be 0 or more and below 1"),
+        (lambda: AdaBelief(lr=1, eps=0.0), r"AdaBelief: eps \(=0.0\) must be above 0"),
+        (lambda: SGD(lr=1, momentum=1.0), r"SGD: momentum \(=1.0\) must be 0 or more and below 1"),
+        (lambda: Backbone("resnet18", drop_path=1.0), r"Backbone: drop_path \(=1.0\) must be 0 or more and below 1"),
+    ],
+)
+def test_values_in_values_have_their_ranges_too(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -12,9 +12,10 @@ from engine.cost import Cost
 from engine.recipe import Recipe, settings
 from engine.recipe import file as recipe_file
 from engine.runs.initial import MissingWeightsError, locate
+from engine.tasks import Inpaint, Perceptual
 from engine.tasks.base import Shape
 from engine.training.cost import cost_of
-from loaders.feed.samplers import composition
+from loaders.feed.composed import composition
 
 SHAPE = Shape(channels=8, width=8, stride=32)
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -87,3 +88,21 @@ def test_rows_with_few_labels_cost_equal_flops(labels: int) -> None:
     for name in ("supervised", "labelled_only", "unlabelled_stream", "fixmatch", "puzzled_fixmatch"):
         assert cost(name).beside(hybrid).startswith("equal FLOPs"), name
     assert (cost("pretrain") + cost("finetune")).beside(hybrid).startswith("equal FLOPs")
+
+
+@pytest.mark.parametrize(("file", "steps"), [("fer2013_inpaint", None), ("fer2013_vit", 89)])
+def test_rows_of_in_painting_and_of_transformers_cost_equal_flops(file: str, steps: int | None) -> None:
+    def cost(recipe: Recipe) -> Cost:
+        composed = composition(recipe.sampler)
+        return cost_of(recipe, steps=steps or (28_709 - 2010) // composed.unlabelled)  # type: ignore[union-attr]
+
+    labels_alone = cost(read(file, "supervised"))
+    rows = ("", "last_map", "puzzled", "perceptual", "cutout", "one_stream")
+    for name in rows if file == "fer2013_inpaint" else ("", "masked", "positions", "convolutional"):
+        assert cost(read(file, name)).beside(labels_alone).startswith("equal FLOPs"), name
+    if file == "fer2013_inpaint":
+        taught = read(file, "taught")
+        assert isinstance(taught.tasks[1], Inpaint)
+        there = replace(taught.tasks[1], perceptual=Perceptual(from_epoch=0))  # as dear, and its weights need no run
+        spent = cost(read(file, "teacher")) + cost(replace(taught, tasks=(taught.tasks[0], there)))
+        assert spent.beside(labels_alone).startswith("equal FLOPs")

@@ -196,6 +196,27 @@ def test_a_step_is_draws_and_launches_and_what_all_views_share_is_not_copied() -
     assert training.seen == {"hmtl::draw_tables": 1, "hmtl::draw_permutation": 1} | launch
 
 
+@pytest.mark.parametrize(
+    ("view", "more"),
+    [
+        (Turned(grid=2), 1),
+        (Holes(grid=4), 0),
+        (HiddenParts(), 0),
+        (Puzzle(grid=2, size=(12, 24)), 0),
+        (Puzzle(grid=2, samples=0.5), 4),  # which samples are cut, and the others whole
+    ],
+)
+def test_no_kind_of_view_takes_many_more_operators_than_a_puzzle(view: View, more: int) -> None:
+    counts = []
+    for each in (Puzzle(grid=2), view):
+        maker, batch = renderer({"cut": each}), tiny.batch()
+        maker.training(batch, epoch=0, step=0)
+        with _Operators() as seen:
+            maker.training(batch, epoch=0, step=1)
+        counts.append(seen.seen.total())
+    assert counts[1] <= counts[0] + more
+
+
 def test_a_size_is_drawn_by_its_step_alone() -> None:
     view, steps = Puzzle(grid=2, size=(12, 16, 20)), torch.arange(1100)
     key = kernels.Key(5, 2, steps).stream("size of small")

@@ -20,6 +20,8 @@ from engine.reports.report import pictured, recipe_docstring, write_report
 from engine.runs.result import ClassPredictions, read_run
 from tests.engine.fake_run import CLASSES, RECIPE, edit_json, metrics_rows, predictions, write_fake_run, write_metrics
 
+CHARTS_ARE_DRAWN = True
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -78,6 +80,7 @@ def test_a_report_has_every_section_in_order(finished: Path) -> None:
         "Results",
         "Learning curves",
         "Classes of expression",
+        "Calibration of expression",
         "What the network saw",
         "In-painting",
         "Speed",
@@ -106,7 +109,7 @@ def test_charts_of_a_run_of_version_0_1_are_linked_where_they_lie(unpainted: Pat
 def test_the_results_are_those_of_the_run_beside_chance_and_majority(finished: Path) -> None:
     result = json.loads((finished / "result.json").read_text())
     text = section((finished / "report.md").read_text(encoding="utf-8"), "Results")
-    head, *body = rows(text)
+    head, *body = rows(text.partition("95 % intervals")[0])
     assert head[2:] == ["val, last", "val, best", "test, last", "test, best", "chance", "majority class (val / test)"]
     accuracy = [f"{100 * result[w][s]['expression/accuracy']:.2f} %" for s in ("val", "test") for w in ("last", "best")]
     assert body[0] == ["expression", "accuracy", *accuracy, "12.50 %", "26.70 % / 27.10 %"]
@@ -182,8 +185,31 @@ def test_every_kind_of_source_is_named(unpainted: Path, data: dict[str, object],
 def test_what_a_joined_source_says_is_repeated(unpainted: Path) -> None:
     edit_json(unpainted / "result.json", notes={"train": "12 faces of A, and 9 without labels of B"})
     assert "12 faces" not in section(report(unpainted), "Data")
-    edit_json(unpainted / "recipe.json", data={"kind": "Union"})
-    assert "train: 12 faces of A, and 9 without labels of B; expression has" in section(report(unpainted), "Data")
+    for kind in ("Union", "Folds", "Folder"):
+        edit_json(unpainted / "recipe.json", data={"kind": kind})
+        assert "train: 12 faces of A, and 9 without labels of B; expression has" in section(report(unpainted), "Data")
+
+
+def test_a_report_states_the_notes_of_its_stores(unpainted: Path) -> None:
+    assert "\n- " not in section(report(unpainted), "Data")
+    store = {"path": "data/a", "notes": ["val is ours", "gray *and* blank"], "skipped": {"unreadable picture": 1200}}
+    edit_json(
+        unpainted / "result.json",
+        stores=[
+            store | {"in_two_splits": {"train and test": 12, "train and val": 1}},
+            {"path": "data/b", "notes": [], "skipped": {}, "in_two_splits": {}},
+            {"path": "data/c", "notes": [], "skipped": {}, "in_two_splits": None},
+        ],
+        without_label={"train": {"expression": 4300, "pose": 2}, "val": {}, "test": {}},
+    )
+    assert section(report(unpainted), "Data").strip().splitlines()[2:] == [
+        "- `data/a`: val is ours; gray \\*and\\* blank; skipped: 1,200 unreadable picture; "
+        "12 different pictures are in both train and test; 1 different pictures are in both train and val.",
+        "- `data/b`: no picture is in two splits.",
+        "- `data/c`: not looked through for pictures that are in two splits (`hmtl prepare --check`).",
+        "- train: 4,300 faces have no expression.",
+        "- train: 2 faces have no pose.",
+    ]
 
 
 def test_drawn_faces_are_said_above_the_figures(unpainted: Path) -> None:
@@ -250,15 +276,6 @@ def test_a_report_before_the_result_shows_the_result_to_come(unpainted: Path) ->
     assert "Unfinished" in report(unpainted)
     assert write_report(unpainted, result=result).read_text(encoding="utf-8") == whole
     assert not (unpainted / "result.json").exists()
-
-
-def test_the_sampling_error_is_that_of_the_predictions(finished: Path) -> None:
-    arrays = np.load(finished / "predictions" / "test-last.npz")
-    labelled = arrays["expression.target"] >= 0
-    right = (arrays["expression.probability"].argmax(1) == arrays["expression.target"])[labelled]
-    error = 100 * right.std() / np.sqrt(len(right))
-    text = (finished / "report.md").read_text(encoding="utf-8")
-    assert f"expression on test {error:.2f} points (n = {len(right):,})" in text
 
 
 def test_the_summary_says_last_and_best_beside_chance(finished: Path) -> None:
@@ -469,6 +486,19 @@ def test_a_resumed_run_shows_what_differs_between_its_starts(unpainted: Path) ->
         ["2", "4", "2026-11-21 09:00"],
     ]
     assert f"{start['command']}\n{again['command']}\n" in text
+
+
+def test_a_run_of_numbers_or_of_no_label_has_no_majority_class(unpainted: Path) -> None:
+    assert "majority class (val / test)" in report(unpainted)
+    edit_json(unpainted / "result.json", classes={})
+    recipe = json.loads((unpainted / "recipe.json").read_text())
+    for label in ("age", None):
+        recipe["tasks"][0]["label"] = label
+        (unpainted / "recipe.json").write_text(json.dumps(recipe))
+        text = report(unpainted)
+        assert "majority class" not in text
+        assert "constant guess (val / test)" in text
+        assert ("is the median of each number" in text) == (label == "age")
 
 
 def test_names_from_data_cannot_break_the_report(unpainted: Path) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 
 import engine.training.train
 from engine.figures import format_count
 from engine.recipe.file import RecipeFile
 from engine.reports.report import write_report
 from engine.training.train import train
+from loaders.terminal import Terminal
 from tests.engine import tiny
 
 
@@ -25,7 +25,7 @@ def run(out: Path, *, resume: bool = False) -> Path:
         device=torch.device("cpu"),
         resume=resume,
         deterministic=False,
-        console=Console(quiet=True),
+        console=Terminal(quiet=True),
     )
 
 

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from typer.testing import CliRunner
 
 from engine.averaging import Averaging
@@ -34,10 +33,11 @@ from engine.training.train import train
 from engine.views import Plain, Puzzle
 from loaders import Composed, HideLabels, Phased, Synthetic
 from loaders.files import hidden
+from loaders.terminal import Terminal
 from tests.engine import tiny
 from tests.engine.scalars import read_scalars
 
-QUIET = Console(quiet=True)
+QUIET = Terminal(quiet=True)
 CPU = torch.device("cpu")
 FADING = (Expression(SYNTHETIC_7), SolvePuzzle(weight=AnnealWeight(0.3, hold=0.25, end=0.85)))
 """The puzzle fades out over the steps 3 to 7 of 8; the last one trains expression alone."""
@@ -224,7 +224,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = tiny.recipe(precision="auto")
-    file, console = RecipeFile("tiny", recipe, ""), Console(width=300)
+    file, console = RecipeFile("tiny", recipe, ""), Terminal(width=300)
 
     def go(out: str, resume: bool = False) -> None:
         train(file, tmp_path / out, device=CPU, resume=resume, deterministic=False, console=console, ranks=Noting())
@@ -258,7 +258,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before_and_says_so(
             run(recipe, tmp_path / "broken")
     (tmp_path / "broken" / "checkpoints" / "last" / "state.pt").write_bytes(b"cut")
     file = RecipeFile("tiny", recipe, "")
-    train(file, tmp_path / "broken", device=CPU, resume=True, deterministic=False, console=Console(width=300))
+    train(file, tmp_path / "broken", device=CPU, resume=True, deterministic=False, console=Terminal(width=300))
     assert "is damaged (state.pt was cut or changed); going on from the one before" in capsys.readouterr().out
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
@@ -318,3 +318,19 @@ def test_every_start_of_a_run_names_its_machine(tmp_path: Path) -> None:
     starts = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert [start["from_step"] for start in starts] == [0, 4]
     assert all(start[key] for start in starts for key in ("cpu", "torch", "date", "command", "threads"))
+
+
+def test_a_resume_under_other_versions_or_another_commit_warns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = RecipeFile("tiny", tiny.recipe(epochs=1), "")
+    for _ in range(2):
+        train(file, tmp_path / "run", device=CPU, resume=True, deterministic=False, console=Terminal(width=300))
+    assert "warning" not in capsys.readouterr().out
+    environment = tmp_path / "run" / "environment.json"
+    starts = json.loads(environment.read_text())
+    environment.write_text(json.dumps([*starts[:-1], starts[-1] | {"torch": "1.0", "commit": "abc"}]))
+    train(file, tmp_path / "run", device=CPU, resume=True, deterministic=False, console=Terminal(width=300))
+    said = capsys.readouterr().out
+    assert f"torch 1.0 -> {torch.__version__}" in said
+    assert "commit abc -> " in said

@@ -15,16 +15,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
-from rich.console import Console
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from engine.cli import app
+from engine.intervals.groups import Groups
 from engine.recipe.file import RecipeFile
 from engine.robustness import measuring
 from engine.robustness.corruptions import CORRUPTIONS, PARTS, Corruption
 from engine.robustness.measuring import CLEAN, FILE, FOLDER, Measured, condition, corrupted, measure
-from engine.robustness.report import LINES, MEAN, compared, draws, grouped, values
+from engine.robustness.report import LINES, MEAN, compared, draws, grouped, table_of, values
 from engine.tasks import SYNTHETIC_7, Attribute, Expression, PoseRegression, SolvePuzzle
 from engine.training.render import Renderer
 from engine.training.train import train
@@ -32,7 +32,10 @@ from engine.views import EVALUATION
 from kernels import Augment
 from loaders import Loader, Synthetic
 from loaders.base import Batch
+from loaders.terminal import Terminal
 from tests.engine import tiny
+
+CHARTS_ARE_DRAWN = True
 
 CPU = torch.device("cpu")
 KINDS = {each.name: each for each in CORRUPTIONS}
@@ -216,7 +219,7 @@ def finished(out: Path, **changes: Any) -> Path:
         }
         | changes
     )
-    quiet = Console(quiet=True)
+    quiet = Terminal(quiet=True)
     train(RecipeFile("tiny", recipe, ""), out, device=CPU, resume=False, deterministic=False, console=quiet)
     return out
 
@@ -233,7 +236,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def measured_of(run: Path, **options: Any) -> Measured:
     asked: dict[str, Any] = {"at": "last", "split": None, "parts": "fer2013", "device": CPU} | options
-    return measure(run, console=Console(quiet=True), **asked)[0]
+    return measure(run, console=Terminal(quiet=True), **asked)[0]
 
 
 @pytest.fixture
@@ -308,7 +311,7 @@ def test_what_was_measured_is_read_again_for_the_same_weights_alone(run: Path, m
 def test_means_are_over_strengths_and_intervals_hold_them(runs: Path) -> None:
     measured = measured_of(runs / "a0")
     for task in ("expression", "pose"):
-        found, drawn = values(measured, task), draws(measured, task, resamples=200)
+        found, drawn = values(measured, task), draws(measured, task, None, resamples=200)
         assert drawn is not None
         assert list(found) == list(drawn) == list(LINES)
         blur = [measured.value(condition(KINDS["blur"], s), task) for s in KINDS["blur"].strengths]
@@ -320,10 +323,30 @@ def test_means_are_over_strengths_and_intervals_hold_them(runs: Path) -> None:
             assert drawn[line][1:].min() <= value <= drawn[line][1:].max()
 
 
+def test_faces_that_belong_together_are_drawn_together(runs: Path) -> None:
+    measured = measured_of(runs / "a0")
+    assert measured.groups is None
+    count = measured.pictures[CLEAN]["expression"].count
+    groups = Groups("person", np.arange(count) // 2)
+    grouped_ones = replace(measured, groups=groups)
+    assert "95 % interval" in table_of(measured, "expression", resamples=20).heads
+    assert f"95 % interval over {groups}" in table_of(grouped_ones, "expression", resamples=20).heads
+    one, other = (draws(measured, "expression", each, resamples=20) for each in (None, groups))
+    assert one is not None
+    assert other is not None
+    assert one[CLEAN][0] == other[CLEAN][0]
+    assert not np.array_equal(one[CLEAN], other[CLEAN])
+    assert draws(measured, "expression", Groups("person", np.zeros(count, np.int64))) is None
+    other_run = measured_of(runs / "b")
+    for known, over in ((groups, f" over {groups}"), (None, "")):  # one that does not know them is drawn by picture
+        table = compared(grouped([grouped_ones, replace(other_run, groups=known)]), resamples=20)["expression"]
+        assert table.heads[-1].endswith(f"95 % interval{over}")
+
+
 def test_a_figure_of_a_kind_unknown_here_has_an_interval_too(tmp_path: Path) -> None:
     task = Attribute(("no", "yes"), label="glasses", group="expression", group_names=SYNTHETIC_7)
     run = finished(tmp_path / "run", tasks=(task,), views={"plain": tiny.recipe().views["plain"]})
-    drawn = draws(measured_of(run), "glasses", resamples=20)
+    drawn = draws(measured_of(run), "glasses", None, resamples=20)
     assert drawn is not None
     assert drawn[CLEAN][0] == pytest.approx(values(measured_of(run), "glasses")[CLEAN])
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from engine.baselines import supervised, supervised_equal_cost
@@ -30,6 +29,7 @@ from engine.training.loop import Live, Trainer
 from engine.training.objective import Objective, compile_objective
 from engine.training.train import open_split, train
 from engine.views import Holes, Plain, Puzzle
+from loaders.terminal import Terminal
 from tests.engine import tiny
 from tests.engine.scalars import read_scalars
 
@@ -48,7 +48,7 @@ def trainer(recipe: Recipe) -> Trainer:
 
 def run(recipe: Recipe, out: Path) -> dict[str, Any]:
     file = RecipeFile("tiny", recipe, '"""Tiny."""\n')
-    train(file, out, device=CPU, resume=False, deterministic=False, console=Console(quiet=True))
+    train(file, out, device=CPU, resume=False, deterministic=False, console=Terminal(quiet=True))
     result: dict[str, Any] = json.loads((out / "result.json").read_text())
     return result
 

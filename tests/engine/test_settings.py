@@ -48,6 +48,8 @@ from tests.engine import tiny
         ("data=Packed('data/fer2013')", lambda r: r.data, Packed("data/fer2013")),
         ("data=HideLabels(Packed('a'), keep=402)", lambda r: r.data, HideLabels(Packed("a"), 402)),
         ("data=Union(Packed('a'), (Packed('b'),))", lambda r: r.data, Union(Packed("a"), (Packed("b"),))),
+        ("data=Packed(data/fer-2013)", lambda r: r.data, Packed("data/fer-2013")),
+        ("data=Union(Packed(a/b), (Packed(c/d),))", lambda r: r.data, Union(Packed("a/b"), (Packed("c/d"),))),
         ("data.train=64", lambda r: r.data.train, 64),
         ("test=None", lambda r: r.test, None),
         ("select=dev", lambda r: r.select, "dev"),
@@ -97,6 +99,9 @@ def test_a_value_set_later_takes_the_place_of_what_was_set_in_it() -> None:
     ("assignment", "message"),
     [
         ("epochs", r"'epochs' must read field=value; e.g. --set optim.lr=3e-4"),
+        ("data=Packed(/data/x)", r"must be of type Source; .*text inside a call goes in quotes, as in Packed\('data/"),
+        ("data=Packed(a.v2/3.x)", r"text inside a call goes in quotes"),
+        ("optim.lr=1e999", r"optim.lr \(=1e999\) must be of type float; give a finite number"),
         ("epoch=3", r"epoch is not a field of Recipe; did you mean epochs"),
         ("optim.learning=3", r"optim.learning is not a field of AdamW; it has lr, weight_decay"),
         ("views.puzle.grid=3", r"views.puzle is not a field of views; did you mean views.puzzle\?"),

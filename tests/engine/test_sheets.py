@@ -13,8 +13,20 @@ from PIL import Image
 
 import engine.reports.sheets
 import kernels
-from engine.reports.sheets import LARGEST, Column, inpaint_sheet, is_puzzle, magnify, tile_numbers, views_sheet
+from engine.reports.sheets import (
+    LARGEST,
+    Answered,
+    Column,
+    answers_sheet,
+    inpaint_sheet,
+    is_puzzle,
+    magnify,
+    tile_numbers,
+    views_sheet,
+)
 from tests.engine.saved_figures import keep_figures
+
+CHARTS_ARE_DRAWN = True
 
 rng = np.random.default_rng(3)
 
@@ -254,3 +266,23 @@ def test_cells_of_a_picture_that_the_grid_does_not_divide_lie_at_fractions() -> 
     assert [(n.x, n.y) for n in numbers[:4]] == [(0, 0), (50 / 3, 0), (100 / 3, 0), (0, 44 / 3)]
     assert [n.text for n in numbers] == list("876543210")
     assert math.isclose(numbers[8].y, 88 / 3)
+
+
+def test_answers_stand_in_rows_of_their_class_with_their_heat_beside(drawn: list[Figure], tmp_path: Path) -> None:
+    """A face keeps its pixels; heat 0 leaves the gray face, heat 1 is bright."""
+    face = np.full((12, 12, 3), (200, 100, 0), np.uint8)
+    heat = np.zeros((12, 12), np.float32)
+    heat[:, 6:] = 1
+    right, wrong = Answered(face, heat, "Happy 90 %"), Answered(face[..., :1], heat, "Happy 80 %, is Sad")
+    path = answers_sheet([([right], []), ([], [wrong, wrong])], tmp_path / "answers.png")
+    texts = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert texts[:6] == ["right", "mistake 1", "mistake 2", "Happy 90 %", "Happy 80 %, is Sad", "Happy 80 %, is Sad"]
+    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    orange = np.argwhere((picture == (200, 100, 0)).all(axis=2))
+    (top, left), (bottom, last) = orange.min(axis=0), orange.max(axis=0)
+    assert (bottom - top + 1, last - left + 1) == (LARGEST, LARGEST)
+    dark, bright = picture[top + 70, last + 20], picture[top + 70, last + LARGEST - 20]
+    assert dark.tolist() == pytest.approx([75, 75, 76], abs=2)  # 3/4 of the gray 100, 1/4 of the map's black
+    assert bright.min() > 120
+    with pytest.raises(ValueError, match=r"answers_sheet: rows must hold an answer; give faces that were named"):
+        answers_sheet([([], [])], tmp_path / "none.png")

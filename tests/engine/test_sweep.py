@@ -171,9 +171,14 @@ def test_the_command_searches(path: Path) -> None:
     listed = call("--rows", "puzzling", "--sweep", "optim.lr=1e-3,2e-3", "--list").stdout.splitlines()
     assert len(listed) == 2
     assert all("--set test=None" in line for line in listed)
-    assert call("--rows", "puzzling", "--sweep", "optim.lr=1e-3", "--no-run").exit_code == 0
+    assert call("--rows", "puzzling", "--sweep", "optim.lr=1e-3", "--no-run", "--html").exit_code == 0
     assert "not run yet" in (path.parent / "o" / "sweep.md").read_text()
     assert (path.parent / "o" / "sweep.csv").read_text().startswith("group,row,optim.lr,")
+    assert "not run yet" in (path.parent / "o" / "sweep.html").read_text()
+    table = call("--no-run", "--html")
+    assert table.exit_code == 0, table.output
+    assert f"wrote {path.parent / 'o' / 'table.md'}, table.csv, table.html and chart.png" in table.stderr
+    assert (path.parent / "o" / "table.html").read_text().count("<table>") >= 1
     assert "rows (=puzzling) goes with --sweep" in call("--rows", "puzzling").stderr
 
 

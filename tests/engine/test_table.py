@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import engine.table.report
 from engine.cost import Cost
 from engine.recipe.written import describe
 from engine.runs.environment import as_shell
@@ -25,6 +26,9 @@ from engine.table.results import make_results
 from loaders import Packed, identity
 from tests.engine import tiny
 from tests.engine.fake_experiment import ROWS, answers, finish, plan_of, write_experiment
+from tests.engine.saved_figures import keep_figures
+
+CHARTS_ARE_DRAWN = True
 
 RIGHT = {"one view": 100, "equal cost": 118, "puzzling": 120}
 PRE_TRAINED = """Group(rows=(
@@ -412,6 +416,25 @@ def test_the_chart_is_drawn_whatever_is_there(path: Path, tmp_path: Path) -> Non
     full = draw_chart(make_results(plan_of(path), set()), tmp_path / "chart.png").read_bytes()
     assert empty[:4] == full[:4] == b"\x89PNG"
     assert empty != full
+
+
+def test_the_chart_names_groups_once_folds_long_names_and_leaves_out_what_has_not_been_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "puzzling two by two, with a name that no single line of a chart holds"
+    more = ROWS.replace('title="all data"', 'title="others", set=("epochs=3",)').replace("puzzling", long)
+    path = write_experiment(tmp_path / "tiny_experiment.py", ROWS + more)
+    plan, figures = plan_of(path), keep_figures(monkeypatch, engine.table.report)
+    for row, jobs in zip(plan.file.experiment.groups[0].rows, plan.rows[0], strict=True):
+        for job in jobs:
+            finish(plan, job, RIGHT[row.name] + job.seed)
+    draw_chart(make_results(plan_of(path), set()), tmp_path / "chart.png")
+    finish(plan, plan.rows[1][2][0], 100)
+    draw_chart(make_results(plan_of(path), set()), tmp_path / "chart.png")
+    few, all_ = [[label.get_text() for label in figure.axes[0].get_yticklabels()] for figure in figures]
+    assert few == ["one view", "equal cost", "puzzling", "all data"]
+    assert [label.replace("\n", " ") for label in all_] == [*few[:3], long, "all data", "others"]
+    assert "\n" in all_[3]
 
 
 def test_a_small_file_is_small(path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.table.answers import AngleErrors, ClassAnswers, MeasuredRows, joined
+from engine.intervals.answers import AngleErrors, ClassAnswers, MeasuredRows, joined
 from engine.table.plan import Plan
 from engine.table.report import to_csv, to_markdown
 from engine.table.results import RowFigures, make_results

@@ -6,9 +6,9 @@ import csv
 import io
 
 import pytest
-from rich.console import Console
 
 from engine.reports.table import Table
+from loaders.terminal import Terminal, column_blocks
 
 TABLE = Table(
     ("task", "metric", "val,\nlast", "test,\nlast", "chance"),
@@ -20,16 +20,20 @@ TABLE = Table(
 )
 
 
+def blocks_of(table: Table, width: int) -> list[list[int]]:
+    return column_blocks(table.heads, table.rows, table.keys, width)
+
+
 def printed(table: Table, width: int) -> str:
-    console = Console(file=io.StringIO(), width=width)
+    console = Terminal(file=io.StringIO(), width=width)
     table.print(console)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
 @pytest.mark.parametrize(("width", "blocks"), [(80, 1), (40, 2), (30, 3)])
 def test_a_narrow_terminal_continues_the_table_below_and_repeats_its_keys(width: int, blocks: int) -> None:
-    assert len(TABLE.blocks(width)) == blocks
-    assert all(block[:2] == [0, 1] for block in TABLE.blocks(width))
+    assert len(blocks_of(TABLE, width)) == blocks
+    assert all(block[:2] == [0, 1] for block in blocks_of(TABLE, width))
     text = printed(TABLE, width)
     assert max(map(len, text.splitlines())) <= width
     assert text.count("expression") == text.count("[red]L1") == blocks

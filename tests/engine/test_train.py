@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from engine.optim import SGD, AdamW
@@ -33,6 +32,7 @@ from engine.training.train import open_split, train
 from engine.views import Holes, Plain, Puzzle
 from engine.weights import load_weights
 from loaders import Batch, Fraction, HideLabels, Loader, Packed, Split, Union, identity
+from loaders.terminal import Terminal
 from tests.engine import tiny
 
 CPU = torch.device("cpu")
@@ -54,9 +54,9 @@ def losses(recipe: Recipe, task: str, steps: int) -> list[float]:
     return found
 
 
-def run(recipe: Recipe, out: Path) -> Path:
-    file = RecipeFile("tiny", recipe, '"""Tiny."""\n')
-    return train(file, out, device=CPU, resume=False, deterministic=False, console=Console(quiet=True))
+def run(recipe: Recipe, out: Path, console: Terminal | None = None) -> Path:
+    file, console = RecipeFile("tiny", recipe, '"""Tiny."""\n'), console or Terminal(quiet=True)
+    return train(file, out, device=CPU, resume=False, deterministic=False, console=console)
 
 
 def test_a_finished_run_leaves_everything_and_its_figures_agree(tmp_path: Path) -> None:
@@ -69,7 +69,14 @@ def test_a_finished_run_leaves_everything_and_its_figures_agree(tmp_path: Path) 
     for name in ("recipe.json", "recipe.py", "environment.json", "log.jsonl", "metrics.csv", "result.json"):
         assert (tmp_path / "run" / name).stat().st_size > 0, name
     pictures = {path.name for path in (tmp_path / "run" / "charts").iterdir()}
-    assert {"views.png", "inpaint.png", "learning-curves.png", "confusion-expression.png"} <= pictures
+    assert {
+        "views.png",
+        "inpaint.png",
+        "learning-curves.png",
+        "confusion-expression.png",
+        "answers-expression.png",
+    } <= pictures
+    assert "(charts/answers-expression.png)" in report.read_text()
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     stored = np.load(tmp_path / "run" / "predictions" / "test-last.npz")
     assert sorted(stored["sample"]) == sorted(open_split(recipe, "test", CPU).split.sample.tolist())
@@ -84,13 +91,20 @@ def test_a_finished_run_leaves_everything_and_its_figures_agree(tmp_path: Path) 
 
 def test_faces_without_labels_train_what_needs_none_and_the_run_says_what_its_data_is(tmp_path: Path) -> None:
     drawn = tiny.recipe().data
-    data = Union(labelled=HideLabels(drawn, keep=2), unlabelled=replace(drawn, train=6, seed=1))  # type: ignore[type-var]
-    out = run(tiny.recipe(data=data, epochs=1), tmp_path / "run").parent
+    data = Union(
+        labelled=HideLabels(drawn, keep=2),
+        unlabelled=replace(drawn, train=6, seed=1),  # type: ignore[type-var]
+        classes={"glasses": {"yes": "worn"}},
+    )
+    printed = io.StringIO()
+    out = run(tiny.recipe(data=data, epochs=1), tmp_path / "run", Terminal(printed)).parent
     (start,) = json.loads((out / "environment.json").read_text())
     assert start["data"] == json.loads(json.dumps(identity(data)))
     result = json.loads((out / "result.json").read_text())
     assert result["counts"]["train"] == 38
     assert "2 of the 32 faces of train keep expression" in result["notes"]["train"]
+    assert re.search(r"; glasses: yes \(\d+\) became worn$", result["notes"]["train"])
+    assert re.search(r"\nglasses *\nclass +became +faces *\n─+\nno +no +\d+ *\nyes +worn +\d+", printed.getvalue())
     assert "32 faces of HideLabels(Synthetic), and 6 without labels of Synthetic" in (out / "report.md").read_text()
 
 
@@ -303,7 +317,7 @@ def test_what_the_source_chose_is_said_once_for_splits_that_agree(
 
     monkeypatch.setattr("engine.training.train.open_split", noted)
     said = io.StringIO()
-    file, console = RecipeFile("tiny", tiny.recipe(epochs=1), ""), Console(file=said, soft_wrap=True)
+    file, console = RecipeFile("tiny", tiny.recipe(epochs=1), ""), Terminal(file=said)
     train(file, tmp_path / "run", device=CPU, resume=False, deterministic=False, console=console)
     assert [line for line in said.getvalue().splitlines() if re.match("(train|val|test)[,:]", line)] == lines
 

@@ -120,7 +120,7 @@ def test_each_line_of_a_recipe_may_be_set(recipe: Recipe) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"field": object()}, r"of type object cannot be written down; use dataclasses, numbers"),
+        ({"field": object()}, r"of type object cannot be written down; use dataclasses, finite numbers"),
         ({"kind": "Puzzle"}, r"the key 'kind' of .* cannot be written down; use another string"),
         ({1: "a"}, r"the key 1 of .* cannot be written down; use another string"),
     ],

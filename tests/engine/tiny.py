@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,11 +11,14 @@ import torch
 from engine.backbone import Backbone
 from engine.optim import AdamW
 from engine.recipe import Recipe
+from engine.recipe.file import RecipeFile
 from engine.tasks import SYNTHETIC_7, Expression, SolvePuzzle
+from engine.training.train import train
 from engine.views import Plain, Puzzle
 from kernels import weak
 from loaders import Synthetic
 from loaders.base import Batch, Classes, Split
+from loaders.terminal import Terminal
 
 BACKBONE = Backbone("test_resnet", options={"channels": (8, 8, 16, 16)})
 
@@ -36,6 +40,13 @@ def recipe(**changes: Any) -> Recipe:
         precision="fp32",  # what tests compare is the same, bit for bit or closely, on any machine
     )
     return replace(tiny, **changes)
+
+
+def trained(recipe: Recipe, out: Path) -> Path:
+    """Trains a recipe without a word, and gives its run folder."""
+    file = RecipeFile("tiny", recipe, "")
+    train(file, out, device=torch.device("cpu"), resume=False, deterministic=False, console=Terminal(quiet=True))
+    return out
 
 
 def batch(faces: int = 4, *, height: int = 24, width: int = 24, channels: int = 3, seed: int = 0) -> Batch:

@@ -18,44 +18,44 @@ from typing import Any
 import torch
 
 import kernels
+from benchmarks.offline import Usage, compiled, times_compiled
 from kernels.hidden import triton_kernel as hidden
 from kernels.tables import triton_kernel as tables
 from kernels.views import triton_kernel as views
-from tests.kernels.offline import Usage, compiled, times_compiled
 from tests.kernels.pairwise import pairwise
+
+GRIDS = {"uncut": 1, "cells": 5, "tiles": 2, "turned cells": 5, "turned tiles": 2}
+"""Tiles are cells that end where a group of neighbouring pixels of a line does, at 48 px."""
 
 OPTIONS: dict[str, list[Any]] = {
     "channels": [3, 1],
-    "cells": ["whole", "cells", "turned"],
+    "cells": list(GRIDS),
     "cut": [False, True],
     "blur": [False, True],
     "noise": [False, True],
     "supersample": [1, 2],
     "dtype": [torch.bfloat16, torch.float16, torch.float32],
-    "interleave": [False, True],
+    "size": [48, 45],  # lines of whole groups of pixels, and others
 }
 
 
 def render(
-    size: int = 40,
-    grid: int = 3,
+    size: int = 48,
     *,
+    grid: int | None = None,
     channels: int = 3,
-    cells: str = "whole",
+    cells: str = "uncut",
     cut: bool = False,
     blur: bool = False,
     noise: bool = False,
     supersample: int = 1,
     dtype: torch.dtype = torch.bfloat16,
-    interleave: bool = False,
     batch: int = 2,
     height: int = 8,
     width: int = 8,
 ) -> None:
     """One launch of `render_views` with the configuration that the work is given."""
-    light = views.configuration(blur=blur, noise=noise, supersample=supersample)
-    chosen = views.Configuration(light.block, light.warps, interleave)
-    grid = 1 if cells == "whole" else grid
+    grid = grid or GRIDS[cells]
     number = torch.zeros(1, batch)
     views.render_views(
         torch.zeros(3, height, width, channels, dtype=torch.uint8),
@@ -66,14 +66,13 @@ def render(
         number if blur else None,
         number if noise else None,
         number.long() if noise else None,
-        torch.zeros(1, batch, grid * grid, dtype=torch.uint8) if cells == "turned" else None,
+        torch.zeros(1, batch, grid * grid, dtype=torch.uint8) if cells.startswith("turned") else None,
         torch.zeros(1, batch, 4, dtype=torch.int16) if cut else None,
         size,
         (0.5, 0.4, 0.3),
         (0.2, 0.3, 0.4),
         dtype,
         supersample,
-        chosen,
     )
 
 
@@ -82,9 +81,7 @@ def variants(everything: bool) -> Iterator[tuple[dict[str, Any], Usage]]:
         cases = [dict(zip(OPTIONS, values, strict=True)) for values in product(*OPTIONS.values())]
     else:
         # All light work, whose large blocks leave registers scarcest, and of the rest each two options together.
-        light = {name: OPTIONS[name] for name in ("channels", "cells", "cut")} | {
-            "dtype": [torch.bfloat16, torch.float32]
-        }
+        light = {name: OPTIONS[name] for name in ("channels", "cells", "cut")}
         cases = [dict(zip(light, values, strict=True)) for values in product(*light.values())]
         cases += pairwise(OPTIONS)
     cases += [{"width": 1}]  # no right neighbour
@@ -97,6 +94,8 @@ def variants(everything: bool) -> Iterator[tuple[dict[str, Any], Usage]]:
         for key in (kernels.Key(0, 0, sample), kernels.Key(0, 0, sample, sample.int())):
             tables.draw_tables(key, mean, kernels.strong(), (8, 8), 40)
             tables.draw_turns(key, 3)
+            tables.random_bits(key, 2)
+            tables.draw_hidden_parts(key, torch.zeros(2, 2, 3), 3, 40, (8, 8), (0.1, 0.2, 0.6, 0.8))
     for usage in found:
         yield {}, usage
     for grid in (3, 5, 8, 15, 20, 32):
@@ -124,8 +123,13 @@ def variants(everything: bool) -> Iterator[tuple[dict[str, Any], Usage]]:
 
 
 def run_time_numbers() -> dict[str, int]:
-    """How often each kernel is compiled over many sizes, grids, stores, batches, seeds, epochs and samples."""
+    """How often each kernel is compiled over many sizes, grids, stores, batches, seeds, epochs and samples.
+
+    Views have sizes whose pixels are shared out alike.
+    """
     with compiled(ARCHITECTURE):
+        for size, grid, batch, height in ((64, 3, 1, 1), (96, 5, 16, 16), (160, 3, 3, 350), (224, 15, 32, 7)):
+            render(size, grid=grid, cells="turned cells", cut=True, blur=True, noise=True, batch=batch, height=height)
         for size, grid, batch, height in (
             (1, 1, 1, 1),
             (16, 2, 16, 16),
@@ -133,12 +137,14 @@ def run_time_numbers() -> dict[str, int]:
             (113, 15, 32, 350),
             (224, 14, 1, 7),
         ):
-            render(size, grid, cells="turned", cut=True, blur=True, noise=True, batch=batch, height=height)
             sample, mean = torch.arange(batch), torch.zeros(batch, 3)
             for seed, epoch in ((0, 0), (1, 1), (16, 16), (2**64 - 1, 2**32 - 1), (2**62, 2**31)):
                 key = kernels.Key(seed, epoch, sample, sample.int())
                 tables.draw_tables(key, mean, kernels.none(), (height, 1), size)
                 tables.draw_turns(key, grid)
+                tables.random_bits(key, grid)
+                parts = (0.1, 0.2, 0.6, 0.8) * grid
+                tables.draw_hidden_parts(key, torch.zeros(batch, 2, 3), grid, size, (height, 1), parts)
                 tables.draw_permutation(key, min(grid, 4))
                 tables.draw_holes(key, min(grid, 4), (0, size), (1, grid), (16, 16 + size))
             picture, shows = torch.zeros(batch, 3, size, size), kernels.identity_cells(grid, batch, "cpu")
@@ -151,6 +157,8 @@ RUN_TIME: dict[str, Any] = {
     "render_views": views._render,
     "draw": tables._draw,
     "draw_turns": tables._turns,
+    "random_bits": tables._bits,
+    "draw_hidden_parts": tables._hidden_parts,
     "draw_permutation": tables._permutation,
     "draw_holes": tables._holes,
     "hidden_l1 sums": hidden._sums,

@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from kernels import Key, draw_holes, draw_permutation, draw_turns, identity_cells, inverse
+from kernels import Key, draw_hidden_parts, draw_holes, draw_permutation, draw_turns, identity_cells, inverse
 
 
 def key(sample, epoch=3):
@@ -88,6 +88,23 @@ def test_grids_beyond_int16_are_refused(drawing, grid):
     message = rf"{drawing.__name__}: grid \(={grid}\) must be in 1..181; cell numbers are int16"
     with pytest.raises(ValueError, match=message):
         drawing(grid, key(torch.arange(2)))
+
+
+def test_parts_that_cannot_be_hidden_are_refused():
+    where, sample = torch.zeros(2, 2, 3), key(torch.arange(2))
+    asked = {"where": where, "store": (8, 8), "size": 8, "parts": [(0.1, 0.1, 0.5, 0.5)]}
+    assert draw_hidden_parts(3, sample, **asked).shape == (2, 9)
+    for wrong, message in (
+        ({"parts": []}, r"draw_hidden_parts: parts \(=\[\]\) must be 1 to 16 boxes;"),
+        ({"parts": asked["parts"] * 17}, r"must be 1 to 16 boxes;"),
+        ({"where": where.double()}, r"where \(=torch.float64 of shape \(2, 2, 3\)\) must be float32 of shape"),
+        ({"where": where[:1]}, r"where \(=torch.float32 of shape \(1, 2, 3\)\) must be float32 of shape \(2, 2, 3\);"),
+        ({"where": where.to("meta")}, r"where \(on meta\) must be where sample is \(cpu\); move it there"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            draw_hidden_parts(3, sample, **asked | wrong)
+    with pytest.raises(ValueError, match=r"draw_hidden_parts: grid \(=0\) must be in 1..181;"):
+        draw_hidden_parts(0, sample, **asked)
 
 
 def test_bad_cells_are_refused():

@@ -275,7 +275,7 @@ def test_size_grid_batch_and_views_are_run_time_numbers(threads):
     for count, kernel in compiled.items():
         threads(count)
         show(16, 2, 1, 2)
-        before = len(kernel.signatures)
+        before = len(kernel.overloads)
         for size, grid, views, batch in ((1, 1, 1, 1), (17, 3, 2, 5), (64, 15, 4, 1), (113, 14, 3, 2), (240, 1, 1, 1)):
             show(size, grid, views, batch)
-        assert len(kernel.signatures) == before
+        assert len(kernel.overloads) == before

@@ -36,6 +36,8 @@ def arguments() -> dict[str, tuple[object, tuple[object, ...]]]:
         "draw_tables": (tables.draw_tables, (*address, mean, kernels.strong().numbers(), 20, 30, 16)),
         "draw_permutation": (tables.draw_permutation, (*address, 3)),
         "draw_turns": (tables.draw_turns, (*address, 3)),
+        "random_bits": (tables.random_bits, (*address, 5)),
+        "draw_hidden_parts": (tables.draw_hidden_parts, (*address, drawn.where, 4, 8, [9, 9], [0.1, 0.2, 0.6, 0.8])),
         "draw_holes": (tables.draw_holes, (*address, 4, [0, 2**20], [1, 3], [2**23, 2**25])),
         "hidden_l1": (hidden._hidden_l1, (guess, truth, holes)),
         "hidden_l1_backward": (hidden._hidden_l1_backward, (torch.ones(()), guess, truth, holes)),

@@ -240,15 +240,15 @@ def test_the_operators_pass_torch_s_own_checks_on_the_gpu(split):
 
 def test_every_option_runs_in_the_configuration_it_is_given(split):
     store, row, *_ = split
-    for block, warps in {(c.block, c.warps) for c in (triton_kernel.LIGHT, triton_kernel.HEAVY)}:
-        for interleave in (False, True):
-            chosen = triton_kernel.Configuration(block, warps, interleave)
-            eye = (torch.eye(2, 3).repeat(1, BATCH, 1, 1).cuda(), torch.eye(3, 4).repeat(1, BATCH, 1, 1).cuda())
-            shows = kernels.identity_cells(1, BATCH, "cuda")[None]
-            shown = triton_kernel.render_views(
-                store, row, *eye, shows, *[None] * 5, SIDE, (0.0,) * 3, (1 / 255,) * 3, torch.float32, 1, chosen
-            )
-            assert torch.equal(shown[0], store[row].permute(0, 3, 1, 2).float())
+    for chosen in {
+        triton_kernel.configuration(size, heavy=heavy) for size in (48, 112, 224) for heavy in (False, True)
+    }:
+        eye = (torch.eye(2, 3).repeat(1, BATCH, 1, 1).cuda(), torch.eye(3, 4).repeat(1, BATCH, 1, 1).cuda())
+        shows = kernels.identity_cells(1, BATCH, "cuda")[None]
+        shown = triton_kernel.render_views(
+            store, row, *eye, shows, *[None] * 5, SIDE, (0.0,) * 3, (1 / 255,) * 3, torch.float32, 1, chosen
+        )
+        assert torch.equal(shown[0], store[row].permute(0, 3, 1, 2).float())
 
 
 def test_the_number_of_hidden_pixels_of_a_large_batch_is_exact():

@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels import Augment, Key, Tables, none, simclr_strong, strong
+from kernels import Augment, Key, Tables, draw, none, simclr_strong, strong
 from kernels.tables import op, reference, triton_kernel
 from tests.kernels.pairwise import name_of, pairwise
 
@@ -97,6 +97,33 @@ def test_permutations_and_turns_equal_their_rules(grid, address):
         assert torch.equal(drawn.cpu(), expected)
 
 
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("count", [1, 2, 4, 7, 129])
+def test_random_words_equal_their_rule(count, address):
+    key, on_device = keys(address, 3)
+    expected = reference.random_bits(key, count)
+    drawn = triton_kernel.random_bits(on_device, count)
+    assert drawn.dtype == expected.dtype
+    assert torch.equal(drawn.cpu(), expected)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize(("grid", "store", "parts"), [(1, (9, 9), 1), (14, (48, 48), 3), (17, (60, 41), 16)])
+def test_hidden_parts_equal_their_rule(grid, store, parts, address):
+    key, on_device = keys(address, 40)
+    mean = torch.zeros(40, 3)
+    where = draw(strong(), key, mean=mean, store=store, size=37).where
+    generator = torch.Generator().manual_seed(parts)
+    corners = torch.rand(parts, 2, generator=generator) * 0.8
+    boxes = torch.cat([corners, corners + 0.1 + 0.1 * torch.rand(parts, 2, generator=generator)], dim=1)
+    arguments = (grid, 37, store, boxes.flatten().tolist())
+    expected = reference.draw_hidden_parts(key, where, *arguments)
+    drawn = triton_kernel.draw_hidden_parts(on_device, where.to(DEVICE), *arguments)
+    assert drawn.dtype == expected.dtype
+    assert torch.equal(drawn.cpu(), expected)
+    assert grid == 1 or 0 < (expected < 0).float().mean() < 0.5
+
+
 HOLES = pairwise(
     {
         "grid": [1, 2, 5, 14, 15],
@@ -176,3 +203,7 @@ def test_the_operators_pass_torch_s_own_checks():
         torch.library.opcheck(op.draw_permutation, (*address, 3))
         torch.library.opcheck(op.draw_turns, (*address, 3))
         torch.library.opcheck(op.draw_holes, (*address, 4, [0, 2**20], [1, 3], [2**23, 2**25]))
+        torch.library.opcheck(op.random_bits, (*address, 5))
+        torch.library.opcheck(
+            op.draw_hidden_parts, (*address, torch.rand(3, 2, 3), 4, 16, [9, 9], [0.1, 0.2, 0.6, 0.8])
+        )

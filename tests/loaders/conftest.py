@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,3 +58,12 @@ def dali() -> None:
     """Skips where DALI is not installed."""
     if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
         pytest.skip(NO_DALI)
+
+
+@pytest.fixture(scope="session")
+def hmtl_photos(tmp_path_factory: pytest.TempPathFactory, hmtl_data: Path) -> list[Path]:
+    """The 16 pictures of AFLW2000, each with its `.mat` beside it."""
+    folder = tmp_path_factory.mktemp("photos")
+    with zipfile.ZipFile(hmtl_data / "samples" / "aflw2000_16_and_300wlp_17.zip") as archive:
+        archive.extractall(folder, [name for name in archive.namelist() if name.startswith("AFLW2000/")])
+    return sorted((folder / "AFLW2000").glob("*.jpg"))

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from torch import Tensor
 
 import kernels
@@ -29,6 +28,7 @@ from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders
 from loaders.prepare import prepare
 from loaders.synthetic import draw_faces
+from loaders.terminal import Terminal
 from tests.engine import tiny
 
 CPU = torch.device("cpu")
@@ -126,7 +126,7 @@ def test_a_run_augmented_in_the_loader_reaches_its_report(
         device=CPU,
         resume=False,
         deterministic=False,
-        console=Console(quiet=True),
+        console=Terminal(quiet=True),
     )
     assert report.is_file()
     assert json.loads((out / "result.json").read_text())["finished"]
@@ -146,7 +146,7 @@ def test_views_of_several_draws_are_refused_before_anything_is_written(
             device=CPU,
             resume=False,
             deterministic=False,
-            console=Console(quiet=True),
+            console=Terminal(quiet=True),
         )
     assert not (tmp_path / "run").exists()
 
@@ -159,7 +159,7 @@ def test_a_run_says_which_tier_was_chosen_for_each_split(named: Callable[..., So
         device=CPU,
         resume=False,
         deterministic=False,
-        console=Console(file=said, width=200),
+        console=Terminal(file=said, width=200),
     )
     lines = [line.strip() for line in said.getvalue().splitlines()]
     assert lines.count("train, val, test: mapped: on a CPU the file's pages are memory already") == 1

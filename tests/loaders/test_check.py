@@ -205,6 +205,9 @@ def test_a_full_folder_is_refused(store: Path, findings: Findings, tmp_path: Pat
     with pytest.raises(ValueError, match=r"check: drop-duplicates \(=.*\) must be new or empty; choose another folder"):
         drop_duplicates(store, tmp_path, findings)
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+    code, text = run("--check", store, "--report", tmp_path / "r", "--drop-duplicates", tmp_path)
+    assert (code, "must be new or empty; choose another folder" in text) == (2, True)
+    assert not (tmp_path / "r").exists()  # refused before the store is looked through
 
 
 # --- the command --------------------------------------------------------------------------------------------------
@@ -213,7 +216,7 @@ def test_a_full_folder_is_refused(store: Path, findings: Findings, tmp_path: Pat
 def test_the_command_prints_and_writes_what_was_found(store: Path, tmp_path: Path) -> None:
     code, text = run("--check", store, "--report", tmp_path / "r", "--drop-duplicates", tmp_path / "out")
     assert code == 0
-    assert "│ a │ 4 │ 1 │ 3 │ 2 │" in text
+    assert "a 4 1 3 2" in text
     assert "train 7 1" in text
     assert "1 (14.3%)" in text
     assert "in both train and val: 1 different pictures" in text

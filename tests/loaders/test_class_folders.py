@@ -155,7 +155,7 @@ def test_missing_and_empty_sources_are_refused(tmp_path: Path) -> None:
     ):
         ClassFolders(tmp_path).survey()
     (tmp_path / "train" / "angry").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"class folders must hold pictures \(.bmp, .*\); there are none"):
+    with pytest.raises(ValueError, match=r"class folders must hold pictures \(.apng, .*\); there are none"):
         ClassFolders(tmp_path).survey()
 
 
@@ -246,9 +246,9 @@ def test_every_picture_is_read_without_a_label(tmp_path: Path) -> None:
     ]
     assert {(s.path, s.reason) for s in skipped} == {
         ("._b.png", "hidden file"),
-        (".thumbs/t.png", "hidden file"),
+        (".thumbs", "hidden folder"),
         ("a/notes.txt", "not a picture"),
-        ("again", "folder that is a link"),
+        ("again", "folder that is read already"),
     }
     assert (source.survey().labels, source.survey().total) == ({}, 4)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from loaders import Classes, Composed, Faces, Fraction, Loader, Numbers, Phased, Split
+from loaders.feed.composed import composition, has_label, over
 from loaders.feed.order import Order
-from loaders.feed.samplers import composition, has_label, over
 
 
 def split(labelled: int, unlabelled: int) -> Split:

@@ -22,6 +22,7 @@ from loaders.importers import Contents, Record, Skipped
 from loaders.sources.encoded import look_at_all
 from loaders.sources.scan import scan
 from tests.loaders.data_sets import picture
+from tests.loaders.odd_pictures import ODD, encoded, jpeg_with, long_text
 
 ORIENTATION = 0x0112
 
@@ -118,6 +119,19 @@ def test_pictures_stand_upright(saved: Callable[..., Path], orientation: int) ->
     found, highest = differences(saved((photo(3, 60, 40), "jpg", {"exif": turned})), size=30)
     assert found <= 0.35
     assert highest <= 3
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about the damage
+def test_pictures_with_odd_metadata_or_a_clear_colour_are_equal(tmp_path: Path) -> None:
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    image = photo(0, 40, 40)
+    clear = image.getpixel((3, 3))
+    pictures = [jpeg_with(segments, image) for segments, _ in ODD.values()]
+    pictures += [encoded(image.convert("L"), transparency=image.convert("L").getpixel((3, 3)))]
+    pictures += [encoded(image, transparency=clear), encoded(image, pnginfo=long_text())]
+    for place, data in enumerate(pictures):
+        (tmp_path / "in" / "a" / f"{place:02}.jpg").write_bytes(data)
+    assert differences(tmp_path / "in") == (0.0, 0)
 
 
 @pytest.mark.parametrize(("colour", "channels"), [("gray", 1), ("rgb", 3), ("auto", 3)])

@@ -148,7 +148,10 @@ def test_2017_a_missing_list_is_noted(tmp_path: Path) -> None:
     [
         ("0/a.jpg,1,2,3", r"validation.csv: row 1 has 4 columns and must have 9; take the list as published"),
         (",".join(row("0/a.jpg", 11)), r"row 1: expression \(='11'\) must be 0 to 10; correct the row"),
-        (",".join(row("0/a.jpg", 1, valence="high")), r"row 1: valence \(='high'\) must be a number; correct the row"),
+        (
+            ",".join(row("0/a.jpg", 1, valence="high")),
+            r"row 1: valence \(='high'\) must be a finite number; correct the row",
+        ),
         (
             "subDirectory_filePath,expression",
             r"columns \(=subDirectory_filePath,expression\) must have face_x, face_y",

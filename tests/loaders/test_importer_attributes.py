@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -167,11 +168,60 @@ def test_utkface_names_that_lack_a_field_are_listed(tmp_path: Path) -> None:
     records, skipped = listed(UtkFace(source))
     assert len(records) == 100
     assert [(s.path, s.reason) for s in skipped] == [
-        ("24_0_7_20170109150557335.jpg", "name lacks a field"),
+        ("24_0_7_20170109150557335.jpg", "field out of range"),
         ("39_20170109150557335.jpg", "name lacks a field"),
         ("61_1_20170109150557335.jpg.chip.jpg", "name lacks a field"),
     ]
-    assert skipped[0].detail == "it must read [age]_[gender]_[race]_[date].jpg"
+    assert skipped[0].detail == "race (=7) must be 0 to 4"
+    assert skipped[1].detail == "it must read [age]_[gender]_[race]_[date].jpg"
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("24_0_1_20170116220224657 .jpg", True),
+        ("24_0_1_20170116220224657 .jpg.chip.jpg", True),
+        ("44_1_4_20170116235150272.pg", True),
+        ("44_1_4_20170116235150272.pg.chip.jpg", True),
+        ("55_0_0_20170116232725357jpg", True),
+        ("55_0_0_20170116232725357jpg.chip.jpg", True),
+        ("116_1_3_20170112220745270.JPG", False),
+        ("1_1_3_20170112220745270.jpg.chip.png", False),
+        ("8_0_0_20170112220745270.jpeg", False),
+    ],
+)
+def test_utkface_names_with_a_mistyped_ending_are_read_and_noted(tmp_path: Path, name: str, note: bool) -> None:
+    save(tmp_path / "x.png").rename(tmp_path / name)
+    importer = UtkFace(tmp_path, val_share=0, test_share=0)
+    (record,), skipped = listed(importer)
+    assert (record.path, record.labels["age"], skipped) == (name, (float(name.split("_")[0]),), [])
+    noted = f"1 names with a mistyped ending were read, e.g. {name!r}"
+    assert (noted in importer.survey().notes) is note
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "detail"),
+    [
+        ("53__0_20170116184028385.jpg", "name lacks a field", "it must read"),
+        ("_0_0_20170116184028385.jpg", "name lacks a field", "it must read"),
+        ("-3_0_0_20170116184028385.jpg", "name lacks a field", "it must read"),
+        ("20_0_0_1_20170116184028385.jpg", "name goes on after its date", "'_20170116184028385.jpg' must read .jpg or"),
+        ("20_0_0_.jpg", "name lacks a field", "it must read"),
+        ("٢٠_0_0_20170116184028385.jpg", "name lacks a field", "it must read"),
+        ("117_0_0_20170116184028385.jpg", "field out of range", r"age \(=117\) must be 0 to 116"),
+        ("20_2_0_20170116184028385.jpg", "field out of range", r"gender \(=2\) must be 0 to 1"),
+        ("20_0_0_20170116184028385.txt", "not a picture", "its name ends in '.txt'"),
+        ("20_0_0_20170116184028385 (1).jpg", "name goes on after its date", r"' \(1\).jpg' must read .jpg"),
+    ],
+)
+def test_utkface_names_that_do_not_follow_the_grammar_say_why(
+    tmp_path: Path, name: str, reason: str, detail: str
+) -> None:
+    save(tmp_path / "20_0_0_20170116184028384.jpg")
+    save(tmp_path / "x.png").rename(tmp_path / name)
+    (skipped,) = listed(UtkFace(tmp_path, val_share=0, test_share=0))[1]
+    assert (skipped.path, skipped.reason) == (name, reason)
+    assert re.match(detail, skipped.detail)
 
 
 def test_utkface_refuses_other_folders(tmp_path: Path) -> None:

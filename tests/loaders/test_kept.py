@@ -162,7 +162,7 @@ def test_headers_are_kept_as_they_are_read(tmp_path: Path, cache: Path, monkeypa
     found = scanned(root.parent, form)
     read = look_at_all(found, form)
     assert [one.length for one in read] == [file.stat().st_size for file in sorted(root.iterdir())]
-    assert [one.shown for one in read] == [(5.0, 0.0, 35.0, 30.0), (0.0, 5.0, 30.0, 35.0), None]  # DALI reads no BMP
+    assert [one.shown for one in read] == [None, (0.0, 5.0, 30.0, 35.0), None]  # turned, plain, and a BMP
     monkeypatch.setattr("loaders.sources.encoded._header", None)  # is not called again
     forget(monkeypatch)
     assert look_at_all(found, form) == read
@@ -177,3 +177,15 @@ def test_an_opened_folder_gives_what_it_gave_before(tmp_path: Path, cache: Path)
             stores.append((batch.store, batch.mean))
     assert torch.equal(stores[0][0], stores[1][0])
     assert torch.equal(stores[0][1], stores[1][1])
+
+
+def test_a_user_without_a_home_folder_is_warned_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("HMTL_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(kept, "_HELD", {})
+    with pytest.warns(RuntimeWarning, match=r"cannot be kept \(the user has no home folder\); set HMTL_CACHE"):
+        assert remember("x", lambda: {"a": np.arange(3)})["a"].tolist() == [0, 1, 2]

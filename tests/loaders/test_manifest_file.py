@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from loaders import Classes, Numbers
+from loaders.decoding.crops import Square, aligned, five_of_68
 from loaders.decoding.pictures import Form
-from loaders.importers import ManifestFile, Record
+from loaders.importers import ManifestFile, Record, Skipped
 from loaders.prepare import prepare
 from loaders.store.opening import open_store
 from tests.loaders.data_sets import picture
@@ -117,7 +120,7 @@ def test_wrong_columns_and_rows_are_refused(tmp_path: Path, text: str, message: 
 
 
 def test_cells_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"row 2: pose.yaw \(='left'\) must be a number; correct the row"):
+    with pytest.raises(ValueError, match=r"row 2: pose.yaw \(='left'\) must be a finite number; correct the row"):
         prepare(write(tmp_path, "path,split,pose.yaw\n0.png,train,1\n1.png,train,left\n"), tmp_path / "out", Form())
     assert not (tmp_path / "out").exists()
     boxes = "path,split,box_left,box_top,box_right,box_bottom\n0.png,train,6,3,2,7\n"
@@ -144,3 +147,99 @@ def test_a_column_of_ids_is_no_label(tmp_path: Path) -> None:
 def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must be a csv file or a folder with manifest.csv; there is none"):
         ManifestFile(tmp_path).survey()
+
+
+def of_one_face(folder: Path, columns: str, cells: str) -> ManifestFile:
+    """A picture of 40 x 30, and a csv with a row for it and one whose further cells are empty."""
+    Image.fromarray(picture(0, 0, 30, 40)).save(folder / "0.png")
+    empty = "," * columns.count(",")
+    (folder / "m.csv").write_text(f"path,split,{columns}\n0.png,train,{cells}\n0.png,val,{empty}\n")
+    return ManifestFile(folder / "m.csv")
+
+
+BOXES = "box_left,box_top,box_right,box_bottom"
+FIVE = ",".join(f"landmark_{number}_{axis}" for number in range(5) for axis in "xy")
+POINTS = "10,10,20,10,15,15,11,20,19,20"
+
+
+def test_boxes_become_squares_with_a_margin_or_when_told(tmp_path: Path) -> None:
+    source = of_one_face(tmp_path, BOXES, "4,6,14,26")
+
+    def box(**options: Any) -> object:
+        first, second = replace(source, **options).survey().records()
+        assert isinstance(first, Record)
+        assert isinstance(second, Record)
+        assert second.box is None  # whose cells are empty: the whole picture
+        return first.box
+
+    assert box() == (4.0, 6.0, 14.0, 26.0)
+    assert box(crop="box") == Square(9, 16, 20)
+    assert box(margin=0.25) == Square(9, 16, 30)
+    stated = prepare(replace(source, margin=0.25), tmp_path / "out", Form(8))["prepared"]
+    assert (stated["crop"], stated["margin"]) == ("box", 0.25)
+
+
+def test_landmarks_turn_faces_upright_and_rows_without_are_skipped(tmp_path: Path) -> None:
+    source = of_one_face(tmp_path, FIVE, POINTS)
+    first, second = replace(source, crop="align", margin=0.2).survey().records()
+    assert isinstance(first, Record)
+    assert first.box == aligned(np.array(POINTS.split(","), float).reshape(5, 2), 0.2)
+    assert second == Skipped("0.png", "no landmarks", "row 2")
+    assert source.survey().labels == {}  # landmarks are no labels
+    assert [record.box for record in source.survey().records() if isinstance(record, Record)] == [None, None]
+    many = np.random.default_rng(0).uniform(5, 25, (68, 2)).round(2)
+    columns = ",".join(f"landmark_{number}_{axis}" for number in range(68) for axis in "xy")
+    all_of_them = of_one_face(tmp_path, columns, ",".join(map(str, many.ravel().tolist())))
+    first, _ = replace(all_of_them, crop="align").survey().records()
+    assert isinstance(first, Record)
+    assert first.box == aligned(five_of_68(many))
+    point = of_one_face(tmp_path, FIVE, ",".join(["3"] * 10))
+    skipped = [one.reason for one in replace(point, crop="align").survey().records() if isinstance(one, Skipped)]
+    assert skipped == ["landmarks that are one point", "no landmarks"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "options", "message"),
+    [
+        (
+            BOXES,
+            "1,2,3,4",
+            {"crop": "align"},
+            r"crop \(=align\) needs the columns landmark_0_x to landmark_4_y; add",
+        ),
+        (
+            FIVE,
+            POINTS,
+            {"crop": "box"},
+            r"crop \(=box\) needs the columns box_left, .*, or --crop align; add",
+        ),
+        (FIVE, POINTS, {"margin": 0.1}, r"margin \(=0.1\) needs the columns box_left"),
+        (BOXES, "1,2,3,4", {"margin": 3.0}, r"margin \(=3.0\) must be in 0..2"),
+        (
+            "landmark_0_x,landmark_0_y",
+            "1,2",
+            {},
+            r"columns \(=landmark_0_x,landmark_0_y\) must be those of 5 landma",
+        ),
+        (
+            FIVE,
+            POINTS.replace("15,15", "x,15"),
+            {"crop": "align"},
+            r"row 1: landmark_2_x \(='x'\) must be a finite numb",
+        ),
+    ],
+)
+def test_crops_without_their_columns_are_refused(
+    tmp_path: Path, columns: str, cells: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"^manifest .*{message}"):
+        list(replace(of_one_face(tmp_path, columns, cells), **options).survey().records())
+
+
+def test_addresses_of_the_web_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,split,mood\nhttps://example.org/a.png,train,sad\n")
+    with pytest.raises(
+        ValueError,
+        match=r"row 1: path \(=https://example.org/a.png\) must be a file; nothing is downloaded; fetch the pictures",
+    ):
+        ManifestFile(tmp_path / "m.csv").survey()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from loaders.decoding.pictures import Form, UnreadableError, decode, mean_colour
+from loaders.decoding.pictures import Form, UnreadableError, decode, mean_colour, plain
 from loaders.decoding.reading import CHUNK, Face, read_faces
 from loaders.importers import Record, Skipped
 from tests.loaders.data_sets import picture
+from tests.loaders.odd_pictures import HEADER, LONG, ODD, ORIENTED, ROWS, encoded, exif, jpeg_with, png, turned
 
 RAMP = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
 RGB = np.stack([RAMP, RAMP[::-1], 255 - RAMP], axis=-1)
-
-
-def encoded(image: Image.Image, kind: str = "png", **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def test_gray_and_rgb_keep_their_bytes() -> None:
@@ -63,6 +59,25 @@ def test_palettes_become_rgb() -> None:
     np.testing.assert_array_equal(decode(encoded(image), Form())[0], [[10, 20, 30], [200, 100, 0], [200, 100, 0]])
 
 
+@pytest.mark.parametrize("format", ["TIFF", "PNG", "GIF", "BMP"])
+def test_a_palette_of_grays_is_gray(format: str) -> None:
+    image = Image.fromarray(np.array([[0, 2, 1, 2]], dtype=np.uint8), mode="P")
+    image.putpalette([10, 10, 10, 200, 200, 200, 77, 77, 77, 1, 2, 3])  # the last colour is not used
+    file = io.BytesIO()
+    image.save(file, format)
+    np.testing.assert_array_equal(decode(file.getvalue(), Form()), np.array([[[10], [77], [200], [77]]]))
+    image.putpixel((0, 0), 3)
+    file = io.BytesIO()
+    image.save(file, format)
+    np.testing.assert_array_equal(decode(file.getvalue(), Form())[0, :2], [[1, 2, 3], [77] * 3])
+
+
+def test_a_palette_of_grays_with_a_clear_one_is_gray_over_white() -> None:
+    image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode="P")
+    image.putpalette([10, 10, 10, 90, 90, 90])
+    np.testing.assert_array_equal(decode(encoded(image, transparency=1), Form()), np.array([[[10], [255]]]))
+
+
 def test_transparent_parts_lie_over_white() -> None:
     rgba = np.array([[[9, 8, 7, 255], [9, 8, 7, 0], [0, 0, 0, 51]]], dtype=np.uint8)
     np.testing.assert_array_equal(decode(encoded(Image.fromarray(rgba)), Form())[0], [[9, 8, 7], [255] * 3, [204] * 3])
@@ -71,6 +86,46 @@ def test_transparent_parts_lie_over_white() -> None:
     palette = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode="P")
     palette.putpalette([10, 20, 30, 200, 100, 0])
     np.testing.assert_array_equal(decode(encoded(palette, transparency=1), Form())[0], [[10, 20, 30], [255] * 3])
+
+
+@pytest.mark.parametrize(
+    ("depth", "kind", "clear", "rows", "face"),
+    [
+        (1, 0, (1,), b"\0\x40", [[0], [255], [0]]),
+        (1, 0, (0,), b"\0\x40", [[255], [255], [255]]),
+        (2, 0, (2,), b"\0\x18", [[0], [85], [255]]),
+        (4, 0, (3,), b"\0\x13\xf0", [[17], [255], [255]]),
+        (8, 0, (7,), b"\0\x06\x07\x08", [[6], [255], [8]]),
+        (16, 0, (0x0701,), b"\0\x07\x00\x07\x01\x80\x00", [[7], [255], [128]]),
+        (8, 2, (1, 2, 3), b"\0\1\2\3\1\2\4\3\2\1", [[255] * 3, [1, 2, 4], [3, 2, 1]]),
+        (16, 2, (256, 512, 768), b"\0\1\0\2\0\3\0\1\0\2\0\4\0\0\0\0\0\0\0", [[255] * 3, [1, 2, 4], [0, 0, 0]]),
+    ],
+)
+def test_the_clear_colour_of_a_png_lies_over_white_at_every_depth(
+    depth: int, kind: int, clear: tuple[int, ...], rows: bytes, face: list[list[int]]
+) -> None:
+    header = struct.pack(">IIBBBBB", 3, 1, depth, kind, 0, 0, 0)
+    data = png(header, (b"tRNS", struct.pack(f">{len(clear)}H", *clear)), rows=rows)
+    np.testing.assert_array_equal(decode(data, Form())[0], face)
+
+
+@pytest.mark.parametrize("clear", [{"L": 9}, {"P": 9}, {"RGBA": None}])
+def test_clear_parts_of_a_gif_lie_over_white(clear: dict[str, int | None]) -> None:
+    ((mode, transparency),) = clear.items()
+    gray = Image.fromarray(np.array([[40, 9]], np.uint8))
+    if mode == "RGBA":
+        gray.putalpha(Image.fromarray(np.array([[255, 0]], np.uint8)))
+    options = {} if transparency is None else {"transparency": transparency}
+    face = decode(encoded(gray.convert(mode), "gif", **options), Form(colour="rgb"))
+    np.testing.assert_array_equal(face, [[[40] * 3, [255] * 3]])
+
+
+@pytest.mark.parametrize(("ending", "mode"), [("webp", "RGBA"), ("tiff", "RGBA"), ("tiff", "LA"), ("jpeg2000", "RGBA")])
+def test_clear_parts_of_other_formats_lie_over_white(ending: str, mode: str) -> None:
+    half = Image.fromarray(np.full((8, 8, 4), (40, 40, 40, 255), np.uint8))
+    half.paste((40, 40, 40, 0), (4, 0, 8, 8))
+    face = decode(encoded(half.convert(mode), ending, **({"lossless": True} if ending == "webp" else {})), Form())
+    np.testing.assert_array_equal(face[0, ::4, 0], [40, 255])
 
 
 def test_cmyk_becomes_rgb() -> None:
@@ -97,6 +152,56 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
         8: np.rot90(RGB, 1),
     }[orientation]
     np.testing.assert_array_equal(decode(encoded(stored, exif=exif), Form()), upright)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about the damage
+@pytest.mark.parametrize("name", ODD)
+def test_damaged_exif_keeps_no_picture_from_being_read(name: str) -> None:
+    segments, way = ODD[name]
+    image = Image.fromarray(picture(0, 0, 16, 16))
+    with Image.open(io.BytesIO(jpeg_with(segments, image))) as opened:
+        stored = np.asarray(opened)
+        assert plain(opened) == (way == 1)
+    np.testing.assert_array_equal(
+        decode(jpeg_with(segments, image), Form()), stored if way == 1 else np.rot90(stored, -1)
+    )
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "tiff", "avif"])
+def test_other_formats_are_turned_too(ending: str) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    wide = np.zeros((16, 32, 3), np.uint8)
+    wide[:, :8] = 255
+    options = {"lossless": True} if ending == "webp" else {"quality": 100} if ending == "avif" else {}
+    face = decode(encoded(Image.fromarray(wide), ending, exif=tags, **options), Form())
+    assert face.shape == (32, 16, 3)
+    assert face[:6].min() > 200
+    assert face[10:].max() < 50
+
+
+@pytest.mark.parametrize(
+    ("chunks", "is_turned"),
+    [
+        ([(b"zTXt", b"history\0\0" + LONG)], False),
+        ([(b"iTXt", b"history\0\1\0\0\0" + LONG)], False),
+        ([(b"iCCP", b"profile\0\0" + LONG)], False),
+        ([(b"tEXt", b"history\0" + b"x" * (1 << 20))] * 65, False),
+        ([(b"zTXt", b"history\0\0" + LONG), (b"iTXt", ORIENTED)], True),
+        ([(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + LONG)], False),
+        ([(b"zTXt", b"history\0\0" + LONG), (b"eXIf", exif(turned(6))[6:])], True),
+    ],
+)
+def test_long_texts_keep_no_png_from_being_read(chunks: list[tuple[bytes, bytes]], is_turned: bool) -> None:
+    stored = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+    face = decode(png(HEADER, *chunks, rows=ROWS), Form())
+    np.testing.assert_array_equal(face[:, :, 0], np.rot90(stored, -1) if is_turned else stored)
+
+
+def test_a_damaged_png_with_texts_is_still_refused() -> None:
+    data = png(HEADER, (b"zTXt", b"history\0\0" + LONG), rows=ROWS)
+    with pytest.raises(UnreadableError, match="unreadable picture"):
+        decode(data.replace(b"IDAT", b"IDAX"), Form())
 
 
 def test_a_centre_square_of_the_right_size_is_copied() -> None:
@@ -161,6 +266,12 @@ def test_damaged_pictures_say_what_is_wrong(name: str, tmp_path: Path) -> None:
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(UnreadableError, match="no such file"):
         decode(tmp_path / "none.png", Form())
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UnreadableError, match="not a file: it is a pipe, a socket or a device"):
+        decode(tmp_path / "pipe.png", Form())
 
 
 def test_running_out_of_files_is_no_damaged_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ import os
 import shutil
 import signal
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -220,6 +222,28 @@ def test_an_epoch_started_inside_is_the_tail_of_the_whole(opened: Callable[..., 
         tail = list(loader.epoch(5, start=start))
         assert len(tail) == len(whole) - start
         assert all(same(one, other) for one, other in zip(tail, whole[start:], strict=True))
+
+
+@pytest.mark.parametrize("source", ALL, indirect=True)
+def test_some_samples_come_in_the_order_asked_for_on_any_rank(opened: Callable[..., Loader]) -> None:
+    whole = opened(batch_size=7)
+    faces = {s: (b.store[r], b.target["expression"][i]) for b in whole.epoch(0) for i, (s, r) in enumerate(pairs(b))}
+    wanted = [sample for sample in faces if sample >= 0][6:1:-1]
+    loader = opened(rank=1, world=2)
+    batches = list(loader.some(torch.tensor(wanted)))
+    assert samples(iter(batches)) == [wanted[:4], [*wanted[4:], -1, -1, -1]]
+    for batch in batches:
+        for i, (sample, row) in enumerate(pairs(batch)):
+            if sample >= 0:
+                assert torch.equal(batch.store[row], faces[sample][0])
+                assert batch.target["expression"][i] == faces[sample][1]
+    with pytest.raises(ValueError, match=r"loader: samples \(=-7, \.\.\.\) must be of the split 'train'; take"):
+        loader.some(torch.tensor([wanted[0], -7]))
+
+
+def pairs(batch: Batch) -> list[tuple[int, int]]:
+    """Sample ids and rows of the store of a batch."""
+    return list(zip(batch.sample.tolist(), batch.row.tolist(), strict=True))
 
 
 @every_source
@@ -459,6 +483,35 @@ def test_a_killed_worker_is_an_error(in_processes: Folder) -> None:
                 os.kill(worker, signal.SIGKILL)
             list(batches)
     assert children() <= before
+
+
+READS = """
+import os, sys
+from pathlib import Path
+from loaders import Folder, Loader
+if __name__ == "__main__":
+    loader = Loader.open(Folder(Path(sys.argv[1]), workers=2), "train", batch_size=1, seed=0, device="cpu")
+    batches = loader.epoch(0)
+    next(batches)
+    print("reads", flush=True)
+    os.read(0, 1)
+"""
+
+
+def test_a_killed_training_leaves_no_worker_and_none_of_them_prints_a_traceback(folders: Path, tmp_path: Path) -> None:
+    script = tmp_path / "reads.py"
+    script.write_text(READS)
+    pipe = subprocess.PIPE
+    words = [sys.executable, str(script), str(folders)]
+    known = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, env=known) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"reads\n"
+        process.kill()
+        # Both ends are closed when the last process that has them is gone: each worker had them too.
+        assert process.stdout.read() == b""
+        assert b"Traceback" not in process.stderr.read()
 
 
 def test_a_worker_that_torch_finds_missing_is_an_error_of_ours() -> None:

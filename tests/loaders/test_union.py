@@ -129,14 +129,14 @@ class _Rgb:
         return Faces(part, self.faces.float().mean((1, 2)), self.faces, torch.device("cpu"))
 
 
-def test_classes_are_called_by_one_list_and_the_note_says_which_became_which() -> None:
+def test_classes_are_called_by_one_list_and_a_map_says_which_became_which() -> None:
     other = given(4, 5, 6, 7, kind=Classes(("B", "c", "A", "odd")), pose=Numbers(("yaw",)))
     source = Union((given(1, 2, 3), other), classes={"kind": {"A": "a", "B": "b", "odd": None}})
     faces = source.open("train", "cpu")
     assert faces.split.labels == {"kind": Classes(("a", "b", "c")), "pose": Numbers(("yaw",))}
     assert faces.split.target["kind"].tolist() == [0, 1, 0, 1, 2, 0, -1]
     assert faces.split.target["pose"].isnan().flatten().tolist() == [True] * 3 + [False] * 4
-    assert faces.note == "kind: A became a, B became b, odd is dropped"
+    assert [str(each) for each in faces.class_maps] == ["kind: B (1) became b, A (1) became a, odd (1) lost the label"]
     assert source.open("val", "cpu").split.labels == faces.split.labels
 
 

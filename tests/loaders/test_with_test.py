@@ -24,8 +24,10 @@ def test_the_test_split_alone_is_the_others(split: str, faces: int, size: int) -
 def test_the_source_that_has_the_split_refuses(tmp_path: object) -> None:
     broken = WithTest(SOURCE.source, test=Packed(f"{tmp_path}/nothing"))
     assert len(broken.open("val", "cpu").split.sample) == 4
-    with pytest.raises(ValueError, match="nothing"):
+    with pytest.raises(ValueError, match=r"WithTest: test is read from test \(=Packed\): store .*nothing: must"):
         broken.open("test", "cpu")
+    with pytest.raises(ValueError, match=r"WithTest: val is read from source \(=Packed\): store .*nothing"):
+        WithTest(Packed(f"{tmp_path}/nothing"), test=SOURCE.test).open("val", "cpu")
 
 
 def test_who_augments_is_the_training_source_s_choice() -> None:

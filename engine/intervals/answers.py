@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
-
-from engine.metrics import angle_errors
+from jaxtyping import Bool, Float, Float64, Int64
 
 Weights = Float[np.ndarray, "r n"]
 """How often each of n pictures counts, in each of r weightings."""
@@ -33,6 +31,10 @@ class Pictures(Protocol):
         """Counts the pictures, with or without a label."""
         ...
 
+    def support(self, metric: str) -> int:
+        """Counts the pictures that a metric is computed of: those whose label is known."""
+        ...
+
     def figure(self, metric: str, weights: Weights) -> Float64[np.ndarray, " r"] | None:
         """Computes a metric under each weighting, NaN where no labelled picture is drawn; None if it cannot."""
         ...
@@ -40,6 +42,25 @@ class Pictures(Protocol):
     def pack(self) -> dict[str, Any]:
         """Writes itself as JSON; see `unpack`."""
         ...
+
+
+def figures_of(answers: Pictures, names: Iterable[str]) -> dict[str, Callable[[Weights], Float64[np.ndarray, " r"]]]:
+    """Lists those of some figures that answers can give, each as a function of weightings of the pictures."""
+
+    one = np.ones((1, answers.count), np.float32)
+    known = ((name, answers.figure(name, one)) for name in names)
+    return {name: figure_of(answers, name) for name, own in known if own is not None and np.isfinite(own[0])}
+
+
+def figure_of(answers: Pictures, name: str) -> Callable[[Weights], Float64[np.ndarray, " r"]]:
+    """Makes a function of weightings of a figure that answers can give."""
+
+    def figure(weights: Weights) -> Float64[np.ndarray, " r"]:
+        found = answers.figure(name, weights)
+        assert found is not None, f"{name} cannot be computed of single pictures"
+        return found
+
+    return figure
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,17 +71,33 @@ class ClassAnswers:
     """-1 where the label is missing."""
     prediction: Int64[np.ndarray, " n"]
     classes: int
+    kind: Int64[np.ndarray, " n"] | None = None
+    """Which of `kinds` each picture is of, such as a race, where the error rate of each is a figure; -1 for none."""
+    kinds: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
         return len(self.target)
 
+    def support(self, metric: str) -> int:
+        return int(self._judged(metric).sum())
+
+    def _judged(self, metric: str) -> Bool[np.ndarray, " n"]:
+        """Tells which pictures a metric is of: the labelled ones, of one kind if it names one."""
+        labelled: Bool[np.ndarray, " n"] = self.target >= 0
+        name = metric.removesuffix(" error_rate")
+        if name == metric or name not in self.kinds or self.kind is None:
+            return labelled
+        members: Bool[np.ndarray, " n"] = self.kind == self.kinds.index(name)
+        judged: Bool[np.ndarray, " n"] = labelled & members
+        return judged
+
     def figure(self, metric: str, weights: Weights) -> Float64[np.ndarray, " r"] | None:
-        """Computes accuracy, error rate, macro-F1 or mean recall, the last two as `engine.metrics` defines them."""
-        labelled = self.target >= 0
-        if metric in ("accuracy", "error_rate"):
-            right = (self.prediction == self.target) & labelled
-            share = _ratio(weights @ right.astype(weights.dtype), weights @ labelled.astype(weights.dtype))
+        """Computes accuracy, error rate, that of a kind, macro-F1 or mean recall, as `engine.metrics` defines them."""
+        if metric in ("accuracy", "error_rate", *(f"{name} error_rate" for name in self.kinds)):
+            judged = self._judged(metric)
+            right = (self.prediction == self.target) & judged
+            share = _ratio(weights @ right.astype(weights.dtype), weights @ judged.astype(weights.dtype))
             return share if metric == "accuracy" else 1 - share
         if metric in ("macro_f1", "mean_recall"):
             return self._over_classes(metric, weights)
@@ -82,6 +119,7 @@ class ClassAnswers:
             "classes": self.classes,
             "target": _text(self.target.astype(kept)),
             "prediction": _text(self.prediction.astype(kept)),
+            **({} if self.kind is None else {"kinds": self.kinds, "of_kind": _text(self.kind.astype(np.int16))}),
         }
 
 
@@ -95,6 +133,10 @@ class AngleErrors:
     @property
     def count(self) -> int:
         return len(next(iter(self.values.values())))
+
+    def support(self, metric: str) -> int:
+        known = [np.isfinite(self.values[angle]) for angle in metric.split("_")[1:] if angle in self.values]
+        return int(np.logical_or.reduce(known).sum())
 
     def figure(self, metric: str, weights: Weights) -> Float64[np.ndarray, " r"] | None:
         """Computes `mae_yaw`, or `mae_yaw_pitch`: the mean over angles of mean absolute errors (`engine.metrics`)."""
@@ -121,6 +163,9 @@ class MeasuredRows:
     @property
     def count(self) -> int:
         return len(next(iter(self.rows.values())))
+
+    def support(self, metric: str) -> int:
+        return self.count
 
     def figure(self, metric: str, weights: Weights) -> Float64[np.ndarray, " r"] | None:
         """Computes a figure that `measure` gives, once for each weighting, of the pictures repeated as it says."""
@@ -151,23 +196,43 @@ def measured_rows(arrays: Mapping[str, np.ndarray], task: str, measure: Measure)
     return MeasuredRows(rows, measure)
 
 
-def from_arrays(arrays: Mapping[str, np.ndarray], task: str, angles: Sequence[str] = ()) -> Pictures | None:
+def from_arrays(
+    arrays: Mapping[str, np.ndarray], task: str, angles: Sequence[str] = (), kinds: Sequence[str] = ()
+) -> Pictures | None:
     """Reads a task's answers from the arrays of a run's predictions; None where they are of no kind known here.
 
     Args:
         arrays: Scores of classes, `<task>.probability` "n k" beside `<task>.target` "n"; or degrees, `<task>.angles`
             "n k" beside `<task>.target` "n k".
         angles: The k names of a task's angles.
+        kinds: Names of those whose error rates are told apart, `<task>.group` "n" (`Attribute.group_names`).
     """
     target, probability = arrays.get(f"{task}.target"), arrays.get(f"{task}.probability")
     if target is None:
         return None
     if probability is not None and probability.ndim == 2 and np.issubdtype(target.dtype, np.integer):
-        return ClassAnswers(target.astype(np.int64), probability.argmax(axis=1), probability.shape[1])
+        if target.shape != probability.shape[:1] or not np.issubdtype(probability.dtype, np.floating):
+            return None  # damaged
+        if not np.isfinite(probability[target >= 0]).all():
+            return None  # of a model that has diverged
+        kind = arrays.get(f"{task}.group") if kinds else None
+        return ClassAnswers(
+            target.astype(np.int64),
+            probability.argmax(axis=1),
+            probability.shape[1],
+            None if kind is None else kind.astype(np.int64),
+            () if kind is None else tuple(kinds),
+        )
     guess = arrays.get(f"{task}.angles")
     if guess is not None and angles and guess.shape == target.shape == (len(guess), len(angles)):
         return AngleErrors(dict(zip(angles, angle_errors(guess, target).T, strict=True)))
     return None
+
+
+def angle_errors(guess: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:
+    """Computes how many degrees, 0..180, two angles are apart the short way round: 179 and -179 are 2; NaN stays."""
+    error: Float64[np.ndarray, "n k"] = np.abs(np.remainder(guess.astype(np.float64) - truth + 180, 360) - 180)
+    return error
 
 
 def joined(each: Sequence[Pictures]) -> Pictures:
@@ -176,7 +241,10 @@ def joined(each: Sequence[Pictures]) -> Pictures:
     if isinstance(first, ClassAnswers):
         classes = [one for one in each if isinstance(one, ClassAnswers)]
         targets, predictions = ([getattr(one, name) for one in classes] for name in ("target", "prediction"))
-        return ClassAnswers(np.concatenate(targets), np.concatenate(predictions), first.classes)
+        known = [one.kind for one in classes if one.kind is not None and one.kinds == first.kinds]
+        kind = np.concatenate(known) if len(known) == len(each) else None
+        kinds = () if kind is None else first.kinds
+        return ClassAnswers(np.concatenate(targets), np.concatenate(predictions), first.classes, kind, kinds)
     if isinstance(first, AngleErrors):
         values = [one.values for one in each if isinstance(one, AngleErrors)]
         return AngleErrors({angle: np.concatenate([one[angle] for one in values]) for angle in first.values})
@@ -196,7 +264,8 @@ def unpack(packed: Mapping[str, Any], measure: Callable[[], Measure]) -> Picture
     if packed["kind"] == "classes":
         kept = _class_type(packed["classes"])
         target, prediction = (_array(packed[key], kept).astype(np.int64) for key in ("target", "prediction"))
-        return ClassAnswers(target, prediction, packed["classes"])
+        kind = _array(packed["of_kind"], np.int16).astype(np.int64) if "of_kind" in packed else None
+        return ClassAnswers(target, prediction, packed["classes"], kind, tuple(packed.get("kinds", ())))
     return AngleErrors({key: _array(text, np.float16).astype(np.float64) for key, text in packed["values"].items()})
 
 

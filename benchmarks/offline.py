@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,6 +63,10 @@ class Usage:
     """Bytes of a thread: registers that were spilled, and arrays indexed at run time."""
     inexact: bool
     """Whether it divides in fp32 without rounding correctly."""
+    threads: int
+    """Of a program."""
+    instructions: dict[str, int]
+    """How often each stands in the machine code, by its whole name, such as LDG.E.U8; a loop's count once."""
 
 
 @contextmanager
@@ -92,8 +97,29 @@ def _usage(kernel) -> Usage:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernel.cubin"
         file.write_bytes(kernel.asm["cubin"])
-        command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", str(file)]
-        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        printed = _printed(triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", str(file))
+        code = _printed(triton.knobs.nvidia.nvdisasm.path, "-c", str(file))
     found = dict(re.findall(r"\b(REG|STACK|LOCAL):(\d+)", printed))
-    stack = int(found["STACK"]) + int(found["LOCAL"])
-    return Usage(kernel.name, int(found["REG"]), kernel.metadata.shared, stack, "div.full.f32" in kernel.asm["ptx"])
+    return Usage(
+        name=kernel.name,
+        registers=int(found["REG"]),
+        shared=kernel.metadata.shared,
+        stack=int(found["STACK"]) + int(found["LOCAL"]),
+        inexact="div.full.f32" in kernel.asm["ptx"],
+        threads=32 * kernel.metadata.num_warps,
+        instructions=_instructions(code),
+    )
+
+
+def _printed(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _instructions(code: str) -> dict[str, int]:
+    """Counts what nvdisasm prints, an instruction a line after its address and perhaps a predicate.
+
+    What follows the last exit fills the memory up and never runs.
+    """
+    names = re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", code, re.MULTILINE)
+    last = max(place for place, name in enumerate(names) if name.startswith("EXIT"))
+    return dict(Counter(names[: last + 1]))
