@@ -1,9 +1,11 @@
-"""Measures how many wrong labels `hmtl labels` finds: plants some in drawn faces, trains folds, counts what is found.
+"""Measures how many wrong labels `hmtl labels` finds: plants some, trains folds, counts what is found.
 
     python -m benchmarks.suspect_labels --out runs/suspect_labels
+    python -m benchmarks.suspect_labels --out runs/suspect_fer2013 --store data/fer2013 --epochs 10
 
-Trains a run for each fold, minutes each, into the folder, and prints precision and recall; runs that are there are not
-trained again.
+Plants them in drawn faces, or in the training split of a prepared store, whose published labels count as right. Trains
+a run for each fold, minutes each, into the folder, and prints precision and recall; runs that are there are not trained
+again.
 """
 
 from __future__ import annotations
@@ -58,12 +60,14 @@ def write_store(out: Path, faces: int, seed: int) -> None:
 def recipe(store: Path, fold: int, folds: int, share: float, epochs: int) -> Recipe:
     """Trains on all folds but two, with wrong labels in all of them."""
     given = WrongLabels(Packed(store), share=share)
+    kind = open_store(store).manifest.labels["expression"]
+    assert isinstance(kind, Classes)
     return Recipe(
         data=Folds(given, k=folds, fold=fold, label="expression", pool=("train",)),
         augment=Augment(flip=0.5, contrast=(0.6, 1.4), rotation=(-10, 10), crop=(0.8, 1.0), shift=(-0.05, 0.05)),
         views={"plain": Plain()},
         backbone=Backbone("test_resnet"),
-        tasks=(Expression(SYNTHETIC_7, label_smoothing=0.1, dropout=0.1),),
+        tasks=(Expression(kind.names, label_smoothing=0.1, dropout=0.1),),
         optim=AdamW(lr=4e-3, weight_decay=0.05),
         epochs=epochs,
         evaluate_every=epochs,
@@ -76,15 +80,16 @@ def recipe(store: Path, fold: int, folds: int, share: float, epochs: int) -> Rec
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the store and the runs")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs, and of the store of drawn faces")
+    parser.add_argument("--store", type=Path, help="a prepared store with expressions, in place of drawn faces")
     parser.add_argument("--faces", type=int, default=6000)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--share", type=float, default=0.05, help="of labels that are made wrong")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the drawn faces")
     args = parser.parse_args(argv)
-    console, store = Terminal(), args.out / "store"
-    if not store.exists():
+    console, store = Terminal(), args.store or args.out / "store"
+    if args.store is None and not store.exists():
         write_store(store, args.faces, args.seed)
     runs = [args.out / f"fold{fold}" for fold in range(args.folds)]
     for fold, run in enumerate(runs):

@@ -3,10 +3,10 @@
 Source:  Barsoum et al., ICMI 2016 (arXiv 1608.01041, abstract): learning the majority does worse than learning the
          whole distribution of the votes.
 Expect:  not run yet.
-Differs: faces without a majority are left out of training and test, for both; ResNet-10-t at 48 px for VGG13.
+Differs: faces without a majority are left out of training and test, for both; a small ResNet at 48 px for VGG13.
 Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013     (with fer2013new.csv beside the csv)
          hmtl table votes_ferplus
-Try:     --seeds 3     --set epochs=40
+Try:     --seeds 3     --set epochs=40 --set "backbone=Backbone('resnet10t')"
 """
 
 from engine.table import Experiment, Group, Row
@@ -14,7 +14,7 @@ from engine.table import Experiment, Group, Row
 experiment = Experiment(
     title="What do votes teach beyond their majority?",
     table="a statement of arXiv 1608.01041 on the same faces",
-    data="FER2013 with FER+ (PrivateTest, faces with a majority), ResNet-10-t at 48 px",
+    data="FER2013 with FER+ (PrivateTest, faces with a majority), test_resnet at 48 px",
     seeds=6,
     groups=(
         Group(
@@ -22,7 +22,7 @@ experiment = Experiment(
                 Row("hard labels", "recipes/ferplus_votes.py:hard", baseline=True),
                 Row("soft votes", "recipes/ferplus_votes.py"),
             ),
-            set=("epochs=8", "evaluate_every=8", "precision=bf16"),
+            set=("backbone=Backbone('test_resnet')", "epochs=8", "evaluate_every=8", "precision=bf16"),
         ),
     ),
 )
