@@ -16,7 +16,7 @@ from engine.calibration import at_temperature
 from engine.deployed.fitting import fitted
 from engine.deployed.labels import match
 from engine.deployed.model import Deployed, Which, load
-from engine.intervals.answers import figures_of, from_arrays, measured_rows
+from engine.intervals.answers import figures_of, from_arrays, measured_rows, naming
 from engine.intervals.bootstrap import intervals
 from engine.intervals.groups import Groups
 from engine.recipe import settings
@@ -178,7 +178,7 @@ def _measured(
     for task in tasks:
         declared = task.figures({})
         names = [figure.name for figure in declared]
-        answers = from_arrays(arrays, task.name, getattr(task, "angles", ()), getattr(task, "group_names", ()))
+        answers = from_arrays(arrays, task.name, naming(task))
         if answers is None:
             answers, names = measured_rows(arrays, task.name, task.measure), names[:1]  # of a task of one's own
         known = {} if answers is None else figures_of(answers, names)

@@ -6,8 +6,6 @@ functions here compute a figure for many such weightings at once.
 
 from __future__ import annotations
 
-import base64
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,10 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
-Weights = Float[np.ndarray, "r n"]
-"""How often each of n pictures counts, in each of r weightings."""
+from engine.intervals.numbers import AttributeAnswers, NumberAnswers, attributes_of, numbers_of
+from engine.intervals.weighted import Weights, as_text, from_text, ratio, weighted_mean
+
 Measure = Callable[[Mapping[str, np.ndarray]], Mapping[str, float]]
 """Computes figures of rows, as a task's `measure` does."""
+_NAMING = ("angles", "column", "dimensions", "group_names", "labels")
 MOST_NUMBERS = 64
 """How many numbers a picture `MeasuredRows` keeps at the most: small files stay small."""
 
@@ -97,7 +97,7 @@ class ClassAnswers:
         if metric in ("accuracy", "error_rate", *(f"{name} error_rate" for name in self.kinds)):
             judged = self._judged(metric)
             right = (self.prediction == self.target) & judged
-            share = _ratio(weights @ right.astype(weights.dtype), weights @ judged.astype(weights.dtype))
+            share = ratio(weights @ right.astype(weights.dtype), weights @ judged.astype(weights.dtype))
             return share if metric == "accuracy" else 1 - share
         if metric in ("macro_f1", "mean_recall"):
             return self._over_classes(metric, weights)
@@ -109,17 +109,17 @@ class ClassAnswers:
         taken = ((self.prediction[:, None] == kinds) & (self.target >= 0)[:, None]).astype(weights.dtype)
         hits, support, taken_for = (weights @ table for table in (is_one * taken, is_one, taken))  # r, k each
         occurs = support + taken_for > 0
-        each = _ratio(2 * hits, support + taken_for) if metric == "macro_f1" else _ratio(hits, np.maximum(support, 1))
-        return _ratio(np.where(occurs, each, 0).sum(axis=1), occurs.sum(axis=1))
+        each = ratio(2 * hits, support + taken_for) if metric == "macro_f1" else ratio(hits, np.maximum(support, 1))
+        return ratio(np.where(occurs, each, 0).sum(axis=1), occurs.sum(axis=1))
 
     def pack(self) -> dict[str, Any]:
         kept = _class_type(self.classes)
         return {
             "kind": "classes",
             "classes": self.classes,
-            "target": _text(self.target.astype(kept)),
-            "prediction": _text(self.prediction.astype(kept)),
-            **({} if self.kind is None else {"kinds": self.kinds, "of_kind": _text(self.kind.astype(np.int16))}),
+            "target": as_text(self.target.astype(kept)),
+            "prediction": as_text(self.prediction.astype(kept)),
+            **({} if self.kind is None else {"kinds": self.kinds, "of_kind": as_text(self.kind.astype(np.int16))}),
         }
 
 
@@ -143,13 +143,13 @@ class AngleErrors:
         kind, _, angles = metric.partition("_")
         if kind != "mae" or not set(angles.split("_")) <= self.values.keys():
             return None
-        each = np.stack([_weighted_mean(self.values[angle], weights) for angle in angles.split("_")])
+        each = np.stack([weighted_mean(self.values[angle], weights) for angle in angles.split("_")])
         mean: Float64[np.ndarray, " r"] = each.mean(axis=0)
         return mean
 
     def pack(self) -> dict[str, Any]:
         """Writes errors as float16: three digits, of which a mean over pictures loses nothing that matters."""
-        return {"kind": "angles", "values": {key: _text(v.astype(np.float16)) for key, v in self.values.items()}}
+        return {"kind": "angles", "values": {key: as_text(v.astype(np.float16)) for key, v in self.values.items()}}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,7 +177,7 @@ class MeasuredRows:
 
     def pack(self) -> dict[str, Any]:
         rows = {
-            name: {"type": array.dtype.name, "shape": array.shape[1:], "values": _text(array)}
+            name: {"type": array.dtype.name, "shape": array.shape[1:], "values": as_text(array)}
             for name, array in self.rows.items()
         }
         return {"kind": "rows", "rows": rows}
@@ -196,16 +196,20 @@ def measured_rows(arrays: Mapping[str, np.ndarray], task: str, measure: Measure)
     return MeasuredRows(rows, measure)
 
 
-def from_arrays(
-    arrays: Mapping[str, np.ndarray], task: str, angles: Sequence[str] = (), kinds: Sequence[str] = ()
-) -> Pictures | None:
+def naming(task: object) -> dict[str, Any]:
+    """Reads from a task what names its answers, as the task's description in a recipe has it."""
+    return {name: getattr(task, name) for name in _NAMING if hasattr(task, name)}
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray], task: str, said: Mapping[str, Any]) -> Pictures | None:
     """Reads a task's answers from the arrays of a run's predictions; None where they are of no kind known here.
 
     Args:
-        arrays: Scores of classes, `<task>.probability` "n k" beside `<task>.target` "n"; or degrees, `<task>.angles`
-            "n k" beside `<task>.target` "n k".
-        angles: The k names of a task's angles.
-        kinds: Names of those whose error rates are told apart, `<task>.group` "n" (`Attribute.group_names`).
+        arrays: Scores of classes, `<task>.probability` "n k" beside `<task>.target` "n"; degrees, `<task>.angles` "n k"
+            beside `<task>.target` "n k"; or numbers, `<task>.numbers` "n k" beside such a target.
+        said: Fields of the task that name its answers, by the names they have there: `angles`, the `column` or
+            `dimensions` of numbers, the `labels` of attributes, or the `group_names` of those whose error rates are
+            told apart, with `<task>.group` "n".
     """
     target, probability = arrays.get(f"{task}.target"), arrays.get(f"{task}.probability")
     if target is None:
@@ -215,6 +219,7 @@ def from_arrays(
             return None  # damaged
         if not np.isfinite(probability[target >= 0]).all():
             return None  # of a model that has diverged
+        kinds = said.get("group_names") or ()
         kind = arrays.get(f"{task}.group") if kinds else None
         return ClassAnswers(
             target.astype(np.int64),
@@ -223,10 +228,16 @@ def from_arrays(
             None if kind is None else kind.astype(np.int64),
             () if kind is None else tuple(kinds),
         )
-    guess = arrays.get(f"{task}.angles")
+    angles, guess = said.get("angles") or (), arrays.get(f"{task}.angles")
     if guess is not None and angles and guess.shape == target.shape == (len(guess), len(angles)):
         return AngleErrors(dict(zip(angles, angle_errors(guess, target).T, strict=True)))
-    return None
+    numbers = arrays.get(f"{task}.numbers")
+    if numbers is None or not all(np.issubdtype(each.dtype, np.floating) for each in (numbers, target)):
+        return None
+    if labels := said.get("labels"):
+        return attributes_of(numbers, target, labels)
+    columns = (said["column"],) if said.get("column") else said.get("dimensions") or ()
+    return numbers_of(numbers, target, columns) if columns else None
 
 
 def angle_errors(guess: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:
@@ -248,6 +259,14 @@ def joined(each: Sequence[Pictures]) -> Pictures:
     if isinstance(first, AngleErrors):
         values = [one.values for one in each if isinstance(one, AngleErrors)]
         return AngleErrors({angle: np.concatenate([one[angle] for one in values]) for angle in first.values})
+    if isinstance(first, NumberAnswers):
+        numbers = [one for one in each if isinstance(one, NumberAnswers)]
+        said, true = (np.concatenate([getattr(one, name) for one in numbers]) for name in ("said", "target"))
+        return NumberAnswers(first.columns, said, true)
+    if isinstance(first, AttributeAnswers):
+        attributes = [one for one in each if isinstance(one, AttributeAnswers)]
+        says, has = (np.concatenate([getattr(one, name) for one in attributes]) for name in ("says", "has"))
+        return AttributeAnswers(first.names, says, has)
     assert isinstance(first, MeasuredRows)
     rows = [one.rows for one in each if isinstance(one, MeasuredRows)]
     return MeasuredRows({name: np.concatenate([one[name] for one in rows]) for name in first.rows}, first.measure)
@@ -257,40 +276,21 @@ def unpack(packed: Mapping[str, Any], measure: Callable[[], Measure]) -> Picture
     """Reads what `Pictures.pack` wrote; `measure` finds what measures the rows of a task, where they are kept."""
     if packed["kind"] == "rows":
         rows = {
-            name: _array(kept["values"], np.dtype(kept["type"]).type).reshape(-1, *kept["shape"])
+            name: from_text(kept["values"], np.dtype(kept["type"]).type).reshape(-1, *kept["shape"])
             for name, kept in packed["rows"].items()
         }
         return MeasuredRows(rows, measure())
+    if packed["kind"] == "numbers":
+        return NumberAnswers.unpack(packed)
+    if packed["kind"] == "attributes":
+        return AttributeAnswers.unpack(packed)
     if packed["kind"] == "classes":
         kept = _class_type(packed["classes"])
-        target, prediction = (_array(packed[key], kept).astype(np.int64) for key in ("target", "prediction"))
-        kind = _array(packed["of_kind"], np.int16).astype(np.int64) if "of_kind" in packed else None
+        target, prediction = (from_text(packed[key], kept).astype(np.int64) for key in ("target", "prediction"))
+        kind = from_text(packed["of_kind"], np.int16).astype(np.int64) if "of_kind" in packed else None
         return ClassAnswers(target, prediction, packed["classes"], kind, tuple(packed.get("kinds", ())))
-    return AngleErrors({key: _array(text, np.float16).astype(np.float64) for key, text in packed["values"].items()})
+    return AngleErrors({key: from_text(text, np.float16).astype(np.float64) for key, text in packed["values"].items()})
 
 
 def _class_type(classes: int) -> type[np.signedinteger[Any]]:
     return np.int8 if classes <= 127 else np.int16
-
-
-def _weighted_mean(values: Float64[np.ndarray, " n"], weights: Weights) -> Float64[np.ndarray, " r"]:
-    """Averages over the values that are known."""
-    known = np.isfinite(values)
-    total = weights @ np.where(known, values, 0).astype(weights.dtype)
-    return _ratio(total, weights @ known.astype(weights.dtype))
-
-
-def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    """Divides in double precision, NaN where the divisor is 0."""
-    quotient: np.ndarray = np.full(np.shape(over), np.nan)
-    np.divide(over, under, out=quotient, where=np.asarray(under) > 0)
-    return quotient
-
-
-def _text(array: np.ndarray) -> str:
-    little = array.astype(array.dtype.newbyteorder("<"))
-    return base64.b64encode(zlib.compress(little.tobytes(), 9)).decode("ascii")
-
-
-def _array(text: str, dtype: type[np.generic]) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.dtype(dtype).newbyteorder("<"))

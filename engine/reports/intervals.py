@@ -36,8 +36,7 @@ def answers_of(run: Run, split: str, task: str, checkpoint: str = "last") -> Ans
     except ValueError:
         return None  # the report says so in its list of what is missing
     tasks = {str(each.get("name")): each for each in map(as_mapping, run.recipe.get("tasks") or ())}
-    said = as_mapping(tasks.get(task))
-    pictures = from_arrays(arrays, task, said.get("angles") or (), said.get("group_names") or ())
+    pictures = from_arrays(arrays, task, as_mapping(tasks.get(task)))
     if pictures is None or len(arrays.get("sample", ())) != pictures.count:
         return None
     return Answers(pictures, read_groups(arrays), arrays["sample"], arrays[f"{task}.target"])

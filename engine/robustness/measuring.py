@@ -17,7 +17,7 @@ import torch
 import kernels
 from engine.deployed import Deployed, load
 from engine.figures import Figure
-from engine.intervals.answers import Pictures, from_arrays, measured_rows, unpack
+from engine.intervals.answers import Pictures, from_arrays, measured_rows, naming, unpack
 from engine.intervals.groups import Groups
 from engine.recipe import Recipe
 from engine.recipe import file as recipe_file
@@ -305,7 +305,7 @@ class _Measuring:
 
     def _answers(self, arrays: Mapping[str, np.ndarray], task: Supervised) -> Pictures | None:
         """Finds what the first figure of a task can be computed from for any weighting of the pictures."""
-        known = from_arrays(arrays, task.name, getattr(task, "angles", ()))
+        known = from_arrays(arrays, task.name, naming(task))
         name = self.headlines[task.name].name
         if known is None or known.figure(name, np.ones((1, known.count), np.float32)) is None:
             return measured_rows(arrays, task.name, task.measure)

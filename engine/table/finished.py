@@ -161,10 +161,7 @@ def _answers(run: Run, split: str, metric: str) -> dict[str, Any]:
         except ValueError:
             continue
         tasks = dict.fromkeys(name.rpartition(".")[0] for name in arrays if "." in name)
-        kept = {
-            task: from_arrays(arrays, task, said.get("angles") or (), said.get("group_names") or ())
-            for task, said in ((task, described.get(task, {})) for task in tasks)
-        }
+        kept = {task: from_arrays(arrays, task, described.get(task, {})) for task in tasks}
         known = kept.get(measured)
         if measured in kept and (known is None or known.figure(name, np.ones((1, known.count), np.float32)) is None):
             with suppress(ValueError):

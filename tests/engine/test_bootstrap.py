@@ -109,7 +109,7 @@ def test_a_figure_of_weighted_pictures_is_that_of_the_pictures_drawn(metric: str
     random = np.random.default_rng(2)
     target = random.integers(-1, 4, 30)  # a few without a label
     probability = random.random((30, 5)).astype(np.float32)
-    kept = from_arrays({"t.target": target, "t.probability": probability}, "t")
+    kept = from_arrays({"t.target": target, "t.probability": probability}, "t", {})
     assert isinstance(kept, ClassAnswers)
     drawn = random.integers(0, 30, (6, 30))
     weights = np.stack([np.bincount(row, minlength=30) for row in drawn]).astype(np.float32)
@@ -133,7 +133,7 @@ def test_errors_of_angles_go_the_short_way_round_and_leave_out_what_is_not_known
         "pose.angles": np.array([[179.0, -3.0], [10.0, 5.0], [0.0, 8.0]]),
         "pose.target": np.array([[-179.0, 0.0], [14.0, nan], [nan, nan]]),
     }
-    kept = from_arrays(arrays, "pose", ("yaw", "pitch"))
+    kept = from_arrays(arrays, "pose", {"angles": ("yaw", "pitch")})
     assert isinstance(kept, AngleErrors)
     weights = np.array([[1, 1, 1], [3, 1, 0], [0, 0, 1]], np.float32)
     for metric, wanted in (("mae_yaw", [3, 2.5, nan]), ("mae_pitch", [3, 3, nan]), ("mae_yaw_pitch", [3, 2.75, nan])):
@@ -143,7 +143,7 @@ def test_errors_of_angles_go_the_short_way_round_and_leave_out_what_is_not_known
     for metric, value in reported.items():
         assert kept.figure(metric, whole) == pytest.approx(value)
     assert kept.figure("mae_roll", whole) is None
-    assert from_arrays(arrays, "pose") is None  # without names the angles are not told apart
+    assert from_arrays(arrays, "pose", {}) is None  # without names the angles are not told apart
 
 
 def no_measure() -> Measure:
@@ -160,7 +160,7 @@ def test_rows_of_a_task_are_measured_again_on_the_pictures_drawn() -> None:
         return measure_classes(rows["probability"], rows["target"]) | {"size": float(rows["size"].mean())}
 
     kept = measured_rows(scores, "t", measure)
-    known = from_arrays(scores, "t")
+    known = from_arrays(scores, "t", {})
     assert kept is not None
     assert known is not None
     np.testing.assert_allclose(kept.figure("accuracy", weights), known.figure("accuracy", weights), atol=1e-6)  # type: ignore[arg-type]
@@ -186,6 +186,8 @@ def test_what_is_kept_comes_back() -> None:
 
 
 def test_answers_of_no_known_kind_and_metrics_that_are_no_mean_are_not_guessed() -> None:
-    assert from_arrays({"t.l1": np.zeros(3)}, "t") is None
+    assert from_arrays({"t.l1": np.zeros(3)}, "t", {}) is None
     assert answers(0.5).figure("cross_entropy", np.ones((1, 400), np.float32)) is None
-    assert from_arrays({"t.target": np.zeros(3), "t.probability": np.zeros((3, 2))}, "t") is None  # no class numbers
+    assert (
+        from_arrays({"t.target": np.zeros(3), "t.probability": np.zeros((3, 2))}, "t", {}) is None
+    )  # no class numbers

@@ -182,8 +182,8 @@ def test_groups_that_are_not_one_number_a_picture_are_none(number: np.ndarray) -
 def test_answers_that_are_damaged_or_not_finite_are_none() -> None:
     target, nothing = np.zeros(3, np.int64), np.full((3, 2), np.nan)
     for probability in (np.zeros((2, 2)), np.full((3, 2), "x"), nothing):
-        assert from_arrays({"t.target": target, "t.probability": probability}, "t") is None
-    hidden = from_arrays({"t.target": target - 1, "t.probability": nothing}, "t")
+        assert from_arrays({"t.target": target, "t.probability": probability}, "t", {}) is None
+    hidden = from_arrays({"t.target": target - 1, "t.probability": nothing}, "t", {})
     assert hidden is not None  # no picture has a label, so that nobody looks at its scores
     assert hidden.support("accuracy") == 0
 
@@ -206,7 +206,7 @@ def test_the_error_rate_of_each_kind_is_that_of_the_metrics_and_is_kept() -> Non
     target, kind = random.integers(-1, 3, 200), random.integers(-1, 2, 200)
     probability = random.random((200, 3)).astype(np.float32)
     arrays = {"t.target": target, "t.probability": probability, "t.group": kind}
-    kept = from_arrays(arrays, "t", kinds=("north", "south"))
+    kept = from_arrays(arrays, "t", {"group_names": ("north", "south")})
     assert isinstance(kept, ClassAnswers)
     expected = group_error_rates(probability, target, kind, ("north", "south"))
     for answer in (kept, unpack(kept.pack(), lambda: lambda rows: {}), joined([kept, kept])):
@@ -217,7 +217,7 @@ def test_the_error_rate_of_each_kind_is_that_of_the_metrics_and_is_kept() -> Non
         assert answer.figure("west error_rate", np.ones((1, answer.count), np.float32)) is None
     assert kept.support("accuracy") == int((target >= 0).sum())
     assert kept.support("south error_rate") == int(((target >= 0) & (kind == 1)).sum())
-    assert from_arrays(arrays, "t").figure("north error_rate", np.ones((1, 200), np.float32)) is None  # type: ignore[union-attr]
+    assert from_arrays(arrays, "t", {}).figure("north error_rate", np.ones((1, 200), np.float32)) is None  # type: ignore[union-attr]
 
 
 def test_the_groups_of_samples_are_found_by_their_ids() -> None:

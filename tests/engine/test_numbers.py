@@ -216,9 +216,26 @@ def test_figures_of_affect_leave_missing_numbers_out() -> None:
     assert np.isnan(measure_affect(("valence", "arousal"), guess, np.full((30, 2), NAN))["ccc"])
 
 
+def test_one_dimension_of_affect_is_found_by_its_name() -> None:
+    task = Affect(dimensions=("arousal",), loss="mse")
+    data = split({"affect": Numbers(("arousal", "valence"))}, affect=[[0.5, NAN], [NAN, NAN]])
+    assert lost(task, data, torch.tensor([[0.2], [0.9]]), affect=data.target["affect"]) == pytest.approx(0.09)
+    rows = task.criterion(data).rows(torch.zeros(2, 1), look(affect=data.target["affect"]))
+    assert rows["target"][:, 0].nan_to_num(9).tolist() == [0.5, 9]
+    assert list(task.measure({key: rows[key].numpy() for key in rows})) == [each.name for each in task.figures(VIEWS)]
+    both = split({"affect": Numbers(("arousal", "valence"))}, affect=[[0.5, -0.5]])
+    assert lost(Affect(loss="mse"), both, torch.tensor([[0.0, 0.5]]), affect=[[0.5, -0.5]]) == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize("dimensions", [(), ("arousal", "valence"), ("dominance",)])
+def test_other_dimensions_of_affect_are_refused(dimensions: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"dimensions \(=.*\) must be one or both of valence, arousal in this order"):
+        Affect(dimensions=dimensions).check(VIEWS)
+
+
 def test_affect_wants_valence_and_arousal() -> None:
     with pytest.raises(ValueError, match=r"label 'affect' must have the numbers valence and arousal, it has the numb"):
-        Affect().check_labels({"affect": Numbers(("arousal", "valence"))})
+        Affect().check_labels({"affect": Numbers(("arousal", "dominance"))})
     with pytest.raises(ValueError, match=r"valence and arousal, it has classes; name another"):
         Affect().check_labels({"affect": Classes(("a", "b"))})
 
