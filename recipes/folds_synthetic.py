@@ -24,7 +24,8 @@ experiment = Experiment(
             set=(
                 "data=HideLabels(Folds(Synthetic(train=5000, val=1000, test=1000, size=48), label='expression'), "
                 "per_class=50)",
-                "evaluate_every=20",
+                "epochs=10",
+                "evaluate_every=10",
                 "precision=bf16",
             ),
         ),

@@ -6,7 +6,7 @@ Expect:  not run yet.
 Differs: faces without a majority are left out of training and test, for both; a small ResNet at 48 px for VGG13.
 Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013     (with fer2013new.csv beside the csv)
          hmtl table votes_ferplus
-Try:     --seeds 3     --set epochs=40 --set "backbone=Backbone('resnet10t')"
+Try:     --seeds 3     --set epochs=20 --set "backbone=Backbone('resnet10t')"
 """
 
 from engine.table import Experiment, Group, Row
@@ -22,7 +22,7 @@ experiment = Experiment(
                 Row("hard labels", "recipes/ferplus_votes.py:hard", baseline=True),
                 Row("soft votes", "recipes/ferplus_votes.py"),
             ),
-            set=("backbone=Backbone('test_resnet')", "epochs=8", "evaluate_every=8", "precision=bf16"),
+            set=("backbone=Backbone('test_resnet')", "epochs=5", "evaluate_every=5", "precision=bf16"),
         ),
     ),
 )
