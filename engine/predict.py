@@ -51,8 +51,8 @@ def main(
     fit: Annotated[
         Fit | None,
         typer.Option(
-            help="of a picture that is not square: its centre square (crop) or all of it (stretch); as was done to "
-            "those of the training if not given"
+            help="of a picture that is not square: its centre square (crop), all of it out of proportion (stretch) or "
+            "between pixels of its edge (pad); as was done to those of the training if not given"
         ),
     ] = None,
     find: Annotated[

@@ -23,8 +23,9 @@ from loaders.class_map import ClassMap
 By = Literal["kernel", "loader"]
 """Who augments: `render_views`, or the source itself, ahead of the step."""
 
-Fit = Literal["crop", "stretch"]
-"""What becomes of a picture that is not square: its centre square, or all of it."""
+Fit = Literal["crop", "stretch", "pad"]
+"""What becomes of a picture that is not square: its centre square; all of it, out of proportion; or all of it in
+proportion, in the middle of a square whose rest shows the nearest pixels of its edge."""
 
 Part = Literal["all", "labelled", "unlabelled"]
 """A part of the samples of a composed batch; see `Batch.labelled`."""
@@ -151,7 +152,7 @@ class Preparation:
     def __str__(self) -> str:
         how = {"none": "", "align": f"aligned by landmarks (margin {self.margin:g})"}
         cut = how.get(self.crop, f"cut by their {self.crop} (margin {self.margin:g})")
-        verb = "stretched" if self.fit == "stretch" else "cropped"
+        verb = {"crop": "cropped", "stretch": "stretched", "pad": "padded"}[self.fit]
         made = "kept as they are" if self.size is None else f"{verb} to {self.size} x {self.size}"
         return ", ".join(filter(None, (cut, made, "gray" if self.colour == "gray" else "")))
 

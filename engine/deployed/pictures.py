@@ -73,7 +73,7 @@ def fit_of(model: Deployed) -> Fit:
     if len(fits) > 1:
         raise ValueError(
             f"predict: fit (=None) must be one of {', '.join(fits)}: the faces that the model was trained on were made "
-            "in both ways; choose by --fit"
+            "in all these ways; choose by --fit"
         )
     return fits[0] if fits else "crop"
 

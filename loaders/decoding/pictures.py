@@ -2,10 +2,11 @@
 
 The picture is turned upright by its orientation, wherever Pillow finds one (Exif or XMP of any format), brought to gray
 or RGB, cropped and resized with Pillow's Lanczos filter (`reducing_gap=3`: large pictures are first box-averaged to at
-least three times the target size). 16-bit gray is scaled to 8 bits, CMYK and palettes become RGB, a palette of grays
-becomes gray. Transparent parts lie
-over white, in every mode: an alpha channel, a palette with one, and the one clear colour of a PNG or GIF. Metadata that
-is damaged or long keeps no picture from being read. `plain` tells what a decoder that knows none of this may be given.
+least three times the target size). Where it is padded to a square, the rest shows the nearest pixels of its edge, as do
+crops that leave their picture and the view kernels. 16-bit gray is scaled to 8 bits, CMYK and palettes become RGB, a
+palette of grays becomes gray. Transparent parts lie over white, in every mode: an alpha channel, a palette with one,
+and the one clear colour of a PNG or GIF. Metadata that is damaged or long keeps no picture from being read. `plain`
+tells what a decoder that knows none of this may be given.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Form:
 
     Attributes:
         size: Side of the square face in pixels; by default pictures stay as they are and must share one size.
-        fit: Crop a picture that is not square to its centre square, or stretch it.
+        fit: Crop a picture that is not square to its centre square, stretch it, or pad it with the pixels of its edge.
         colour: One gray channel, three of RGB, or "auto": gray if every picture of the set is.
     """
 
@@ -245,7 +246,15 @@ def window(picture: tuple[int, int], fit: Fit, box: Box | None) -> Box:
 
 def _resized(image: Image.Image, size: int, fit: Fit, box: Box | None) -> Image.Image:
     shown = window(image.size, fit, box)
-    return image.resize((size, size), Image.Resampling.LANCZOS, shown, reducing_gap=3.0)
+    sides = (shown[2] - shown[0], shown[3] - shown[1])
+    width, height = (max(1, round(size * side / max(sides))) if fit == "pad" else size for side in sides)
+    resized = image.resize((width, height), Image.Resampling.LANCZOS, shown, reducing_gap=3.0)
+    if (width, height) == (size, size):
+        return resized
+    pixels = np.asarray(resized)
+    across, down = size - width, size - height
+    pads = [(down // 2, down - down // 2), (across // 2, across - across // 2), (0, 0)][: pixels.ndim]
+    return Image.fromarray(np.pad(pixels, pads, mode="edge"))
 
 
 def _squared(image: Image.Image, size: int, square: Square) -> Image.Image:

@@ -49,7 +49,8 @@ class DALI:
     Attributes:
         source: A folder with a `manifest.csv` or of class folders, or an importer whose records are picture files.
         size: Side of the square face; None keeps pictures as they are, which then must share one size.
-        fit: What happens to pictures that are not square: "crop" (centre square) or "stretch".
+        fit: What happens to pictures that are not square: "crop" (centre square), "stretch" or "pad" (with the
+            pixels of their edge).
         colour: "gray", "rgb", or "auto": gray if every picture is gray.
         threads: Threads that decode on the CPU, and prepare what the GPU decodes; None takes one a core.
         hardware: Share, 0 to 1, of the JPEG files that go to the GPU's own JPEG decoder where it has one.

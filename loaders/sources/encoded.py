@@ -1,9 +1,9 @@
 """Picture files as DALI gets them: the file's bytes and the part that is shown, or a finished face in their place.
 
 DALI decodes JPEG and PNG of 8-bit gray or RGB as `loaders.decoding.pictures` does. Pictures that it would show
-otherwise (turned ones, 16 bits, transparency, CMYK, palettes, long texts, other formats) and crops that are turned or
-leave the picture are decoded, cut and resized there and given to DALI as uncompressed PNM, so that every source shows
-the same face.
+otherwise (turned ones, 16 bits, transparency, CMYK, palettes, long texts, other formats), crops that are turned or
+leave the picture, and what is padded, are decoded, cut and resized there and given to DALI as uncompressed PNM, so that
+every source shows the same face.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def _shown(upright: tuple[int, int], record: Record, form: Form) -> Box | None:
     if form.size is None:
         return 0.0, 0.0, float(width), float(height)
     if not isinstance(record.box, Square):
-        return window(upright, form.fit, record.box)
+        shown = window(upright, form.fit, record.box)
+        square = shown[2] - shown[0] == shown[3] - shown[1]
+        return shown if square or form.fit != "pad" else None
     left, top, right, bottom = record.box.bounds()
     inside = left >= 0 and top >= 0 and right <= width and bottom <= height
     return (left, top, right, bottom) if record.box.turn == 0.0 and inside else None

@@ -33,7 +33,8 @@ class Folder:
     Attributes:
         source: A folder with a `manifest.csv` or of class folders, or an importer whose records are picture files.
         size: Side of the square face; None keeps pictures as they are, which then must share one size.
-        fit: What happens to pictures that are not square: "crop" (centre square) or "stretch".
+        fit: What happens to pictures that are not square: "crop" (centre square), "stretch" or "pad" (with the
+            pixels of their edge).
         colour: "gray", "rgb", or "auto": gray if every picture is gray.
         workers: Processes that decode, of torch's DataLoader; None takes one a core, 0 decodes in a thread instead.
     """

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from engine.calibration import at_temperature, fit_temperature
 from engine.deployed import Deployed, load
+from engine.deployed.evaluation import evaluate
 from engine.deployed.pictures import answers_of, fit_of, treatment
 from engine.predict import app
 from engine.recipe.written import describe
@@ -34,8 +35,11 @@ from engine.tasks import (
 from engine.views import Holes, Plain, Puzzle
 from engine.weights import ABOUT, load_weights
 from kernels import Augment
-from loaders import Folder, Loader, Synthetic
-from loaders.base import Batch, Preparation
+from loaders import Folder, Loader, Packed, Synthetic
+from loaders.base import Batch, Fit, Preparation
+from loaders.decoding.pictures import Form
+from loaders.importers import ClassFolders
+from loaders.prepare import prepare
 from tests.engine import tiny
 
 CPU = torch.device("cpu")
@@ -465,26 +469,32 @@ def test_a_model_of_gray_faces_takes_pictures_in_colour(tmp_path: Path, pictures
     assert np.stack([row["expression"] for _, row in rows]) == pytest.approx(known, abs=1e-5)
 
 
-@pytest.fixture(scope="module")
-def squeezed(batch: Batch, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
-    """A run on wide pictures that were stretched, and the pictures of its test split."""
-    top = tmp_path_factory.mktemp("squeezed")
+FITS = ("stretch", "pad")
+VERB = {"stretch": "stretched", "pad": "padded"}
+
+
+@pytest.fixture(scope="module", params=FITS)
+def fitted_run(
+    request: pytest.FixtureRequest, batch: Batch, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Path], Fit]:
+    """A run on wide pictures that were stretched or padded, and the pictures of its test split."""
+    top, fit = tmp_path_factory.mktemp("fitted"), request.param
     for sample, face in zip(batch.sample.tolist(), faces_of(batch).numpy(), strict=True):
         for split in ("train", "val", "test"):
             file = top / "data" / split / ("a" if sample % 2 else "b") / f"{sample}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(face).resize((80, 32)).save(file)
-    source = Folder(top / "data", size=32, fit="stretch", workers=0)
+    source = Folder(top / "data", size=32, fit=fit, workers=0)
     tasks = (Expression(("a", "b")), SolvePuzzle(weight=0.3))
     run = tiny.trained(tiny.recipe(data=source, tasks=tasks, batch_size=4), top / "run")
-    return run, sorted((top / "data" / "test" / "a").iterdir())
+    return run, sorted((top / "data" / "test" / "a").iterdir()), fit
 
 
-def test_pictures_are_fitted_as_those_of_the_training_were(squeezed: tuple[Path, list[Path]]) -> None:
-    run, files = squeezed
+def test_pictures_are_fitted_as_those_of_the_training_were(fitted_run: tuple[Path, list[Path], Fit]) -> None:
+    run, files, fit = fitted_run
     model = load(run)
-    assert model.prepared == (Preparation(32, "stretch"),)
-    said, cut = (np.stack([row["expression"] for _, row in answers_of(model, files, fit)[0]]) for fit in (None, "crop"))
+    assert model.prepared == (Preparation(32, fit),)
+    said, cut = (np.stack([row["expression"] for _, row in answers_of(model, files, how)[0]]) for how in (None, "crop"))
     with np.load(run / "predictions" / "test-best.npz") as file:
         known = file["expression.probability"][np.argsort(file["sample"])][: len(files)]  # folder a comes first
     assert said == pytest.approx(known, abs=1e-5)
@@ -492,21 +502,28 @@ def test_pictures_are_fitted_as_those_of_the_training_were(squeezed: tuple[Path,
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ([], "pictures: stretched to 32 x 32; those that the model was trained on: stretched to 32 x 32\n"),
-        (
-            ["--fit", "crop"],
-            "pictures: cropped to 32 x 32; those that the model was trained on: stretched to 32 x 32; "
-            "--fit crop is not theirs\n",
-        ),
-    ],
+    ("options", "done", "besides"), [([], "{verb}", ""), (["--fit", "crop"], "cropped", "; --fit crop is not theirs")]
 )
-def test_what_is_done_to_pictures_is_said(squeezed: tuple[Path, list[Path]], options: list[str], said: str) -> None:
-    run, files = squeezed
+def test_what_is_done_to_pictures_is_said(
+    fitted_run: tuple[Path, list[Path], Fit], options: list[str], done: str, besides: str
+) -> None:
+    run, files, fit = fitted_run
     result = CliRunner().invoke(app, [str(run), str(files[0]), "--device", "cpu", *options])
     assert result.exit_code == 0
-    assert said in result.stderr
+    own, done = f"{VERB[fit]} to 32 x 32", done.format(verb=VERB[fit])
+    wanted = f"pictures: {done} to 32 x 32; those that the model was trained on: {own}{besides}\n"
+    assert wanted in result.stderr
+
+
+def test_an_evaluation_on_a_store_that_is_fitted_alike_is_the_runs_own(
+    fitted_run: tuple[Path, list[Path], Fit], tmp_path: Path
+) -> None:
+    run, files, fit = fitted_run
+    prepare(ClassFolders(files[0].parents[2]), tmp_path / "store", Form(32, fit))
+    found = evaluate(run, Packed(tmp_path / "store"), "test")
+    assert not any("made otherwise" in fact for fact in found.facts)
+    with np.load(run / "predictions" / "test-best.npz") as file:
+        assert found.arrays["expression.probability"] == pytest.approx(file["expression.probability"], abs=1e-6)
 
 
 def with_preparations(model: Deployed, *prepared: Preparation) -> Deployed:
@@ -516,7 +533,9 @@ def with_preparations(model: Deployed, *prepared: Preparation) -> Deployed:
 
 def test_a_model_of_pictures_fitted_in_two_ways_must_be_told_which(run: Path) -> None:
     model = with_preparations(load(run), Preparation(32), Preparation(32, "stretch"), Preparation())
-    with pytest.raises(ValueError, match=r"predict: fit \(=None\) must be one of crop, stretch: .*; choose by --fit"):
+    with pytest.raises(
+        ValueError, match=r"predict: fit \(=None\) must be one of crop, stretch: .* in all these ways; choose by --fit"
+    ):
         fit_of(model)
     assert fit_of(with_preparations(model, Preparation(32, "stretch"), Preparation())) == "stretch"
     assert fit_of(with_preparations(model, Preparation(fit="stretch"))) == "crop"  # of pictures that were kept

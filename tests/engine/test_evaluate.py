@@ -148,6 +148,7 @@ def test_intervals_hold_the_figures_of_single_pictures(run: Path) -> None:
         (Preparation(32, "stretch"), (), None),
         (None, (Preparation(32),), None),
         (Preparation(32, "stretch"), (Preparation(32),), "stretched to 32 x 32; there cropped to 32 x 32"),
+        (Preparation(32, "pad"), (Preparation(32, "stretch"),), "padded to 32 x 32; there stretched to 32 x 32"),
         (
             Preparation(32),
             (Preparation(32), Preparation(32, crop="align", margin=0.1)),

@@ -439,7 +439,7 @@ TARGETS: dict[str, Target] = {
             st.sampled_from(FORMATS),
             st.sampled_from(("RGB", "L", "P", "RGBA", "LA", "1", "I;16", "CMYK")),
             _DAMAGES,
-            st.sampled_from((Form(), Form(8), Form(8, "stretch"), Form(8, colour="gray"))),
+            st.sampled_from((Form(), Form(8), Form(8, "stretch"), Form(8, "pad"), Form(8, colour="gray"))),
         ),
         _decode,
     ),

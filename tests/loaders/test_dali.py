@@ -76,7 +76,7 @@ def test_pictures_that_keep_their_size_are_equal(saved: Callable[..., Path], end
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg"])
-@pytest.mark.parametrize("fit", ["crop", "stretch"])
+@pytest.mark.parametrize("fit", ["crop", "stretch", "pad"])
 @pytest.mark.parametrize(("size", "mean", "most"), [(120, 0.3, 3), (64, 0.3, 3), (32, 0.35, 6), (8, 2.0, 16)])
 def test_resized_pictures_agree(
     saved: Callable[..., Path], ending: str, fit: str, size: int, mean: float, most: int

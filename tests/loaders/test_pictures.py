@@ -220,6 +220,34 @@ def test_stretch_shows_the_whole_picture_and_crop_its_middle() -> None:
     assert stretched[0, -1, 0] > 235
 
 
+@pytest.mark.parametrize(("height", "width"), [(8, 24), (24, 8), (30, 41), (41, 30), (1, 500), (500, 1), (23, 24)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pad_shows_the_whole_picture_in_proportion_between_pixels_of_its_edge(
+    height: int, width: int, channels: int
+) -> None:
+    whole = picture(2, 5, height, width)[:, :, :channels]
+    given = whole[:, :, 0] if channels == 1 else whole
+    face = decode(given, Form(12, fit="pad")).astype(int)
+    inner = [max(1, round(12 * side / max(height, width))) for side in (height, width)]
+    resized = Image.fromarray(given).resize((inner[1], inner[0]), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    wanted = np.asarray(resized).reshape(*inner, channels)
+    first = [(12 - side) // 2 for side in inner]
+    for y, x in np.ndindex(12, 12):  # each pixel is that of the resized picture, or the nearest one of it
+        near = [min(max(at - begin, 0), side - 1) for at, begin, side in zip((y, x), first, inner, strict=True)]
+        assert face[y, x].tolist() == wanted[near[0], near[1]].tolist()
+
+
+def test_pad_leaves_square_pictures_as_they_are_and_keeps_a_box_to_itself() -> None:
+    square = picture(0, 0, 30, 30)
+    np.testing.assert_array_equal(decode(square, Form(12, fit="pad")), decode(square, Form(12)))
+    whole = picture(0, 0, 20, 30)
+    alone = decode(np.ascontiguousarray(whole[4:9, 3:23]), Form(20, fit="pad"))
+    np.testing.assert_array_equal(decode(whole, Form(20, fit="pad"), (3, 4, 23, 9)), alone)
+    np.testing.assert_array_equal(alone[7:12], whole[4:9, 3:23])
+    assert (alone[:8] == alone[7]).all()
+    assert (alone[11:] == alone[11]).all()
+
+
 def test_a_box_cuts_and_is_cut_off_at_the_edges() -> None:
     whole = picture(0, 0, 20, 30)
     np.testing.assert_array_equal(decode(whole, Form(5), (3, 4, 8, 9)), whole[4:9, 3:8])

@@ -62,6 +62,7 @@ def aflw2000(root: Path) -> Aflw2000:
             Preparation(8, "stretch", "gray"),
         ),
         (boxes, Form(8), Preparation(8, "crop", "auto", "box")),
+        (lambda root: Classes(write_folders(root)), Form(8, "pad"), Preparation(8, "pad")),
         (aflw2000, Form(8, "stretch"), Preparation(8, "stretch", "auto", "box", 0.5)),
         (lambda root: W300Lp(write_300wlp(root), crop="none"), Form(8), Preparation(8)),
         (lambda root: CelebA(write_celeba(root)), Form(8), Preparation(8)),
@@ -138,6 +139,7 @@ def test_drawn_faces_state_nothing() -> None:
     [
         (Preparation(), "kept as they are"),
         (Preparation(48, "stretch", "gray"), "stretched to 48 x 48, gray"),
+        (Preparation(48, "pad"), "padded to 48 x 48"),
         (Preparation(48, crop="box", margin=0.25), "cut by their box (margin 0.25), cropped to 48 x 48"),
         (Preparation(48, crop="align"), "aligned by landmarks (margin 0), cropped to 48 x 48"),
     ],

@@ -145,7 +145,9 @@ def test_all_sources_give_the_same_batches(request: pytest.FixtureRequest, other
         loader.close()
 
 
-@pytest.mark.parametrize("form", [{"size": 8}, {"size": 16, "fit": "stretch"}, {"size": 7, "colour": "gray"}])
+@pytest.mark.parametrize(
+    "form", [{"size": 8}, {"size": 16, "fit": "stretch"}, {"size": 12, "fit": "pad"}, {"size": 7, "colour": "gray"}]
+)
 def test_folder_equals_the_store_prepared_with_the_same_settings(tmp_path: Path, form: dict[str, Any]) -> None:
     for name, shape in {"a/wide": (9, 14), "a/tall": (15, 8), "b/square": (10, 10)}.items():
         file = tmp_path / "in" / f"{name}.png"
