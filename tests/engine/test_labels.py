@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from benchmarks import suspect_labels
 from benchmarks.without_copies import copied, without
 from engine.intervals.answers import ClassAnswers
 from engine.labels import app
@@ -371,3 +372,14 @@ def test_figures_are_told_without_the_test_faces_that_train_holds_too(store: Pat
     with pytest.raises(ValueError, match="one was tested on other faces than the store's test"):
         without(content, "others", copies)
     assert without({**content, "pictures": {}}, samples, copies)["last"] == figures
+
+
+def test_the_benchmark_plants_wrong_labels_in_the_training_split_of_a_store(tmp_path: Path) -> None:
+    suspect_labels.write_store(tmp_path / "store", 300, 0)
+    made = suspect_labels.recipe(tmp_path / "store", fold=1, folds=3, share=0.2, epochs=1)
+    split = made.data.open("train", "cpu").split
+    right = open_store(tmp_path / "store").manifest.target["expression"][split.sample]
+    assert len(split.sample) == 100
+    assert 8 < int((split.target["expression"] != right).sum()) < 32
+    assert isinstance(made.tasks[0], Expression)
+    assert made.tasks[0].names == SYNTHETIC_7

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks import jpeg_draft
 from loaders.decoding.pictures import Form, UnreadableError, decode, mean_colour, plain
 from loaders.decoding.reading import CHUNK, Face, read_faces
 from loaders.importers import Record, Skipped
@@ -369,3 +370,15 @@ def test_an_error_of_the_importer_reaches_the_reader() -> None:
 
     with pytest.raises(ValueError, match="row 4 is wrong"):
         list(read_faces(broken(), Form()))
+
+
+def test_what_scaled_decoding_would_change_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(picture(0, 0, 80, 100)).resize((400, 320), Image.Resampling.LANCZOS).save(tmp_path / "photo.png")
+    sizes = {Image.open(io.BytesIO(data)).size for data in jpeg_draft.squares(tmp_path / "photo.png", 64)}
+    assert sizes == {(64, 64)}
+    jpeg_draft.main([str(tmp_path / "photo.png"), "--size", "32", "--sides", "64", "--rounds", "1"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "64 to 32" in line]
+    assert [" ".join(row[3:-4]) for row in rows][1:3] == ["ours", "draft to the size"]
+    once, twice = ([float(cell) for cell in row[-2:]] for row in rows[2:])
+    assert once[0] > 0.5
+    assert twice == [0, 0]
