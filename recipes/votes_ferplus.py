@@ -22,7 +22,13 @@ experiment = Experiment(
                 Row("hard labels", "recipes/ferplus_votes.py:hard", baseline=True),
                 Row("soft votes", "recipes/ferplus_votes.py"),
             ),
-            set=("backbone=Backbone('test_resnet')", "epochs=5", "evaluate_every=5", "precision=bf16"),
+            set=(
+                "backbone=Backbone('test_resnet')",
+                "optim.warmup_epochs=1",
+                "epochs=4",
+                "evaluate_every=4",
+                "precision=bf16",
+            ),
         ),
     ),
 )
