@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
-from engine.intervals.answers import Weights
 from engine.intervals.bootstrap import intervals
 from engine.intervals.groups import Groups
+from engine.intervals.weighted import Weights
 from engine.reports.plotting import INK, LIGHT_BLUE, MUTED, VERMILION, new_figure, quiet_axes, save_figure
 
 Counts = Int64[np.ndarray, "k k"]
