@@ -89,5 +89,5 @@ $(CORE): | $(BIN)/pip
 	@mkdir -p $(@D) && touch $@
 
 $(DEV): $(CORE)
-	$(PIP) -e '.[bench,dali,docs,export,faces,labels]' --group dev
+	$(PIP) -e '.[bench,dali,docs,export,faces,labels,mlflow]' --group dev
 	@touch $@

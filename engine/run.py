@@ -16,6 +16,7 @@ from engine.recipe import settings
 from engine.recipe.smoke import smoke
 from engine.recipe.written import assignments, describe
 from engine.reports.report import print_summary
+from engine.tracking import TRACKERS
 from engine.training.device import choose_device
 from engine.training.loop import StoppedError
 from engine.training.meters import NonFiniteLossError
@@ -61,6 +62,13 @@ def main(
     profile: Annotated[
         int | None, typer.Option(metavar="N", help="write a torch profiler trace of N steps into the run folder")
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"tell a tracker of the run too: {', '.join(TRACKERS)}; may be repeated: docs/recipes.md",
+        ),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="threads of this process; under torchrun its share of the cores"),
@@ -103,6 +111,7 @@ def main(
                 resume=resume,
                 deterministic=deterministic,
                 profile=profile,
+                track=track or (),
                 console=console,
                 ranks=ranks,
             )

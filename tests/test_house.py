@@ -39,6 +39,7 @@ KERNELS_MAY_USE = {"torch", "numpy", "numba", "llvmlite", "triton", "jaxtyping"}
 DISTRIBUTION = {
     "PIL": "pillow",
     "markdown_it": "markdown-it-py",
+    "mlflow": "mlflow-skinny",
     "nvidia": "nvidia-dali-cuda130",
     "cv2": "opencv-python",
 }
@@ -156,7 +157,7 @@ FLOORS = {
         ("views", "losses", "optim", "averaging", "mixing", "backbone", "weights", "metrics"),
         ("tasks",),
         ("recipe",),
-        ("runs",),
+        ("runs", "tracking"),
         ("reports",),
         ("training",),
         ("baselines", "bench", "table"),

@@ -160,6 +160,8 @@ class Trainer:
         self.stop = False
         self.after_step: Callable[[], None] = lambda: None
         """Called after each step of `fit`; a profiler hangs here."""
+        self.after_epoch: Callable[[Mapping[str, float | int | None]], None] = lambda row: None
+        """Called after each epoch of `fit`, whose checkpoint is written, with its row; trackers hang here."""
         torch.manual_seed(recipe.seed)  # of dropout and stochastic depth, where a step is not seeded place by place
 
     @property
@@ -355,6 +357,7 @@ class Trainer:
         run.log("epoch", **row)
         self.watch.reset()
         self.save(run)
+        self.after_epoch(row)
         bars.say(_line(row, recipe, speed))
         bars.at(self.at.epoch, 0)
 

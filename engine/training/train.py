@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import re
+import secrets
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +19,7 @@ import torch
 from engine.recipe import Recipe
 from engine.recipe.file import RecipeFile
 from engine.recipe.written import describe, differences
+from engine.reports.page import as_html
 from engine.reports.report import write_report
 from engine.runs import checkpoint
 from engine.runs.commit import commit
@@ -24,6 +27,7 @@ from engine.runs.environment import changed, describe_environment
 from engine.runs.folder import RunDir, UnwrittenRun, is_taken, read_starts, refuse_taken
 from engine.runs.initial import Origin, locate
 from engine.runs.result import CHARTS
+from engine.tracking import Tracking, opened
 from engine.training.finish import finish
 from engine.training.loop import Trainer
 from engine.training.parts import renderer
@@ -49,12 +53,14 @@ def train(
     deterministic: bool,
     console: Terminal,
     profile: int | None = None,
+    track: Sequence[str] = (),
     ranks: Ranks | None = None,
 ) -> Path:
     """Trains a recipe into the folder `out`, or goes on with the run that is there.
 
     Args:
         profile: Steps of a profiler's trace, written to trace.json in the folder; None writes none.
+        track: Trackers that are told of the run too; what befalls them does not touch it.
         ranks: Those that train together; the first one writes, and has a console that is not quiet.
 
     Returns:
@@ -67,6 +73,7 @@ def train(
     """
     recipe, ranks = file.recipe, ranks or Ranks()
     with ExitStack() as stack, _determinism(deterministic):
+        trackers = opened(track) if ranks.first else {}
         ranks.share(recipe.batch_size, recipe.accumulate)
         ranks.agree(lambda: {"the recipe": json.dumps(describe(recipe)), **_versions()})
         resumed = ranks.from_first(lambda: _is_resumed(out, resume))
@@ -100,13 +107,19 @@ def train(
         if profile is not None:
             check_profile(profile, trainer)  # once more: fewer steps are left of a run that goes on
         run.declare(recipe.figures, file.source)
-        start = {
+        start: dict[str, Any] = {
             "ranks": ranks.world,
             "precision": trainer.precision,
             "deterministic": deterministic,
             "from_step": trainer.at.total,
         }
+        if trackers:
+            start["tracked_as"] = _tracked_as(run)
         run.started(environment | start | {"data": data})
+        tracking = stack.enter_context(Tracking(trackers, console.print))
+        if trackers:
+            tracking.begin(start["tracked_as"], describe(recipe))
+            trainer.after_epoch = lambda row: tracking.figures(trainer.at.total, row)
         if ranks.first:
             shown = held[recipe.select] if augments(recipe.data) else training  # faces that are as stored
             show_views(trainer.renderer, next(iter(shown.epoch(0))), run.path / CHARTS / "views.png")
@@ -119,6 +132,8 @@ def train(
         result = finish(trainer, file.name, held, run, console)
         report = write_report(run.path, result=result) if ranks.first else run.path / "report.md"
         run.result(result)  # last: where it is, the run is whole
+        if trackers:
+            tracking.finish(trainer.at.total, result, as_html(report.read_text(encoding="utf-8"), run.path))
         return report
 
 
@@ -222,6 +237,13 @@ def _go_on(trainer: Trainer, run: RunDir, console: Terminal) -> None:
         raise ValueError(
             f"checkpoint: no whole one is left in {run.path / 'checkpoints'}; start again with another --out"
         )
+
+
+def _tracked_as(run: RunDir) -> str:
+    """Names the run for trackers, among those of all folders: as an earlier start did, so that it goes on there."""
+    names = [str(start["tracked_as"]) for start in read_starts(run.path) or [] if "tracked_as" in start]
+    folder = re.sub(r"[^\w.-]", "-", run.path.resolve().name)
+    return names[-1] if names else f"{folder}-{secrets.token_hex(4)}"
 
 
 def _say_precision(trainer: Trainer, console: Terminal) -> None:
