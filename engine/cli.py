@@ -22,6 +22,7 @@ MODULES = {
     "table": ("engine.table.__main__", "Run an experiment and print its table."),
     "compare": ("engine.compare", "Set runs side by side."),
     "predict": ("engine.predict", "Write what a model says of your pictures."),
+    "try": ("engine.tryout", "Try a model with a photo or the webcam, on a page."),
     "evaluate": ("engine.evaluate", "Evaluate a run on any labelled store."),
     "labels": ("engine.labels", "Find wrong labels, and faces that are there twice."),
     "export": ("engine.export", "Write a model as ONNX, torch or timm's, for use without hmtl."),

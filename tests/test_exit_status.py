@@ -18,6 +18,7 @@ import engine.report
 import engine.robustness.__main__
 import engine.run
 import engine.table.__main__
+import engine.tryout
 import loaders.prepare
 from engine.training.loop import StoppedError
 from engine.training.meters import NonFiniteLossError
@@ -35,6 +36,7 @@ COMMANDS: dict[str, tuple[typer.Typer, list[str], list[str], str]] = {
     "engine.compare": (engine.compare.app, ["nowhere"], ["runs/a"], "engine.compare.compare"),
     "engine.report": (engine.report.app, ["nowhere"], ["runs/a"], "engine.report.write_report"),
     "engine.predict": (engine.predict.app, ["nowhere", "x.png"], ["runs/a", "x.png"], "engine.predict.load"),
+    "engine.tryout": (engine.tryout.app, ["nowhere"], ["runs/a"], "engine.tryout.load"),
     "engine.evaluate": (
         engine.evaluate.app,
         ["nowhere", "data"],

@@ -162,7 +162,7 @@ FLOORS = {
         ("training",),
         ("baselines", "bench", "table"),
         ("deployed", "suspects"),
-        ("run", "predict", "evaluate", "labels", "export", "compare", "report", "robustness"),
+        ("run", "predict", "tryout", "evaluate", "labels", "export", "compare", "report", "robustness"),
         ("cli",),
     ),
 }

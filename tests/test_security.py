@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 OPENED = """
 import json, os, sys
@@ -109,6 +113,50 @@ exec(compile("1", str(top / "planted.py"), "exec"))
 watched = False
 print(json.dumps(seen))
 """
+
+
+SERVED = """
+import http.client, json, sys
+from pathlib import Path
+
+import torch
+
+from engine.deployed import load
+from engine.deployed.try_page import served
+from engine.deployed.trying import Trial
+from tests.engine import tiny
+
+spoken = []
+
+
+def look(event, arguments):
+    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec",
+                 "os.fork", "os.posix_spawn"):
+        spoken.append((event, str(arguments[1] if event in ("socket.connect", "socket.bind") else arguments[0])))
+
+
+out = tiny.trained(tiny.recipe(epochs=1), Path(sys.argv[1]) / "run")
+trial = Trial(load(out), None)
+sys.addaudithook(look)
+with served(trial, "try") as address:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+    for path in ("/", "/config", "/gradio_api/info", "/theme.css"):
+        connection.request("GET", path)
+        connection.getresponse().read()
+print(json.dumps(spoken))
+"""
+
+
+@pytest.mark.skipif(find_spec("gradio") is None, reason="needs the extra `try`: pip install 'hmtl[try]'")
+@pytest.mark.slow
+def test_the_page_of_a_model_speaks_to_this_machine_alone(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SERVED, str(tmp_path)], capture_output=True, text=True, check=False, timeout=600
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    spoken = json.loads(ended.stdout.splitlines()[-1])
+    assert any(event == "socket.bind" for event, _ in spoken)
+    assert [(event, to) for event, to in spoken if "127.0.0.1" not in to and "localhost" not in to] == []
 
 
 def test_no_kind_of_file_runs_code_or_reaches_out(tmp_path: Path) -> None:

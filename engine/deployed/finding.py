@@ -67,7 +67,7 @@ class FaceFinder:
         """Finds the faces of an upright RGB picture and asks about them, the likeliest first."""
         found = self._detector(picture)
         squares = [one.square(self._crop, self._margin) for one in found]
-        faces = [self._cut(picture, square) for square in squares]
+        faces = [self.cut(picture, square) for square in squares]
         there = [face for face in faces if face is not None]
         said = iter([one for i in range(0, len(there), CHUNK) for one in ask(self.model, there[i : i + CHUNK])])
         return [
@@ -75,9 +75,10 @@ class FaceFinder:
             for one, square, face in zip(found, squares, faces, strict=True)
         ]
 
-    def _cut(
+    def cut(
         self, picture: UInt8[np.ndarray, "h w 3"], square: Square | None
     ) -> UInt8[np.ndarray, "{size} {size} c"] | None:
+        """Cuts a face out as the model takes it; None where no square shows it."""
         if square is None:
             return None
         try:

@@ -241,11 +241,16 @@ def answers_sheet(rows: Sequence[tuple[Sequence[Answered], Sequence[Answered]]],
 
 def _beside_heat(answer: Answered) -> UInt8[np.ndarray, "H W 3"]:
     """Puts a face and its heat over the gray face side by side."""
-    gray = np.broadcast_to(answer.face, (*answer.face.shape[:2], 3)).mean(axis=2, keepdims=True)
-    colour = 255 * mpl.colormaps["inferno"](answer.heat)[..., :3]
-    share = 0.25 + 0.5 * answer.heat[..., None]
-    heated = magnify(((1 - share) * gray + share * colour).round().astype(np.uint8))
-    return np.concatenate([magnify(answer.face), heated], axis=1)
+    return np.concatenate([magnify(answer.face), magnify(heated(answer.face, answer.heat))], axis=1)
+
+
+def heated(face: UInt8[np.ndarray, "h w c"], heat: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Lays heat of 0..1 over the gray face, the hotter the brighter."""
+    gray = np.broadcast_to(face, (*face.shape[:2], 3)).mean(axis=2, keepdims=True)
+    colour = 255 * mpl.colormaps["inferno"](heat)[..., :3]
+    share = 0.25 + 0.5 * heat[..., None]
+    laid: UInt8[np.ndarray, "h w 3"] = ((1 - share) * gray + share * colour).round().astype(np.uint8)
+    return laid
 
 
 class _Sheet:
