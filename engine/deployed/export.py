@@ -163,7 +163,7 @@ def compare(model: Deployed, answer: Answer, faces: UInt8[Tensor, "n h w c"]) ->
     """
     said = [model(some) for some in faces.split(BATCHES[0])]
     found = []
-    exported = [_answers(answer, faces.numpy(), size) for size in BATCHES]
+    exported = [answers_of(answer, faces.numpy(), size) for size in BATCHES]
     for i, task in enumerate(model.tasks):
         truth = torch.cat([each[task] for each in said]).numpy()
         found.append(agreement(task, truth, [answers[i] for answers in exported], task in model.about["classes"]))
@@ -200,7 +200,7 @@ def faces_of(model: Deployed, source: Source, split: str) -> UInt8[Tensor, "n h 
         return torch.cat([batch.store[batch.row][batch.sample >= 0] for batch in loader.epoch(0)])
 
 
-def _answers(answer: Answer, faces: UInt8[np.ndarray, "n h w c"], size: int) -> list[np.ndarray]:
-    """Asks in batches of a size; gives an array a task."""
+def answers_of(answer: Answer, faces: UInt8[np.ndarray, "n h w c"], size: int) -> list[np.ndarray]:
+    """Asks an exported file in batches of a size; gives an array a task."""
     each = [answer(faces[first : first + size]) for first in range(0, len(faces), size)]
     return [np.concatenate(of) for of in zip(*each, strict=True)]
