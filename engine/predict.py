@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from engine.deployed.pictures import answers_of, as_csv, picture_files, treatmen
 from engine.recipe.file import run_file
 from engine.training.device import choose_device
 from loaders.base import Fit
-from loaders.decoding.video import ffmpeg, is_video
+from loaders.decoding.video import Camera, ffmpeg, is_video
 from loaders.detection import FaceDetector
 from loaders.exit_status import FAILED, exit_status
 from loaders.files import replacing
@@ -36,8 +37,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 def main(
     model: Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, a checkpoint or a weights.safetensors")],
     pictures: Annotated[
-        list[Path], typer.Argument(help="picture files, with --find also videos, and folders with them")
-    ],
+        list[Path] | None, typer.Argument(help="picture files, with --find also videos, and folders with them")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="the csv file; printed if not given")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU if there is one")] = None,
     tasks: Annotated[
@@ -58,6 +59,14 @@ def main(
     find: Annotated[
         bool, typer.Option("--find", help="search pictures and videos for faces; needs the extra `faces`")
     ] = False,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="with --find: look through this camera in place of PICTURES, until Ctrl-C; 0 is the first one, on "
+            "Windows it is its name",
+        ),
+    ] = None,
     crop: Annotated[
         Cut | None,
         typer.Option(
@@ -73,7 +82,7 @@ def main(
         ),
     ] = None,
     every: Annotated[
-        int | None, typer.Option(help="with --find: of a video, look at each such picture; 1 if not given")
+        int | None, typer.Option(help="with --find: of a video or camera, look at each such picture; 1 if not given")
     ] = None,
     draw: Annotated[
         Path | None,
@@ -85,12 +94,22 @@ def main(
     """Write what the model of RUN says of PICTURES: a row a picture, a column a class or angle.
 
     Pictures must show faces cut out as those that the model was trained on; with --find they are any pictures and
-    videos, whose faces are searched for and cut out so, and each face has a row. Pictures are turned upright, resized
-    and fitted as `hmtl prepare` did with those of the training; what is done is said. Nothing leaves this machine.
+    videos, or what a camera shows, whose faces are searched for and cut out so, and each face has a row. Pictures are
+    turned upright, resized and fitted as `hmtl prepare` did with those of the training; what is done is said. Nothing
+    leaves this machine.
     """
     console = Terminal(stderr=True)
     with exit_status():
-        _refuse_out_of_place(find, fit, {"crop": crop, "margin": margin, "every": every, "draw": draw})
+        _refuse_out_of_place(
+            find, fit, {"camera": camera, "crop": crop, "margin": margin, "every": every, "draw": draw}
+        )
+        if bool(pictures) is (camera is not None):
+            raise ValueError(
+                f"predict: PICTURES (there are {len(pictures or ())}) or camera (={camera}) must be given, and not "
+                "both; name files and folders, or --find --camera 0"
+            )
+        if camera is not None:
+            Camera(camera).check("predict")
         if out is not None:
             file_target(out)
         copies = None if draw is None else Copies(draw)
@@ -99,11 +118,11 @@ def main(
             run_file(file, what="tasks")
         deployed = load(model, choose_device(device), checkpoint=checkpoint, calibrated=calibrated)
         console.print(f"checkpoint: {deployed.taken}")
-        files = picture_files(pictures, videos=find)
+        files = picture_files(pictures or (), videos=find)
         if detector is not None:
             finder = FaceFinder(deployed, detector, crop, margin)
             console.print(finder.treatment)
-            skipped = _find(finder, files, out, copies, every or 1, console)
+            skipped = _find(finder, files if camera is None else [Camera(camera)], out, copies, every or 1, console)
         else:
             console.print(treatment(deployed, fit))
             skipped = _answer(deployed, files, fit, out)
@@ -140,19 +159,20 @@ def _answer(model: Deployed, files: Sequence[Path | Skipped], fit: Fit | None, o
 
 def _find(
     finder: FaceFinder,
-    files: Sequence[Path | Skipped],
+    files: Sequence[Path | Camera | Skipped],
     out: Path | None,
     copies: Copies | None,
     every: int,
     console: Terminal,
 ) -> list[Skipped]:
     """Writes a row a face that is found, picture by picture; printed as they come where there is no file."""
-    if any(isinstance(file, Path) and is_video(file) for file in files):
+    if any(isinstance(file, Camera) or (isinstance(file, Path) and is_video(file)) for file in files):
         ffmpeg("predict")  # before any work
     skipped: list[Skipped] = []
-    with _csv(out) as write, progress("pictures", None, console) as advance:
+    until = ctrl_c() if any(isinstance(file, Camera) for file in files) else nullcontext(lambda: False)
+    with until as stopped, _csv(out) as write, progress("pictures", None, console) as advance:
         write(finder.heads)
-        for found in find_in(finder, files, copies, every):
+        for found in find_in(finder, files, copies, every, stopped):
             if isinstance(found, Skipped):
                 skipped.append(found)
                 continue
@@ -160,6 +180,23 @@ def _find(
                 write(row)
             advance(1)
     return skipped
+
+
+@contextmanager
+def ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Tells whether Ctrl-C was pressed while the block runs; the second one interrupts as ever."""
+    pressed = False
+
+    def press(number: int, frame: object) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

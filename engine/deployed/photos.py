@@ -1,8 +1,8 @@
-"""Goes through photos and videos: finds the faces, asks a deployed model about them, and draws what it says."""
+"""Goes through photos, videos and a camera: finds the faces, asks a deployed model about them, draws what it says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from engine.deployed.drawing import Copies, annotated
 from engine.deployed.finding import FaceFinder
 from loaders.decoding.pictures import Form, UnreadableError, decode
-from loaders.decoding.video import frames, is_video
+from loaders.decoding.video import Camera, Frame, frames, is_video
 from loaders.importers import Skipped
 
 PHOTO = Form(colour="rgb")
@@ -21,15 +21,20 @@ Rows = list[list[str]]
 
 
 def find_in(
-    finder: FaceFinder, files: Sequence[Path | Skipped], copies: Copies | None = None, every: int = 1
+    finder: FaceFinder,
+    files: Sequence[Path | Camera | Skipped],
+    copies: Copies | None = None,
+    every: int = 1,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Rows | Skipped]:
     """Gives the rows of each picture, also of those of videos, in their order, and what was skipped or is unreadable.
 
     Args:
         finder: Finds faces and asks about them.
-        files: Files, and what is to be listed as skipped.
+        files: Files, a camera, and what is to be listed as skipped.
         copies: Where annotated copies are written.
         every: Of a video each such picture is looked at, and the others are in no copy.
+        stopped: Says when a camera has been looked through long enough.
 
     Raises:
         OSError: A copy cannot be written.
@@ -40,7 +45,12 @@ def find_in(
             yield file
             continue
         try:
-            yield from (_video(finder, file, copies, every) if is_video(file) else _photo(finder, file, copies))
+            if isinstance(file, Camera):
+                yield from _video(finder, Path(str(file)), file.frames(every, stopped, where="predict"), copies, every)
+            elif is_video(file):
+                yield from _video(finder, file, frames(file, every, where="predict"), copies, every)
+            else:
+                yield from _photo(finder, file, copies)
         except UnreadableError as error:
             yield Skipped(str(file), error.reason, error.detail)
 
@@ -53,9 +63,11 @@ def _photo(finder: FaceFinder, file: Path, copies: Copies | None) -> Iterator[Ro
     yield finder.rows(str(file), None, faces)
 
 
-def _video(finder: FaceFinder, file: Path, copies: Copies | None, every: int) -> Iterator[Rows]:
+def _video(
+    finder: FaceFinder, file: Path, shown: Generator[Frame, None, None], copies: Copies | None, every: int
+) -> Iterator[Rows]:
     unreadable: UnreadableError | None = None
-    with ExitStack() as copied, closing(frames(file, every, where="predict")) as video:
+    with ExitStack() as copied, closing(shown) as video:
         write = None
         try:
             for frame in video:

@@ -1,4 +1,5 @@
-"""Reads the pictures of a video one by one, and writes one, by the ffmpeg that the package `imageio-ffmpeg` brings.
+"""Reads the pictures of a video or a camera one by one, and writes a video, by the ffmpeg of the package
+`imageio-ffmpeg`.
 
 ffmpeg is a program of its own: it is started with the name of a file and gives pixels through a pipe, so memory does
 not grow with the length. What somebody's file can make it do is held narrow: containers that hold their own pictures
@@ -12,8 +13,9 @@ import errno
 import os
 import re
 import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,21 +92,91 @@ def frames(path: Path, every: int = 1, *, where: str = "video") -> Generator[Fra
     """
     if path.exists() and not path.is_file():
         raise UnreadableError("not a file", "it is a pipe, a socket or a device")  # which might be waited for
-    command = [ffmpeg(where), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "level+info"]
-    command += ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]
-    command += ["-max_pixels", str(2 * (Image.MAX_IMAGE_PIXELS or 0)), "-i", f"file:{path}"]
+    opened = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]
+    opened += ["-max_pixels", str(2 * (Image.MAX_IMAGE_PIXELS or 0)), "-i", f"file:{path}"]
+    yield from _frames(ffmpeg(where), opened, every, lambda: False)
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """Names a camera of this machine.
+
+    Attributes:
+        name: Its number, from 0; on Linux also its device, on Windows only the name that the system gives it.
+    """
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"camera {self.name}"
+
+    def check(self, where: str) -> None:
+        """Refuses a camera that is not there, where that can be seen before ffmpeg is started.
+
+        Raises:
+            ValueError: It is not there; names those that are.
+        """
+        if sys.platform != "linux" or Path(_linux_device(self.name)).exists():
+            return
+        there = sorted(str(device) for device in Path("/dev").glob("video*"))
+        raise ValueError(
+            f"{where}: camera (={self.name}) must be one of this machine, and {_linux_device(self.name)} is not there; "
+            + (f"there are {', '.join(there)}" if there else "no camera is: connect one")
+        )
+
+    def frames(self, every: int, stopped: Callable[[], bool], *, where: str) -> Generator[Frame, None, None]:
+        """Reads each `every`-th picture of the camera, until that is to end.
+
+        Args:
+            every: 1 or more.
+            stopped: Asked before each picture.
+            where: What needs it; begins errors.
+
+        Raises:
+            UnreadableError: The camera gives no picture, or is gone.
+            ValueError: A package is missing.
+        """
+        # Ctrl-C is for us: a session of its own keeps it from ffmpeg, which ends when nobody reads.
+        yield from _frames(ffmpeg(where), camera_input(self.name, sys.platform), every, stopped, session=True)
+
+
+def camera_input(name: str, platform: str) -> list[str]:
+    """Writes what ffmpeg opens a camera by on a platform, as `sys.platform` names it."""
+    if platform == "darwin":
+        return ["-f", "avfoundation", "-framerate", "30", "-i", f"{name}:none"]
+    if platform == "win32":
+        return ["-f", "dshow", "-i", f"video={name}"]
+    return ["-f", "v4l2", "-i", _linux_device(name)]
+
+
+def _linux_device(name: str) -> str:
+    return f"/dev/video{name}" if name.isdecimal() else name
+
+
+def _frames(
+    program: str, opened: Sequence[str], every: int, stopped: Callable[[], bool], *, session: bool = False
+) -> Generator[Frame, None, None]:
+    """Reads each `every`-th picture of what ffmpeg opens; `session` keeps it from signals of the terminal."""
+    command = [program, "-hide_banner", "-nostats", "-nostdin", "-loglevel", "level+info", *opened]
     # V: not the picture on the cover of a song.
     command += ["-map", "0:V:0", "-vf", rf"select=not(mod(n\,{every}))", "-fps_mode", "passthrough"]
     command += ["-c:v", "ppm", "-f", "image2pipe", "pipe:1"]
-    with tempfile.TemporaryFile() as told, _running(command, told, stdout=subprocess.PIPE) as process:
+    with (
+        tempfile.TemporaryFile() as told,
+        _running(command, told, stdout=subprocess.PIPE, session=session) as process,
+    ):
         assert process.stdout is not None
         count, rate = 0, USUAL_RATE
-        while (pixels := _read_ppm(process.stdout)) is not None:
+        while not stopped():
+            if (pixels := _read_ppm(process.stdout)) is None:
+                break
             if count == 0:
                 match = _RATE.search(_text(told))
                 rate = float(match[1]) if match else USUAL_RATE
             yield Frame(count * every, pixels, rate)
             count += 1
+        else:
+            return
         process.wait()
         error = _ERROR.search(_text(told))
         if error or process.returncode or count == 0:
@@ -154,10 +226,15 @@ def video_writer(
 
 @contextmanager
 def _running(
-    command: list[str], told: IO[bytes], *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
+    command: list[str],
+    told: IO[bytes],
+    *,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.DEVNULL,
+    session: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a program while the block does, and ends it with the block."""
-    process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=told)
+    process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=told, start_new_session=session)
     try:
         yield process
     finally:

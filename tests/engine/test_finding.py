@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 import sys
 from collections.abc import Callable, Generator, Sequence
 from itertools import islice
@@ -20,7 +21,7 @@ from engine.deployed.drawing import Copies, annotated, axes, label
 from engine.deployed.finding import FaceFinder, FoundFace
 from engine.deployed.photos import find_in
 from engine.deployed.pictures import answers_of
-from engine.predict import app
+from engine.predict import app, ctrl_c
 from engine.tasks import SYNTHETIC_7, Attribute, Expression, Number, PoseRegression
 from engine.views import Plain
 from kernels import Augment
@@ -28,7 +29,7 @@ from loaders import Synthetic
 from loaders.base import Preparation
 from loaders.decoding.crops import Square
 from loaders.decoding.pictures import Form, UnreadableError, decode
-from loaders.decoding.video import Frame, frames, video_writer
+from loaders.decoding.video import Camera, Frame, frames, video_writer
 from loaders.detection import Detection, FaceDetector
 from loaders.importers import Skipped
 from tests.engine import tiny
@@ -244,6 +245,11 @@ def test_faces_that_are_not_square_are_refused(run: Path) -> None:
         (["--draw", "copies"], "predict: draw (=copies) must go with --find; add it, or leave this out"),
         (["--margin", "0.2"], "predict: margin (=0.2) must go with --find"),
         (["--every", "5"], "predict: every (=5) must go with --find"),
+        (["--camera", "0"], "predict: camera (=0) must go with --find"),
+        (
+            ["--find", "--camera", "0"],
+            "predict: PICTURES (there are 1) or camera (=0) must be given, and not both; name",
+        ),
         (["--find", "--every", "0"], "predict: every (=0) must be 1 or more; 1 looks at each picture of a video"),
         (["--find", "--fit", "crop"], "predict: fit (=crop) must be left out with --find, which cuts squares; choose"),
         (["--find", "--draw", "{photos}"], "must be a new or empty folder; choose another"),
@@ -454,3 +460,57 @@ def test_without_ffmpeg_a_video_is_refused_before_any_work(
     assert result.exit_code == 2
     assert result.stdout == ""
     assert "predict: package (=imageio_ffmpeg) must be importable, and is not" in result.stderr
+
+
+# --- a camera -----------------------------------------------------------------------------------------------------
+
+
+class Interrupting:
+    """Finds no face, and presses Ctrl-C at the third picture."""
+
+    def __init__(self, where: str) -> None:
+        self._seen = 0
+
+    def __call__(self, picture: np.ndarray) -> list[Detection]:
+        assert picture.shape == (48, 64, 3)
+        self._seen += 1
+        if self._seen == 3:
+            signal.raise_signal(signal.SIGINT)
+        return []
+
+
+def test_a_camera_is_looked_through_until_ctrl_c(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faces_extra: None
+) -> None:
+    drawn_by_ffmpeg = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=10"]
+    monkeypatch.setattr("loaders.decoding.video.camera_input", lambda name, platform: drawn_by_ffmpeg)
+    monkeypatch.setattr(Camera, "check", lambda camera, where: None)
+    monkeypatch.setattr("engine.predict.FaceDetector", Interrupting)
+    handler = signal.getsignal(signal.SIGINT)
+    result = call(
+        run, "--find", "--camera", "0", "--every", "2", "--out", tmp_path / "said.csv", "--draw", tmp_path / "d"
+    )
+    assert result.exit_code == 0, result.output
+    rows = [(row["path"], row["frame"], row["face"]) for row in rows_of(tmp_path / "said.csv")]
+    assert rows == [("camera 0", frame, "0") for frame in ("0", "2", "4")]
+    assert len(list(frames(tmp_path / "d" / "camera 0.mp4"))) == 3
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_the_second_ctrl_c_interrupts() -> None:
+    with ctrl_c() as stopped:
+        assert not stopped()
+        signal.raise_signal(signal.SIGINT)
+        assert stopped()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_camera_that_is_not_there_and_nothing_to_look_at_are_refused(run: Path, tmp_path: Path) -> None:
+    result = call(run, "--find", "--camera", "97", "--out", tmp_path / "said.csv")
+    assert result.exit_code == 2
+    assert "predict: camera (=97) must be one of this machine, and /dev/video97 is not there" in result.stderr
+    result = call(run)
+    assert result.exit_code == 2
+    assert "predict: PICTURES (there are 0) or camera (=None) must be given, and not both" in result.stderr
+    assert list(tmp_path.iterdir()) == []

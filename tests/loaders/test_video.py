@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import tracemalloc
 from itertools import islice
 from pathlib import Path
@@ -12,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from loaders.decoding import video
 from loaders.decoding.pictures import UnreadableError
-from loaders.decoding.video import Frame, ffmpeg, frames, is_video, video_writer
+from loaders.decoding.video import Camera, Frame, camera_input, ffmpeg, frames, is_video, video_writer
 
 
 @pytest.fixture(autouse=True)
@@ -237,3 +239,54 @@ def test_names_of_videos_are_known() -> None:
     assert is_video(Path("a/CLIP.MP4"))
     assert not is_video(Path("mp4"))
     assert not is_video(Path("clip.jpg"))
+
+
+# --- a camera -----------------------------------------------------------------------------------------------------
+
+DRAWN = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=10"]
+"""What stands for a camera: pictures without end that ffmpeg draws."""
+
+
+@pytest.mark.parametrize(
+    ("name", "platform", "words"),
+    [
+        ("0", "linux", ["-f", "v4l2", "-i", "/dev/video0"]),
+        ("/dev/v4l/by-id/x", "linux", ["-f", "v4l2", "-i", "/dev/v4l/by-id/x"]),
+        ("1", "darwin", ["-f", "avfoundation", "-framerate", "30", "-i", "1:none"]),
+        ("HD Camera", "win32", ["-f", "dshow", "-i", "video=HD Camera"]),
+    ],
+)
+def test_each_platform_has_its_own_cameras(name: str, platform: str, words: list[str]) -> None:
+    assert camera_input(name, platform) == words
+
+
+def test_a_camera_gives_pictures_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "camera_input", lambda name, platform: DRAWN)
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *words, **how: started.append(popen(*words, **how)) or started[-1])
+    read: list[Frame] = []
+    for frame in Camera("0").frames(3, lambda: len(read) == 4, where="test"):
+        read.append(frame)
+        assert os.getsid(started[0].pid) != os.getsid(0)  # Ctrl-C of the terminal is not for it
+    assert [frame.number for frame in read] == [0, 3, 6, 9]
+    assert {(frame.pixels.shape, frame.rate) for frame in read} == {((48, 64, 3), 10.0)}
+    assert started[0].poll() is not None
+
+
+def test_a_camera_that_ends_or_gives_nothing_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "video7").write_bytes(b"no device")
+    read: list[Frame] = []
+    with pytest.raises(UnreadableError, match=r"^unreadable video: .*; 0 pictures of it were read$"):
+        read.extend(Camera(str(tmp_path / "video7")).frames(1, lambda: False, where="test"))
+    monkeypatch.setattr(video, "camera_input", lambda name, platform: [*DRAWN[:-1], f"{DRAWN[-1]}:duration=0.5"])
+    read.extend(Camera("0").frames(1, lambda: False, where="test"))
+    assert len(read) == 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere ffmpeg finds cameras")
+def test_a_camera_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"here: camera \(=97\) must be one of this machine, and /dev/video97 is not "):
+        Camera("97").check("here")
+    (tmp_path / "video7").touch()
+    Camera(str(tmp_path / "video7")).check("here")
