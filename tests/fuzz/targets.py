@@ -33,6 +33,7 @@ from engine.runs.result import read_run
 from engine.weights import load_weights, read_encoder
 from loaders.decoding.pictures import Form, UnreadableError, decode
 from loaders.decoding.records import Importer
+from loaders.decoding.video import frames, video_writer
 from loaders.ffcv.store import open_ffcv_store
 from loaders.importers import (
     AffectNet2017,
@@ -412,6 +413,27 @@ def _decode(case: tuple[str, str, list[Any], Form]) -> None:
     decode(damaged(_encoded(form, mode), damages), wanted)
 
 
+@cache
+def _clip() -> bytes:
+    """Encodes a short video: a square that moves, twelve pictures of 48 x 32."""
+    with tempfile.TemporaryDirectory(prefix="fuzz") as place:
+        file = Path(place, "clip.mp4")
+        with video_writer(file, 48, 32, 12.5, where="fuzz") as write:
+            for number in range(12):
+                picture = np.full((32, 48, 3), 20 * number, np.uint8)
+                picture[8:24, 2 * number : 2 * number + 16] = 255
+                write(picture)
+        return file.read_bytes()
+
+
+def _video(damages: list[Any]) -> None:
+    with tempfile.TemporaryDirectory(prefix="fuzz") as place:
+        file = Path(place, "clip.mp4")
+        file.write_bytes(damaged(_clip(), damages))
+        for frame in frames(file):
+            assert frame.pixels.ndim == 3
+
+
 TARGETS: dict[str, Target] = {
     "recipe": Target(st.lists(_ASSIGNMENTS, min_size=1, max_size=3), lambda case: apply(tiny.recipe(), case)),
     "set": Target(st.lists(_TEXTS, min_size=1, max_size=2), lambda case: apply(tiny.recipe(), case)),
@@ -443,4 +465,5 @@ TARGETS: dict[str, Target] = {
         ),
         _decode,
     ),
+    "video": Target(_DAMAGES, _video),
 }

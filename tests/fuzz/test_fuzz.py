@@ -12,9 +12,11 @@ from tests.loaders.conftest import NO_FFCV
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_door_ends_well_or_in_a_sentence(name: str) -> None:
+def test_a_door_ends_well_or_in_a_sentence(name: str, request: pytest.FixtureRequest) -> None:
     if name == "beton":
         pytest.importorskip("ffcv", reason=NO_FFCV)
+    if name == "video":
+        request.getfixturevalue("faces_extra")
 
     @settings(max_examples=20, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(TARGETS[name].cases)
