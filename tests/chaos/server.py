@@ -54,6 +54,8 @@ CALLS = {
     "engine.predict.answers_of": "predict",
     "engine.evaluate.evaluate": "evaluate",
     "engine.export.export": "export",
+    "engine.export.quantise": "quantise",
+    "engine.labels.find_near_duplicates": "compare",
     "os.fsync": "fsync",
 }
 """What is a moment besides an operation on files, and what it is called; it comes just before the call."""

