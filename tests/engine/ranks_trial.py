@@ -135,6 +135,7 @@ def train_here(root: Path, names: Sequence[str], *, fail_on: int | None = None) 
                     console=Terminal(quiet=True),
                     ranks=ranks,
                 )
+        ranks.gather(0)  # rank 0 writes when the others have ended; torchrun stops it where one of them fails
         if ranks.rank == fail_on:
             raise ValueError("planted: this rank fails; let it")
         ranks.gather(0)
