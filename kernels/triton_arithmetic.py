@@ -1,10 +1,13 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-"""Computes for several Triton kernels: quotients of a run-time number, and cosine and sine of random turns."""
+"""Computes inside Triton kernels: quotients of a run-time number, random words, logarithm, cosine and sine."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+# Triton's own functions of these names take some twenty instructions each. Its interpreter knows no machine code.
+_INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
 
 
 def divisor(number: int, largest: int) -> tuple[int, int]:
@@ -38,22 +41,50 @@ def divide(number, multiplier, shift):
 
 
 @triton.jit
-def cos_sin_turn(bits):
-    """Cosine and sine of the share of a whole turn that the upper 24 of 32 random bits spell, within 2**-22.
+def philox(key, word0, word1, word2, word3):
+    """Draws four random words, uint32, by Philox4x32-10 (Salmon et al. 2011) under a 64-bit key.
 
-    The nearest quarter is taken off in integers, so there is no slow path for large angles and nothing is lost. Series
-    of Cephes (S. L. Moshier, sinf and cosf) on -45..45 degrees.
+    Equal to `tl.philox`, which takes two instructions for the two halves of a product; here it is one.
     """
-    share = (bits >> 8).to(tl.int32, bitcast=True)
-    quarter = (share + 2**21) >> 22
-    angle = (share - (quarter << 22)).to(tl.float32) * (2.0 * 3.141592653589793 * 2.0**-24)
-    square = angle * angle
-    odd = tl.fma(tl.fma(square, -1.9515295891e-4, 8.3321608736e-3), square, -1.6666654611e-1)
-    sine = tl.fma(odd * square, angle, angle)
-    even = tl.fma(tl.fma(square, 2.443315711809948e-5, -1.388731625493765e-3), square, 4.166664568298827e-2)
-    cosine = tl.fma(even * square, square, tl.fma(square, -0.5, 1.0))
-    crosswise = (quarter & 1) != 0
-    x = tl.where(crosswise, -sine, cosine)
-    y = tl.where(crosswise, cosine, sine)
-    back = (quarter & 2) != 0
-    return tl.where(back, -x, x), tl.where(back, -y, y)
+    key = key.to(tl.uint64)
+    key0 = key.to(tl.uint32)
+    key1 = (key >> 32).to(tl.uint32)
+    word0 = tl.to_tensor(word0).to(tl.uint32, bitcast=True)
+    word1 = tl.to_tensor(word1).to(tl.uint32, bitcast=True)
+    word2 = tl.to_tensor(word2).to(tl.uint32, bitcast=True)
+    word3 = tl.to_tensor(word3).to(tl.uint32, bitcast=True)
+    for turn in tl.static_range(10):
+        first = word0.to(tl.uint64) * 0xD2511F53
+        second = word2.to(tl.uint64) * 0xCD9E8D57
+        word0 = (second >> 32).to(tl.uint32) ^ word1 ^ (key0 + (0x9E3779B9 * turn & 0xFFFFFFFF))
+        word2 = (first >> 32).to(tl.uint32) ^ word3 ^ (key1 + (0xBB67AE85 * turn & 0xFFFFFFFF))
+        word1 = second.to(tl.uint32)
+        word3 = first.to(tl.uint32)
+    return word0, word1, word2, word3
+
+
+@triton.jit
+def fast_log2(x):
+    """Logarithm to base 2 of a positive x, by one instruction of a GPU.
+
+    It is within 2**-22 where x is in 0.5..2, elsewhere within 2**-22 of itself.
+    """
+    if _INTERPRETED:
+        return tl.log2(x)
+    return tl.inline_asm_elementwise("lg2.approx.ftz.f32 $0, $1;", "=f,f", [x], tl.float32, is_pure=True, pack=1)
+
+
+@triton.jit
+def fast_cos(angle):
+    """Cosine of an angle within -pi..pi, by one instruction of a GPU: within 2**-20."""
+    if _INTERPRETED:
+        return tl.cos(angle)
+    return tl.inline_asm_elementwise("cos.approx.ftz.f32 $0, $1;", "=f,f", [angle], tl.float32, is_pure=True, pack=1)
+
+
+@triton.jit
+def fast_sin(angle):
+    """Sine of an angle within -pi..pi, by one instruction of a GPU: within 2**-20."""
+    if _INTERPRETED:
+        return tl.sin(angle)
+    return tl.inline_asm_elementwise("sin.approx.ftz.f32 $0, $1;", "=f,f", [angle], tl.float32, is_pure=True, pack=1)

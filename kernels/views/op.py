@@ -41,8 +41,8 @@ def render_views(
     Steps: cells, store (bilinear, outside it the nearest edge pixel), blur, colour, clip, noise, clip, normalise; then
     hidden cells and `cut` are exactly 0. `kernels.views.reference` states every step exactly. Not differentiable.
 
-    In fp32 a sample's pixels are bit-equal whatever else is in the batch. Identity tables give the stored pixels, a
-    blur of sigma 0 the unblurred view, exactly.
+    In fp32 a sample's pixels are bit-equal whatever else is in the batch. Identity tables give the stored pixels, but
+    for the rounding of the normalisation; a blur of sigma 0 gives the unblurred view exactly.
 
     Args:
         store: Decoded faces, contiguous; c = 3, or 1 for gray (R = G = B before `colour`).

@@ -8,7 +8,7 @@ For view v, sample b and output pixel (x, y), with g = grid and S = size:
     ux = (2 x + 1) g - (2 jx + 1) S right of its cell's centre and uy, likewise, below it. Turned by t quarters
     that is (ux, uy), (-uy, ux), (-ux, -uy), (uy, -ux) for t = 0, 1, 2, 3; then
     q = ((2 sx + 1) S + ux', (2 sy + 1) S + uy') / (2 g), one fp32 division each.
-3.  Store position, fp32, rounded at each step, in this order: X = ((m00 qx + m01 qy) + m02) - 0.5, likewise Y, where
+3.  Store position, fp32, rounded at each step, in this order: X = m00 qx + (m01 qy + (m02 - 0.5)), likewise Y, where
     m = where[v, b]. A tap at q + (dx, dy) adds (m00 dx + m01 dy) to X and (m10 dx + m11 dy) to Y.
 4.  Tap. X is clamped to 0..w-1 and Y to 0..h-1 (outside the store the nearest edge pixel is shown); with
     x0 = floor(X), x1 = min(x0 + 1, w - 1), f = X - x0 the four neighbours are joined as p + f (p' - p), first along
@@ -129,8 +129,8 @@ class _Sampler:
         self.bytes = faces.reshape(-1)
         self.xx, self.xy, x = (where[:, :, 0, i, None, None] for i in range(3))
         self.yx, self.yy, y = (where[:, :, 1, i, None, None] for i in range(3))
-        self.x = ((self.xx * qx + self.xy * qy) + x) - 0.5
-        self.y = ((self.yx * qx + self.yy * qy) + y) - 0.5
+        self.x = self.xx * qx + (self.xy * qy + (x - 0.5))
+        self.y = self.yx * qx + (self.yy * qy + (y - 0.5))
         self.shifts = (-0.25, 0.25) if supersample == 2 else (0.0,)
 
     def at(self, dx: int, dy: int) -> Planes:

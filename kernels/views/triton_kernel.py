@@ -15,7 +15,8 @@ normalisation) are run-time arguments that are never specialised on: a size comp
 shared out otherwise.
 
 Positions are rounded exactly as in `kernels.views.reference`, so all backends read the same store positions; there the
-compiler must not contract a * b + c, and `tl.fma` says where it may. Colours differ from the reference by rounding.
+compiler must not contract a * b + c, and `tl.fma` says where it may. Colours differ from the reference by rounding,
+and a normal number of the noise by at most 1e-3, for the GPU's own logarithm, cosine and sine.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.triton_arithmetic import cos_sin_turn, divide, divisor
+from kernels.triton_arithmetic import divide, divisor, fast_cos, fast_log2, fast_sin, philox
 
 
 @triton.jit
@@ -187,11 +188,11 @@ def _blurred(sigma, face, x, y, axes, CHANNELS: tl.constexpr, RIGHT: tl.constexp
 
 @triton.jit
 def _row_of(matrix, shown):
-    """A row of `colour`, from readings of 2**-22 gray levels to shares of 256; 0 for a view that is hidden whole."""
-    c0 = tl.load(matrix, mask=shown, other=0.0) * 2.0**14
-    c1 = tl.load(matrix + 1, mask=shown, other=0.0) * 2.0**14
-    c2 = tl.load(matrix + 2, mask=shown, other=0.0) * 2.0**14
-    return c0, c1, c2, tl.load(matrix + 3, mask=shown, other=0.0) * 2.0**-8
+    """A row of `colour`, from readings of 2**-22 gray levels to shares of 255; 0 for a view that is hidden whole."""
+    c0 = tl.load(matrix, mask=shown, other=0.0) * (2.0**22 / 255.0)
+    c1 = tl.load(matrix + 1, mask=shown, other=0.0) * (2.0**22 / 255.0)
+    c2 = tl.load(matrix + 2, mask=shown, other=0.0) * (2.0**22 / 255.0)
+    return c0, c1, c2, tl.load(matrix + 3, mask=shown, other=0.0) * (1.0 / 255.0)
 
 
 @triton.jit
@@ -202,35 +203,41 @@ def _nan_of(row):
 
 
 @triton.jit
-def _coloured(row, red, green, blue, white, CHANNELS: tl.constexpr):
+def _coloured(row, red, green, blue, CHANNELS: tl.constexpr):
     c0, c1, c2, c3 = row
     gray = tl.fma(red, (c0 + c1) + c2, c3)
     value = gray if CHANNELS == 1 else tl.fma(blue, c2, tl.fma(green, c1, tl.fma(red, c0, c3)))
-    return _full_scale(value, white)
+    return _saturated(value)
 
 
 @triton.jit
-def _full_scale(value, white):
-    """`value` within 0..`white`. The limits 0 and 1 cost nothing: they are part of the instruction before (`.SAT`)."""
-    return tl.minimum(tl.minimum(tl.maximum(value, 0.0), 1.0), white)
+def _saturated(value):
+    """`value` within 0..1: limits that cost nothing, as they are part of the instruction before (`.SAT`)."""
+    return tl.minimum(tl.maximum(value, 0.0), 1.0)
 
 
 @triton.jit
 def _radius(bits):
-    return tl.sqrt(tl.maximum(-2.0 * tl.log(((bits >> 8) + 1).to(tl.int32).to(tl.float32) * 2.0**-24), 0.0))
+    """sqrt(-2 ln u) of u = (b + 1) 2**-24 for the upper 24 of 32 bits; near u = 1 ln u may come with the other sign."""
+    share = ((bits >> 8) + 1).to(tl.int32, bitcast=True).to(tl.float32) * 2.0**-24
+    return tl.sqrt(tl.abs(fast_log2(share) * (-2.0 * 0.6931471805599453)))
 
 
 @triton.jit
-def _noisy(red, green, blue, white, amount, key, counter):
+def _angle(bits):
+    """The share of a whole turn that the upper 24 of 32 bits spell, as an angle within -pi..pi."""
+    return (bits.to(tl.int32, bitcast=True) >> 8).to(tl.float32) * (2.0 * 3.141592653589793 * 2.0**-24)
+
+
+@triton.jit
+def _noisy(red, green, blue, amount, key, counter):
     """Three normal numbers a pixel of the un-cut view, by Box and Muller."""
-    word0, word1, word2, word3 = tl.philox(key, counter, 0, 0, 0)
-    cosine0, sine0 = cos_sin_turn(word1)
-    cosine1, _ = cos_sin_turn(word3)
+    word0, word1, word2, word3 = philox(key, counter, 0, 0, 0)
     radius0 = _radius(word0) * amount
     radius1 = _radius(word2) * amount
-    red = _full_scale(tl.fma(radius0, cosine0, red), white)
-    green = _full_scale(tl.fma(radius0, sine0, green), white)
-    blue = _full_scale(tl.fma(radius1, cosine1, blue), white)
+    red = _saturated(tl.fma(radius0, fast_cos(_angle(word1)), red))
+    green = _saturated(tl.fma(radius0, fast_sin(_angle(word1)), green))
+    blue = _saturated(tl.fma(radius1, fast_cos(_angle(word3)), blue))
     return red, green, blue
 
 
@@ -252,23 +259,24 @@ def _pixel(
         qx = x.to(tl.float32) + (i + 0.5)
         qy = y.to(tl.float32) + 0.5
     xx, xy, tx, yx, yy, ty = axes
-    store_x = ((xx * qx + xy * qy) + tx) - 0.5
-    store_y = ((yx * qx + yy * qy) + ty) - 0.5
+    # A line of the un-cut view has all but the first product in common.
+    store_x = xx * qx + (xy * qy + (tx - 0.5))
+    store_y = yx * qx + (yy * qy + (ty - 0.5))
     blur, noise, key, left, top, right, bottom = options
-    white, red_scale, green_scale, blue_scale, red_offset, green_offset, blue_offset = scales
+    red_scale, green_scale, blue_scale, red_offset, green_offset, blue_offset = scales
     if BLUR:
         red, green, blue = _blurred(blur, face, store_x, store_y, (xx, xy, yx, yy), CHANNELS, RIGHT, SUPERSAMPLE)
     else:
         red, green, blue = _tap(face, store_x, store_y, (xx, xy, yx, yy), CHANNELS, RIGHT, SUPERSAMPLE)
     red_row, green_row, blue_row = rows
     red, green, blue = (
-        _coloured(red_row, red, green, blue, white, CHANNELS),
-        _coloured(green_row, red, green, blue, white, CHANNELS),
-        _coloured(blue_row, red, green, blue, white, CHANNELS),
+        _coloured(red_row, red, green, blue, CHANNELS),
+        _coloured(green_row, red, green, blue, CHANNELS),
+        _coloured(blue_row, red, green, blue, CHANNELS),
     )
     if NOISE:
         counter = divide(down, by_unit, 0) * size + divide(across, by_unit, 0) if CELLS else pixel
-        red, green, blue = _noisy(red, green, blue, white, noise, key, counter)
+        red, green, blue = _noisy(red, green, blue, noise, key, counter)
     if CELLS:
         hidden = cell[5]
         red_scale = tl.where(hidden, 0.0, red_scale)
@@ -309,7 +317,7 @@ def _render(
     where_view, colour_view, shows_view, blur_view, noise_view, key_view, turn_view, cut_view,
     first, batch, faces, height, width, size, grid,
     by_line, by_line_shift, by_side, by_side_shift, by_unit, by_grid, per_unit,
-    white, red_scale, green_scale, blue_scale, red_offset, green_offset, blue_offset,
+    red_scale, green_scale, blue_scale, red_offset, green_offset, blue_offset,
     CHANNELS: tl.constexpr, RIGHT: tl.constexpr, CELLS: tl.constexpr, TURN: tl.constexpr, CUT: tl.constexpr,
     BLUR: tl.constexpr, NOISE: tl.constexpr, SUPERSAMPLE: tl.constexpr, WIDE: tl.constexpr,
     EACH: tl.constexpr, WHOLE: tl.constexpr, LANES: tl.constexpr,
@@ -350,7 +358,7 @@ def _render(
     if BLUR:
         sigma = tl.load(blur + each * blur_view + sample)
     if NOISE:
-        amount = tl.load(noise + each * noise_view + sample, mask=shown, other=0.0) * 2.0**-8
+        amount = tl.load(noise + each * noise_view + sample, mask=shown, other=0.0) * (1.0 / 255.0)
         seed = tl.load(key + each * key_view + sample)
     if CUT:
         cut += each * cut_view + sample.to(tl.int64) * 4
@@ -360,14 +368,14 @@ def _render(
         bottom = tl.load(cut + 3)
     options = (sigma, amount, seed, left, top, right, bottom)
 
-    # A number of a table that is NaN shall be seen, and the limits of `_full_scale` hide it.
+    # A number of a table that is NaN shall be seen, and the limits of `_saturated` hide it.
     nan = amount * 0.0
     if BLUR:
         nan += _edge(sigma) * 0.0
     red_offset = tl.where(shown, red_offset + (_nan_of(rows[0]) + nan), 0.0)
     green_offset = tl.where(shown, green_offset + (_nan_of(rows[1]) + nan), 0.0)
     blue_offset = tl.where(shown, blue_offset + (_nan_of(rows[2]) + nan), 0.0)
-    scales = (white, red_scale, green_scale, blue_scale, red_offset, green_offset, blue_offset)
+    scales = (red_scale, green_scale, blue_scale, red_offset, green_offset, blue_offset)
     at = (size, grid, per_unit, by_unit)
 
     # A lane has EACH neighbouring pixels of a line. Lanes past the end of the view come along: positions in the store
@@ -489,7 +497,7 @@ def render_views(
                 *(table.stride(0) for table in (where, colour, shows, *tables)),
                 first, batch, faces, height, width, size, grid,
                 *by_line, *by_side, by_unit, -(-(2**23) // grid), 1.0 / (2 * grid),
-                255.0 / 256.0, *(256.0 / (255.0 * s) for s in std), *(-m / s for m, s in zip(mean, std, strict=True)),
+                *(1.0 / s for s in std), *(-m / s for m, s in zip(mean, std, strict=True)),
                 CHANNELS=channels,
                 RIGHT=channels if width > 1 else 0,
                 CELLS=cut_up,

@@ -1,7 +1,8 @@
 """Compiles every kernel for one architecture and prints what each variant takes.
 
-    python -m tests.kernels.compile_configurations 90          # light work, and variants where any two options meet
-    python -m tests.kernels.compile_configurations 90 --all    # every combination of options of render_views
+    python -m tests.kernels.compile_configurations 90            # variants where any two options meet
+    python -m tests.kernels.compile_configurations 90 --light    # and all light work, and what is compiled once
+    python -m tests.kernels.compile_configurations 90 --all      # every combination of options of render_views
 
 Prints one line of JSON a variant: kernel, options, registers, shared memory, stack. Needs no GPU.
 """
@@ -76,14 +77,10 @@ def render(
     )
 
 
-def variants(everything: bool) -> Iterator[tuple[dict[str, Any], Usage]]:
-    if everything:
-        cases = [dict(zip(OPTIONS, values, strict=True)) for values in product(*OPTIONS.values())]
-    else:
-        # All light work, whose large blocks leave registers scarcest, and of the rest each two options together.
-        light = {name: OPTIONS[name] for name in ("channels", "cells", "cut")}
-        cases = [dict(zip(light, values, strict=True)) for values in product(*light.values())]
-        cases += pairwise(OPTIONS)
+def variants(everything: bool, light: bool) -> Iterator[tuple[dict[str, Any], Usage]]:
+    cases = _product(OPTIONS) if everything else pairwise(OPTIONS)
+    if light:  # its large blocks leave registers scarcest
+        cases += _product({name: OPTIONS[name] for name in ("channels", "cells", "cut")})
     cases += [{"width": 1}]  # no right neighbour
     for case in cases:
         with compiled(ARCHITECTURE) as found:
@@ -120,6 +117,10 @@ def variants(everything: bool) -> Iterator[tuple[dict[str, Any], Usage]]:
             hidden.hidden_l1_backward(torch.zeros(()), *pictures, shows)
         for usage in found:
             yield {"guess": guess, "truth": truth}, usage
+
+
+def _product(options: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(options, values, strict=True)) for values in product(*options.values())]
 
 
 def run_time_numbers() -> dict[str, int]:
@@ -169,8 +170,9 @@ RUN_TIME: dict[str, Any] = {
 
 if __name__ == "__main__":
     ARCHITECTURE = int(sys.argv[1])
-    print(json.dumps({"run_time": run_time_numbers()}))
-    for options, usage in variants("--all" in sys.argv):
+    if "--light" in sys.argv:
+        print(json.dumps({"run_time": run_time_numbers()}))
+    for options, usage in variants("--all" in sys.argv, "--light" in sys.argv):
         print(
             json.dumps({"options": {name: str(value) for name, value in options.items()}} | asdict(usage)), flush=True
         )

@@ -1,4 +1,4 @@
-"""Division by multiplication and random turns, as the Triton kernels do them."""
+"""Division by multiplication, random words and fast functions, as the Triton kernels have them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.grid import LARGEST_GRID, cell_of_pixel
-from kernels.triton_arithmetic import as_int32, cos_sin_turn, divide, divisor
+from kernels.tables.philox import philox4x32
+from kernels.triton_arithmetic import divide, divisor, fast_cos, fast_log2, fast_sin, philox
 from kernels.views.triton_kernel import _over_unit
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -26,11 +27,23 @@ def _divide(out, number, multiplier, shift, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _turn(out, bits, BLOCK: tl.constexpr):
+def _functions(out, x, angle, BLOCK: tl.constexpr):
     i = tl.arange(0, BLOCK)
-    cosine, sine = cos_sin_turn(tl.load(bits + i).to(tl.uint32, bitcast=True))
-    tl.store(out + i, cosine)
-    tl.store(out + BLOCK + i, sine)
+    tl.store(out + i, fast_log2(tl.load(x + i)))
+    tl.store(out + BLOCK + i, fast_cos(tl.load(angle + i)))
+    tl.store(out + 2 * BLOCK + i, fast_sin(tl.load(angle + i)))
+
+
+@triton.jit
+def _philox(out, key, counter, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    word0, word1, word2, word3 = philox(
+        tl.load(key + i), tl.load(counter + i), tl.load(counter + BLOCK + i), tl.load(counter + 2 * BLOCK + i), 7
+    )
+    tl.store(out + i, word0)
+    tl.store(out + BLOCK + i, word1)
+    tl.store(out + 2 * BLOCK + i, word2)
+    tl.store(out + 3 * BLOCK + i, word3)
 
 
 @triton.jit
@@ -100,14 +113,28 @@ def test_the_repaired_quotient_is_the_correctly_rounded_one_for_every_grid_and_p
         assert np.array_equal(repaired, whole / unit)
 
 
-def test_random_turns_are_precise_and_exact_at_the_quarters():
+def test_fast_functions_are_as_close_as_they_say():
     generator = torch.Generator().manual_seed(0)
-    bits = torch.randint(-(2**31), 2**31, (4096,), dtype=torch.int64, generator=generator)
-    bits[:8] = torch.tensor([as_int32(k * 2**29) for k in range(8)])
-    out = torch.empty(2, 4096, device=DEVICE)
-    _turn[(1,)](out, bits.to(torch.int32).to(DEVICE), BLOCK=4096)
-    angle = ((bits % 2**32) >> 8).double() * (2 * math.pi / 2**24)
-    assert (out[0].cpu() - angle.cos()).abs().max() < 2.0**-22
-    assert (out[1].cpu() - angle.sin()).abs().max() < 2.0**-22
-    assert out[0, :8:2].tolist() == [1, 0, -1, 0]
-    assert out[1, :8:2].tolist() == [0, 1, 0, -1]
+    x = (torch.randint(0, 2**24, (4096,), generator=generator) + 1.0) * 2.0**-24
+    x[:64] = 1.0 - torch.arange(64) * 2.0**-24
+    angle = torch.randint(-(2**23), 2**23, (4096,), generator=generator) * (2 * math.pi * 2.0**-24)
+    angle[:5] = torch.arange(-2, 3) * (math.pi / 2)
+    out = torch.empty(3, 4096, device=DEVICE)
+    _functions[(1,)](out, x.to(DEVICE), angle.to(DEVICE), BLOCK=4096)
+    logarithm, cosine, sine = out.cpu().double()
+    exact = x.double().log2()
+    assert ((logarithm - exact).abs() <= 2.0**-22 * exact.abs().clamp(min=1.0)).all()
+    assert (cosine - angle.double().cos()).abs().max() < 2.0**-20
+    assert (sine - angle.double().sin()).abs().max() < 2.0**-20
+
+
+def test_random_words_are_those_of_philox():
+    generator = torch.Generator().manual_seed(0)
+    key = torch.randint(-(2**63), 2**63 - 1, (256,), generator=generator)
+    key[:3] = torch.tensor([0, -1, 2**32 - 1])
+    counter = torch.randint(0, 2**32, (3, 256), generator=generator)
+    counter[:, :3] = torch.tensor([0, 2**32 - 1, 2**31])
+    out = torch.empty(4, 256, dtype=torch.int32, device=DEVICE)
+    _philox[(1,)](out, key.to(DEVICE), counter.to(torch.uint32).view(torch.int32).to(DEVICE), BLOCK=256)
+    expected = philox4x32((*counter, torch.full((256,), 7)), (key & 0xFFFFFFFF, (key >> 32) & 0xFFFFFFFF))
+    assert torch.equal(out.cpu().long() & 0xFFFFFFFF, torch.stack(expected))

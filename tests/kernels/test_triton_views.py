@@ -107,8 +107,11 @@ def render(store, row, tables, *, size, mean=MEAN, std=STD, dtype=torch.float32,
     )
 
 
-def in_gray_levels(store, row, tables, **settings):
-    return render(store, row, tables, mean=(0.0,) * 3, std=(1 / 255,) * 3, **settings)
+def gray_levels(store, row, tables, **settings):
+    """Views whose pixels are bytes of the store: whole numbers, from which rounding alone may part them."""
+    shown = render(store, row, tables, mean=(0.0,) * 3, std=(1 / 255,) * 3, **settings)
+    assert (shown - shown.round()).abs().max() < 1e-4
+    return shown.round()
 
 
 @pytest.fixture
@@ -166,7 +169,7 @@ def test_positions_equal_those_of_the_reference_far_from_the_origin():
 @pytest.mark.parametrize("size", [1, 7, 16, 33])
 def test_identity_tables_give_the_stored_bytes(channels, size):
     store, row = faces(3, size, size, channels), torch.tensor([2, 2, 0, 1])
-    shown = in_gray_levels(store, row, plain(2, 4, min(size, 3)), size=size)
+    shown = gray_levels(store, row, plain(2, 4, min(size, 3)), size=size)
     stored = store[row].permute(0, 3, 1, 2).float()
     assert torch.equal(shown, stored.expand(2, 4, 3, size, size))
 
@@ -176,7 +179,7 @@ def test_centre_tables_give_the_stored_bytes():
     drawn = centre(1.0, store=(20, 20), size=20, batch=3, device=DEVICE)
     tables = {name: getattr(drawn, name)[None] for name in ("where", "colour", "blur", "noise", "key", "cut")}
     tables["shows"] = identity_cells(1, 3, DEVICE)[None]
-    assert torch.equal(in_gray_levels(store, row, tables, size=20)[0], store.permute(0, 3, 1, 2).float())
+    assert torch.equal(gray_levels(store, row, tables, size=20)[0], store.permute(0, 3, 1, 2).float())
 
 
 @pytest.mark.parametrize(("grid", "size"), [(2, 8), (3, 9), (5, 15)])
@@ -184,10 +187,10 @@ def test_a_puzzle_and_its_inverse_give_the_face_back(grid, size):
     store, row = faces(6, size, size, 3), torch.arange(6)
     tables = plain(1, 6)
     shows = draw_permutation(grid, Key(0, 0, row)).to(DEVICE)
-    puzzled = in_gray_levels(store, row, tables | {"shows": shows[None]}, size=size)[0]
+    puzzled = gray_levels(store, row, tables | {"shows": shows[None]}, size=size)[0]
     again = puzzled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     assert not torch.equal(again, store)
-    back = in_gray_levels(again, row, tables | {"shows": inverse(shows)[None]}, size=size)[0]
+    back = gray_levels(again, row, tables | {"shows": inverse(shows)[None]}, size=size)[0]
     assert torch.equal(back, store.permute(0, 3, 1, 2).float())
 
 
@@ -196,16 +199,16 @@ def test_a_flip_twice_gives_the_face_back(size):
     store, row = faces(2, size, size, 3), torch.arange(2)
     tables = plain(1, 2)
     tables["where"][:] = torch.tensor([[-1.0, 0.0, size], [0.0, 1.0, 0.0]])
-    once = in_gray_levels(store, row, tables, size=size)[0].to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    once = gray_levels(store, row, tables, size=size)[0].to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     assert torch.equal(once, store.flip(2))
-    assert torch.equal(in_gray_levels(once, row, tables, size=size)[0], store.permute(0, 3, 1, 2).float())
+    assert torch.equal(gray_levels(once, row, tables, size=size)[0], store.permute(0, 3, 1, 2).float())
 
 
 def test_turned_tiles_equal_rot90():
     store, row = faces(1, 8, 8, 3), torch.zeros(1, dtype=torch.int64)
     tables = plain(1, 1) | {"shows": torch.tensor([[[3, 1, 0, 2]]], dtype=torch.int16, device=DEVICE)}
     tables["turn"] = torch.tensor([[[0, 1, 2, 3]]], dtype=torch.uint8, device=DEVICE)
-    shown = in_gray_levels(store, row, tables, size=8)[0, 0]
+    shown = gray_levels(store, row, tables, size=8)[0, 0]
     picture = store[0].permute(2, 0, 1).float()
     for j, s in enumerate([3, 1, 0, 2]):
         y, x, v, u = (4 * k for k in (j // 2, j % 2, s // 2, s % 2))
@@ -293,7 +296,7 @@ def test_faces_beyond_2_to_the_31_bytes_are_reached():
     store = torch.from_numpy(np.zeros((33_000, 256, 256, 1), dtype=np.uint8)).to(DEVICE)
     assert store.numel() > 2**31
     store[-1] = faces(1, 256, 256, 1)[0]
-    shown = in_gray_levels(store, torch.tensor([32_999]), plain(1, 1), size=256)
+    shown = gray_levels(store, torch.tensor([32_999]), plain(1, 1), size=256)
     assert torch.equal(shown[0, 0, 0], store[-1, :, :, 0].float())
 
 
@@ -304,7 +307,7 @@ def test_a_face_of_more_than_2_to_the_31_bytes_is_read_to_its_end():
     store[0, -20:, -20:] = faces(1, 20, 20, 1)[0]
     tables = plain(1, 1)
     tables["where"][..., 2] = torch.tensor([width - 20.0, height - 20.0])
-    shown = in_gray_levels(store, torch.zeros(1, dtype=torch.int64), tables, size=20)
+    shown = gray_levels(store, torch.zeros(1, dtype=torch.int64), tables, size=20)
     assert torch.equal(shown[0, 0, 0], store[0, -20:, -20:, 0].float())
 
 
@@ -332,8 +335,8 @@ def test_a_sample_s_views_are_equal_in_numba(size, grid, height, width, channels
     grid = min(grid, size)
     store, row = faces(2, height, width, channels, seed), torch.tensor([1])
     tables = random_tables(store, 1, 1, grid, size, seed)
-    shown = in_gray_levels(store, row, tables, size=size, supersample=supersample).cpu()
     on_cpu = {name: table.cpu() for name, table in tables.items()}
-    numbers = {"size": size, "mean": (0.0,) * 3, "std": (1 / 255,) * 3, "dtype": torch.float32}
-    expected = numba_kernel.render_views(store.cpu(), row, **on_cpu, **numbers, supersample=supersample)
+    numbers = {"size": size, "mean": (0.0,) * 3, "std": (1 / 255,) * 3, "supersample": supersample}
+    shown = render(store, row, tables, **numbers).cpu()
+    expected = numba_kernel.render_views(store.cpu(), row, **on_cpu, **numbers, dtype=torch.float32)
     assert (shown - expected).abs().max() < GRAY_TOLERANCE

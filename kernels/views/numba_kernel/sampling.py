@@ -51,8 +51,8 @@ def _read_4(typingctx: Any, address: Any) -> Any:
 @part
 def _positions(scratch, count, where, unit, dx, dy, height, width, channels):
     """Steps 3 and 4: which byte of the face to read, and how far its neighbours weigh."""
-    xx, xy, x0 = where[0, 0], where[0, 1], where[0, 2]
-    yx, yy, y0 = where[1, 0], where[1, 1], where[1, 2]
+    xx, xy, x0 = where[0, 0], where[0, 1], where[0, 2] - HALF
+    yx, yy, y0 = where[1, 0], where[1, 1], where[1, 2] - HALF
     add_x, add_y = xx * dx + xy * dy, yx * dx + yy * dy
     right, bottom = np.float32(width - 1), np.float32(height - 1)
     divisor = np.float32(unit)
@@ -62,8 +62,8 @@ def _positions(scratch, count, where, unit, dx, dy, height, width, channels):
             np.float32(np.int32(bits_of(scratch[QX + i]))) / divisor,
             np.float32(np.int32(bits_of(scratch[QY + i]))) / divisor,
         )
-        x = (((xx * qx + xy * qy) + x0) - HALF) + add_x
-        y = (((yx * qx + yy * qy) + y0) - HALF) + add_y
+        x = (xx * qx + (xy * qy + x0)) + add_x
+        y = (yx * qx + (yy * qy + y0)) + add_y
         x = F0 if x < F0 else x
         y = F0 if y < F0 else y
         x = right if x > right else x
