@@ -191,7 +191,9 @@ class AdaBelief(Optim):
         _check_moments("AdaBelief", self.betas, self.eps)
 
     def _build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        optimiser: torch.optim.Optimizer = timm.optim.AdaBelief(groups, lr=self.lr, betas=self.betas, eps=self.eps)
+        optimiser: torch.optim.Optimizer = timm.optim.AdaBelief(
+            groups, lr=self.lr, betas=self.betas, eps=self.eps, foreach=True
+        )
         return optimiser
 
 

@@ -53,7 +53,8 @@ class Recipe:
         ema: Decay of a moving average of the weights, which is then what is evaluated and kept; None for none.
         precision: "auto" is bf16 on a CUDA device that has it and on a CPU with AVX512-BF16 or AMX-BF16, else fp32; a
             run that goes on elsewhere keeps what it began with. "fp32" trains the same bits on more machines.
-        compile: Whether `torch.compile` is used; None is yes on CUDA, no on a CPU.
+        compile: Whether `torch.compile` is used; None is yes on CUDA, no on a CPU. "reduce-overhead" also
+            replays forward and backward passes as CUDA graphs: for a small network, which the host keeps waiting.
         test_time: Pictures of a face whose probabilities are averaged in the last evaluations, beside the figures of
             the one picture; None for none.
         evaluation_crop: Share of the side that evaluation keeps, centred (authors: 0.80 and 0.85).
@@ -86,7 +87,7 @@ class Recipe:
     mix: MixUp | CutMix | None = None
     ema: float | None = None
     precision: Precision = "auto"
-    compile: bool | None = None
+    compile: bool | Literal["reduce-overhead"] | None = None
     test_time: Averaging | None = None
     evaluation_crop: float = 0.85
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)

@@ -15,6 +15,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor, nn
 
 from engine.losses import TaskWeights
+from engine.training.later import Later
 from engine.training.objective import Objective
 from engine.training.render import Rendered
 
@@ -68,11 +69,14 @@ class Alignment:
         known = torch.isfinite(found)
         self._sums += torch.stack([torch.where(known, found, 0.0), known.double()])
 
-    def recent(self) -> dict[str, float]:
-        """Gives the means since the last call, of the tasks that were measured; reads the device."""
-        now = self._sums.to("cpu", copy=True)
-        since, self._read = now - self._read, now
-        return self._means(since)
+    def recent(self) -> Later[dict[str, float]]:
+        """Asks for the means since the last call, of the tasks that were measured; to be read in this order."""
+
+        def read(now: Tensor) -> dict[str, float]:
+            since, self._read = now - self._read, now
+            return self._means(since)
+
+        return Later([self._sums], read)
 
     def epoch(self) -> dict[str, float]:
         """Gives the means of the epoch so far; reads the device."""

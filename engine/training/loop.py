@@ -140,7 +140,7 @@ class Trainer:
             criterion.attach(self.model.encoder.network, recipe.mean, recipe.std)
         supervised = frozenset(task.name for task in recipe.supervised)
         self.total_loss = recipe.total.build([task.name for task in recipe.tasks], supervised).to(device)
-        self.compiled = recipe.compile if recipe.compile is not None else device.type == "cuda"
+        self.compiled = bool(recipe.compile) if recipe.compile is not None else device.type == "cuda"
         self.live: dict[tuple[str, ...], Live] = {}
         """What trains each set of tasks that has been trained together so far."""
         pretext = [task.name for task in recipe.tasks if task.name not in supervised]
@@ -158,6 +158,8 @@ class Trainer:
         self.last_figures: dict[str, float] = {}
         self.seconds = 0.0
         self.stop = False
+        self._logged: Callable[[], None] = lambda: None
+        """Writes the last log, if that is still to be done."""
         self.after_step: Callable[[], None] = lambda: None
         """Called after each step of `fit`; a profiler hangs here."""
         self.after_epoch: Callable[[Mapping[str, float | int | None]], None] = lambda row: None
@@ -213,6 +215,7 @@ class Trainer:
             with self.autocast():
                 self.alignment.measure(live.objective, weights, rendered, self.scaler.scale, taught)
         with self.autocast():
+            torch.compiler.cudagraph_mark_step_begin()  # what an earlier batch left in the memory of a graph is free
             losses = live.compiled(rendered, taught)
         total = self.total_loss(losses, weights)
         self.scaler.scale(total / self.recipe.accumulate).backward()
@@ -262,7 +265,10 @@ class Trainer:
             compiled: nn.Module = objective
             if self.compiled:
                 compositions = len({phase.composed for phase in self.phases if phase.tasks == names})
-                compiled = compile_objective(objective, recipe.views, recipe.image_size, compositions=compositions)
+                mode = recipe.compile if isinstance(recipe.compile, str) else None
+                compiled = compile_objective(
+                    objective, recipe.views, recipe.image_size, compositions=compositions, mode=mode
+                )
             self.live[names] = Live(renderer(recipe, self.renderer.dtype, tasks), objective, compiled)
         return self.live[names]
 
@@ -321,21 +327,29 @@ class Trainer:
     def settle(self, clock: Clock) -> None:
         """Waits for the device and counts that time to the last step: steps are launched faster than they run."""
         start = time.perf_counter()
+        self._logged()
         self.watch.check()
         late = time.perf_counter() - start
         clock.steps[-1:] = [seconds + late for seconds in clock.steps[-1:]]
         self.seconds += late
 
     def _log(self, run: RunDir, bars: Bars) -> None:
-        losses = self.watch.recent()
-        self.watch.check()
-        if self.alignment is not None:
-            losses |= self.alignment.recent()
-        losses |= self._scheduled()
-        rate = self.optimiser.param_groups[0]["lr"]
-        run.log("step", epoch=self.at.epoch + 1, step=self.at.total, lr=rate, **losses)
-        run.scalars(self.at.total, {f"step/{name}": value for name, value in losses.items()} | {"step/lr": rate})
-        bars.note(f"loss {losses['loss']:.3f}")
+        """Logs the step, at the next log where its losses are still being computed: training does not wait for them."""
+        self._logged()
+        asked = [self.watch.recent(), *([] if self.alignment is None else [self.alignment.recent()])]
+        scheduled, rate = self._scheduled(), self.optimiser.param_groups[0]["lr"]
+        epoch, step = self.at.epoch + 1, self.at.total
+
+        def write() -> None:
+            self._logged = lambda: None
+            losses = {name: value for part in asked for name, value in part.read().items()} | scheduled
+            run.log("step", epoch=epoch, step=step, lr=rate, **losses)
+            run.scalars(step, {f"step/{name}": value for name, value in losses.items()} | {"step/lr": rate})
+            bars.note(f"loss {losses['loss']:.3f}")
+
+        self._logged = write
+        if all(part.ready() for part in asked):
+            write()
 
     def _finish_epoch(self, run: RunDir, bars: Bars, speed: Mapping[str, Any]) -> None:
         recipe, rate = self.recipe, self.optimiser.param_groups[0]["lr"]

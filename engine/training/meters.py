@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from engine.training.later import Later
+
 
 class NonFiniteLossError(RuntimeError):
     """Says at which step the loss became infinite or no number."""
@@ -46,17 +48,24 @@ class Watch:
         Raises:
             NonFiniteLossError: The total was not finite at some step since the start.
         """
-        bad = int(self._bad)
-        if bad >= 0:
-            raise NonFiniteLossError(bad)
+        _refuse(self._bad)
 
-    def recent(self) -> dict[str, float]:
-        """Gives the mean losses since the last call, of the tasks that were trained; reads the device."""
-        sums = self._sums.tolist()
-        added = [now - was for now, was in zip(sums, self._read, strict=True)]
+    def recent(self) -> Later[dict[str, float]]:
+        """Asks for the mean losses since the last call, of the tasks that were trained; to be read in this order.
+
+        Reading raises as `check` does.
+        """
         counts = [now - was for now, was in zip(self._counts, self._read_counts, strict=True)]
-        self._read, self._read_counts = sums, self._counts
-        return self._means(added, counts)
+        self._read_counts = self._counts
+
+        def read(sums: Tensor, bad: Tensor) -> dict[str, float]:
+            _refuse(bad)
+            now = sums.tolist()
+            added = [after - before for after, before in zip(now, self._read, strict=True)]
+            self._read = now
+            return self._means(added, counts)
+
+        return Later([self._sums, self._bad], read)
 
     def epoch(self) -> dict[str, float]:
         """Gives the mean losses of the epoch so far, of the tasks that were trained; reads the device."""
@@ -83,3 +92,9 @@ class Watch:
         self._sums.copy_(state["sums"])
         self._counts, self._read_counts = list(state["counts"]), list(state["read_counts"])
         self._read = list(state["read"])
+
+
+def _refuse(bad: Tensor) -> None:
+    """Raises where a step was noted."""
+    if int(bad) >= 0:
+        raise NonFiniteLossError(int(bad))

@@ -67,6 +67,7 @@ def compile_objective(
     image_size: int,
     *,
     compositions: int = 1,
+    mode: str | None = None,
     backend: str | Callable[..., Any] = "inductor",
 ) -> nn.Module:
     """Compiles the work of an objective, of which a run has one for each set of tasks that it trains together.
@@ -75,15 +76,16 @@ def compile_objective(
     graph of the encoder a size: whole objectives would need one a *combination* of sizes, and beyond a limit of graphs
     torch.compile goes on uncompiled without a word. Heads and losses, which are small, then stay as they are. Either is
     compiled anew, for fixed numbers of faces, for each of the `compositions` of the batches that it is trained on.
+    `mode` and `backend` are those of torch.compile.
     """
     if all(view.size is None or len(view.size) == 1 for view in views.values()):
         _make_room(compositions)
-        compiled: nn.Module = torch.compile(objective, dynamic=False, backend=backend)  # type: ignore[assignment]
+        compiled: nn.Module = torch.compile(objective, dynamic=False, mode=mode, backend=backend)  # type: ignore[assignment]
         return compiled
     seen = {view for task in objective.tasks for view in task.on}
     graphs = encoder_graphs({name: view for name, view in views.items() if name in seen}, image_size)
     _make_room(compositions * graphs)
-    objective.model.encoder.compile(dynamic=False, backend=backend)
+    objective.model.encoder.compile(dynamic=False, mode=mode, backend=backend)
     return objective
 
 

@@ -87,8 +87,8 @@ def test_in_training_it_is_the_cosine_of_the_two_gradients_on_the_encoder() -> N
     expected = float(torch.cosine_similarity(gradients[0], gradients[1], dim=0))
     objective = Objective(made.model, made.recipe.tasks, made.criteria)
     made.alignment.measure(objective, made.weights(0), rendered)
-    assert made.alignment.recent() == {"puzzle/gradient_cosine": pytest.approx(expected, abs=1e-5)}
-    assert made.alignment.recent() == {}
+    assert made.alignment.recent().read() == {"puzzle/gradient_cosine": pytest.approx(expected, abs=1e-5)}
+    assert made.alignment.recent().read() == {}
     assert made.alignment.epoch() == {"puzzle/gradient_cosine": pytest.approx(expected, abs=1e-5)}
     assert all(parameter.grad is None for parameter in made.model.parameters())
 
@@ -103,7 +103,7 @@ def test_measuring_leaves_weights_buffers_optimiser_and_random_numbers_bit_for_b
     plain, _ = after(recipe, 4)
     measured, made = after(replace(recipe, gradient_cosine_every=2), 4)
     assert made.alignment is not None
-    assert -1 <= made.alignment.recent()["puzzle/gradient_cosine"] <= 1
+    assert -1 <= made.alignment.recent().read()["puzzle/gradient_cosine"] <= 1
     assert plain.keys() == measured.keys()
     assert [key for key in plain if not torch.equal(plain[key], measured[key])] == []
 

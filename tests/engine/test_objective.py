@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -121,3 +122,31 @@ def test_evaluation_stays_uncompiled_and_the_model_can_be_copied() -> None:
 def test_graphs_are_counted_by_size_and_by_the_views_that_share_it(sizes: list[Any], expected: int) -> None:
     views = {f"view_{i}": Puzzle(grid=2, size=size) for i, size in enumerate(sizes)}
     assert encoder_graphs(views, 112) == expected
+
+
+@pytest.mark.parametrize("recipe", [tiny.recipe(), several_sizes()], ids=["fixed-sizes", "several-sizes"])
+@pytest.mark.parametrize(("asked", "mode"), [(True, None), ("reduce-overhead", "reduce-overhead")])
+def test_a_recipe_says_how_it_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, recipe: Recipe, asked: bool | str, mode: str | None
+) -> None:
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(torch, "compile", lambda work, **how: given.append(how) or work)
+    made = trainer(replace(recipe, compile=asked))
+    made.step([next(iter(made.train.epoch(0)))])
+    assert [how["mode"] for how in given] == [mode]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_graphs_of_the_device_train_as_launches_one_by_one_do(accumulate: int) -> None:
+    weights = []
+    for compiled in (True, "reduce-overhead"):
+        recipe = tiny.recipe(compile=compiled, accumulate=accumulate, precision="bf16")
+        cuda = torch.device("cuda")
+        made = Trainer(recipe, open_split(recipe, "train", cuda), open_split(recipe, "val", cuda), cuda)
+        for epoch in range(3):
+            for batches in zip(*[iter(made.train.epoch(epoch))] * accumulate, strict=False):
+                made.step(batches)
+        weights.append([parameter.detach().cpu() for parameter in made.model.parameters()])
+    for one, other in zip(*weights, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)

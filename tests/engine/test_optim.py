@@ -85,6 +85,25 @@ def test_torch_s_own_update_all_weights_in_one_launch_on_cuda(optim: Optim, devi
     assert [[name for name in ("foreach", "fused") if group[name]] for group in groups] == [[how]] * 2
 
 
+def test_adabelief_updates_all_weights_by_one_operator_a_term_and_as_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    both = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        both.append(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
+    ours = AdaBelief(lr=1e-2, weight_decay=0.1).build([both[0]])
+    alone = AdaBelief(lr=1e-2, weight_decay=0.1).build([both[1]])
+    for group in alone.param_groups:
+        assert group["foreach"]
+        group["foreach"] = False
+    for _ in range(12):
+        for mine, theirs in zip(*(model.parameters() for model in both), strict=True):
+            mine.grad = theirs.grad = torch.randn(mine.shape, generator=generator)
+        ours.step(), alone.step()
+    for mine, theirs in zip(*(model.parameters() for model in both), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("optim", OPTIMS, ids=repr)
 def test_steps_on_cuda_are_those_of_the_cpu(optim: Optim) -> None:

@@ -106,7 +106,7 @@ def test_the_puzzling_recipe_is_its_restatement_loss_by_loss_over_20_steps(grid:
         (supervised + pretext).backward()
         optimiser.step()
         made.step([batch])
-        recent = made.watch.recent()
+        recent = made.watch.recent().read()
         assert recent["expression/loss"] == pytest.approx(supervised.item(), rel=2e-4)
         assert recent["puzzle/loss"] == pytest.approx(pretext.item(), rel=2e-4)
         assert recent["loss"] == pytest.approx((supervised + pretext).item(), rel=2e-4)
@@ -124,4 +124,4 @@ def test_the_restatement_is_told_apart_from_a_wrong_one() -> None:
     face = replace(made.renderer, views={"plain": Plain()}).training(batch, epoch=0, step=0).pictures["plain"]
     _, pretext = restated(face, order.argsort(dim=1), batch.target["expression"], torch.ones(7))
     made.step([batch])
-    assert abs(made.watch.recent()["puzzle/loss"] - pretext.item()) > 1e-2
+    assert abs(made.watch.recent().read()["puzzle/loss"] - pretext.item()) > 1e-2

@@ -250,7 +250,7 @@ def test_the_gradient_cosine_is_measured_where_both_kinds_of_tasks_are_trained()
         made.at.epoch, made.at.step = epoch, 0
         for batch in made.train.epoch(epoch):
             made.step([batch])
-            found.append(bool(made.alignment.recent()))
+            found.append(bool(made.alignment.recent().read()))
     assert found == [False, False, True, True, False, False, False, False]
 
 

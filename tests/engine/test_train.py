@@ -48,7 +48,7 @@ def losses(recipe: Recipe, task: str, steps: int) -> list[float]:
     found = []
     for batch in [batch for epoch in range(steps // len(made.train)) for batch in made.train.epoch(epoch)]:
         made.step([batch])
-        found.append(made.watch.recent()[f"{task}/loss"])
+        found.append(made.watch.recent().read()[f"{task}/loss"])
         if made.at.step == made.steps:
             made.at.epoch, made.at.step = made.at.epoch + 1, 0
     return found

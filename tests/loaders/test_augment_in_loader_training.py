@@ -85,7 +85,7 @@ def trained(recipe: Recipe) -> tuple[dict[str, Tensor], list[float], dict[str, f
             trainer.at.epoch, trainer.at.step = epoch, 0
             for batch in train.epoch(epoch):
                 trainer.step([batch])
-                losses.append(trainer.watch.recent()["loss"])
+                losses.append(trainer.watch.recent().read()["loss"])
         _, rows = trainer.predict(trainer.model, val)
         return trainer.model.state_dict(), losses, figures(recipe.tasks, recipe.views, rows)
 
