@@ -49,10 +49,11 @@ def philox(key, word0, word1, word2, word3):
     key = key.to(tl.uint64)
     key0 = key.to(tl.uint32)
     key1 = (key >> 32).to(tl.uint32)
-    word0 = tl.to_tensor(word0).to(tl.uint32, bitcast=True)
-    word1 = tl.to_tensor(word1).to(tl.uint32, bitcast=True)
-    word2 = tl.to_tensor(word2).to(tl.uint32, bitcast=True)
-    word3 = tl.to_tensor(word3).to(tl.uint32, bitcast=True)
+    zero = tl.full((), 0, tl.int32)  # makes a tensor of a constant
+    word0 = (word0 + zero).to(tl.uint32, bitcast=True)
+    word1 = (word1 + zero).to(tl.uint32, bitcast=True)
+    word2 = (word2 + zero).to(tl.uint32, bitcast=True)
+    word3 = (word3 + zero).to(tl.uint32, bitcast=True)
     for turn in tl.static_range(10):
         first = word0.to(tl.uint64) * 0xD2511F53
         second = word2.to(tl.uint64) * 0xCD9E8D57
