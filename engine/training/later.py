@@ -20,16 +20,16 @@ class Later(Generic[T]):
         self._event = None
         if any(tensor.device.type == "cuda" for tensor in tensors):
             self._event = torch.cuda.Event()
-            self._event.record()  # type: ignore[no-untyped-call]
+            self._event.record()
 
     def ready(self) -> bool:
         """Says whether the copies are there, so that `read` does not wait."""
-        return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]
+        return self._event is None or bool(self._event.query())
 
     def read(self) -> T:
         """Waits for the copies, not for what was launched since, and gives what `make` makes of them."""
         if self._event is not None:
-            self._event.synchronize()  # type: ignore[no-untyped-call]
+            self._event.synchronize()
         return self._make(*self._copies)
 
 
