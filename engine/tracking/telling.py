@@ -17,7 +17,7 @@ from engine.tracking.with_trackio import TrackioRuns
 
 TRACKERS: dict[str, Callable[[], Tracker]] = {"mlflow": MlflowRuns, "trackio": TrackioRuns}
 """Name to what opens it; an extra has the same name."""
-SECONDS = 30.0
+SECONDS = 60.0
 """How long the end of a training waits for trackers to take what they were told."""
 
 

@@ -215,6 +215,7 @@ def kept(name: str, finished: bool) -> None:
 )
 @pytest.mark.slow
 def test_mlflow_keeps_a_run_in_a_file_and_goes_on_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling, "SECONDS", 600.0)  # a busy machine fails no test
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/kept.db")
     kept("mlflow", finished=True)
@@ -235,6 +236,7 @@ def test_mlflow_keeps_a_run_in_a_file_and_goes_on_with_it(tmp_path: Path, monkey
 @pytest.mark.skipif(find_spec("trackio") is None, reason="needs the extra `trackio`: pip install 'hmtl[trackio]'")
 @pytest.mark.slow
 def test_trackio_keeps_a_run_in_a_file_and_goes_on_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling, "SECONDS", 600.0)  # a busy machine fails no test
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))
     kept("trackio", finished=True)
     import trackio
