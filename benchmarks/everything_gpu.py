@@ -25,7 +25,8 @@ LIMIT = 540
 TABLE = ("-m", "benchmarks.compare_views_gpu", "--out", "{out}")
 _TESTS = ("-m", "pytest", "-q", "-n", "12", "-p", "no:cacheprovider", "-m", "not slow", "-k")
 """The slow ones need no GPU."""
-_TRAIN = ("-m", "engine.run", "--device", "cuda", "--smoke", "--set", "compile=True", "--resume", "--out")
+_TRAIN = ("-m", "engine.run", "--device", "cuda", "--smoke", "--resume", "--set", "compile=True", "--out")
+_GRAPHS = (*_TRAIN[:-2], "compile='reduce-overhead'", "--out")
 
 
 def _tables() -> dict[str, tuple[str, ...]]:
@@ -47,6 +48,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "train-hybrid": (*_TRAIN, "{out}/train-hybrid", "fer2013_hmtl"),
     "train-inpaint": (*_TRAIN, "{out}/train-inpaint", "affectnet_inpaint"),
     "train-semi": (*_TRAIN, "{out}/train-semi", "fer2013_semi"),
+    "train-graphs": (*_GRAPHS, "{out}/train-graphs", "fer2013_hmtl"),
     "check": (*TABLE, "--quick", "--name", "quick"),
     **_tables(),
     "sweep": (*TABLE, "--sweep", "--sizes", "112", "--batches", "256"),
