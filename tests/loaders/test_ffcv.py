@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 from loaders import FFCV, Loader, Packed, Shuffled
 from loaders.decoding.pictures import Form
 from loaders.decoding.reading import cores
+from loaders.ffcv.decoding import Decoder
 from loaders.ffcv.layout import FIELD, HEADER, check_layout
 from loaders.ffcv.package import ffcv, threads_kept, worker_count
 from loaders.ffcv.store import open_ffcv_store
@@ -349,11 +351,19 @@ def test_changed_pixels_are_found_where_they_are_looked_for(copied: Path) -> Non
         open_ffcv_store(copied, check_pixels=True)
 
 
-def test_a_file_cut_during_an_epoch_is_an_error(copied: Path) -> None:
+def test_a_file_cut_between_two_batches_is_an_error(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, decode = threading.Lock(), Decoder.__call__
+
+    def alone(self: Decoder, position: Any) -> Any:
+        with reading:
+            return decode(self, position)
+
+    monkeypatch.setattr(Decoder, "__call__", alone)  # cut while a batch is read, the process ends: docs/security.md
     with closing(Loader.open(FFCV(copied), "train", batch_size=1, seed=0, device="cpu", sampler=Shuffled())) as loader:
         batches = loader.epoch(0)
         next(batches)
-        os.truncate(copied / "train.beton", 5000)
+        with reading:
+            os.truncate(copied / "train.beton", 5000)
         with pytest.raises(ValueError, match=r"train.beton: must stay as it was when it was opened"):
             list(batches)
 
