@@ -23,7 +23,7 @@ from kernels.tables import reference
 from kernels.tables.augment import Augment, Range
 from kernels.tables.maps import HUE, LUMA
 from kernels.tables.streams import Key, Purpose, stream_word
-from kernels.triton_arithmetic import as_int32, philox
+from kernels.triton_arithmetic import as_int32
 
 _NUMBERS = ("seed_low", "seed_high", "epoch", "stream")
 _SAMPLES = ("sample", "occurrence")
@@ -45,7 +45,8 @@ def _words(block, seed_low, seed_high, epoch, stream, sample):
     """The four words of a block of `kernels.tables.streams`."""
     high = seed_high.to(tl.uint32, bitcast=True).to(tl.uint64)
     seed = (high << 32) | seed_low.to(tl.uint32, bitcast=True).to(tl.uint64)
-    return philox(seed, block, stream, epoch, sample.to(tl.int32))
+    # Not our own, whose 64-bit products take registers: ranking 1,024 cells has none to spare.
+    return tl.philox(seed, block, stream, epoch, sample.to(tl.int32))
 
 
 @triton.jit
