@@ -343,7 +343,7 @@ def test_labels_without_different_names_are_refused(tmp_path: Path, names: tuple
 def test_a_form_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match=r"size \(=0\) must be 1 to 4096 pixels"):
         Form(0)
-    with pytest.raises(ValueError, match=r"fit \(='pad'\) must be one of crop, stretch"):
-        Form(fit="pad")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"fit \(='fill'\) must be one of crop, stretch, pad"):
+        Form(fit="fill")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"colour \(='red'\) must be one of auto, gray, rgb"):
         Form(colour="red")  # type: ignore[arg-type]
