@@ -213,7 +213,7 @@ def test_the_choices_of_the_command_line_reach_the_importer(tmp_path: Path, fold
         ),
         ("folder x --no-ferplus", "--no-ferplus must be left out for folder"),
         ("folder x y --out z", "folder must get one SOURCE; drop 'y', or quote a path with blanks"),
-        ("folder x --out y --fit pad", "fit (='pad') must be one of crop, stretch"),
+        ("folder x --out y --fit fill", "fit (='fill') must be one of crop, stretch, pad"),
         ("folder x --out y --workers 0", "workers (=0) must be 1 or more; leave it out"),
         ("folder x --out y", "must be a folder of pictures; there is none"),
     ],
