@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from engine.deployed import Which
 from engine.deployed.evaluation import evaluate, source_named, store_name
 from engine.deployed.labels import read_labels
-from engine.recipe.file import run_file
+from engine.deployed.options import Calibrated, Checkpoint, Device, TaskFiles, define_tasks
 from engine.reports.evaluation import write_evaluation
 from engine.reports.page import write_page
 from engine.training.device import choose_device
@@ -36,11 +35,8 @@ def main(
     label: Annotated[
         str, typer.Option(metavar="OWN=STORE,...", help="labels of the run that have another name in the store")
     ] = "",
-    checkpoint: Annotated[Which | None, typer.Option(help="which one of the run; best if not given")] = None,
-    calibrated: Annotated[
-        bool,
-        typer.Option("--calibrated", help="probabilities at the temperature that suits the run's val best"),
-    ] = False,
+    checkpoint: Checkpoint = None,
+    calibrated: Calibrated = False,
     out: Annotated[
         Path | None,
         typer.Option(help="folder to write; RUN/evaluations/STORE-SPLIT, with --calibrated -calibrated, if not given"),
@@ -49,11 +45,8 @@ def main(
         bool, typer.Option("--html", help="also write report.html, one file with its pictures inside, to send")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="write over the folder if it is there")] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU if there is one")] = None,
-    tasks: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="a Python file with tasks of your own that the model has, e.g. your recipe"),
-    ] = None,
+    device: Device = None,
+    tasks: TaskFiles = None,
 ) -> None:
     """Evaluate a run on a labelled store, its own or another: figures, intervals, classes, predictions.
 
@@ -67,8 +60,7 @@ def main(
         folder = out or run / "evaluations" / name
         if folder.exists() and not force:
             raise ValueError(f"evaluate: out (={folder}) is there already; write over it by --force, or name another")
-        for file in tasks or ():
-            run_file(file, what="tasks")
+        define_tasks(tasks)
         found = evaluate(
             run,
             source,

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from engine.deployed import Which, hub, load
+from engine.deployed import hub, load
 from engine.deployed.card import CARD, model_card
 from engine.deployed.evaluation import evaluate, source_named
 from engine.deployed.export import BATCHES, FILES, Format, answers_of, compare, export, faces_of, opened
 from engine.deployed.int8 import FILE as INT8_FILE
 from engine.deployed.int8 import LOSS, Loss, losses, quantise, refuse_losses, training_faces
+from engine.deployed.options import Calibrated, Checkpoint, TaskFiles, define_tasks
 from engine.recipe import written
-from engine.recipe.file import run_file
 from engine.runs.result import read_run
 from loaders import Source
 from loaders.exit_status import exit_status
@@ -35,10 +35,8 @@ def main(
         typer.Option(help="the format; torch is an exported program of torch, hub what `timm.create_model` loads"),
     ],
     out: Annotated[Path, typer.Option(help="folder to write, which must not be there yet")],
-    checkpoint: Annotated[Which | None, typer.Option(help="which one of the run; best if not given")] = None,
-    calibrated: Annotated[
-        bool, typer.Option("--calibrated", help="give probabilities at the temperature that suits the run's val best")
-    ] = False,
+    checkpoint: Checkpoint = None,
+    calibrated: Calibrated = False,
     int8: Annotated[
         bool,
         typer.Option(
@@ -65,10 +63,7 @@ def main(
         typer.Option(metavar="STORE", help="a prepared store whose faces it is tried on; the run's own if not given"),
     ] = None,
     split: Annotated[str | None, typer.Option(help="the split it is tried on; the run's test if not given")] = None,
-    tasks: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="a Python file with tasks of your own that the model has, e.g. your recipe"),
-    ] = None,
+    tasks: TaskFiles = None,
 ) -> None:
     """Write the model of RUN as one file: uint8 faces in, probabilities or degrees out, in batches of any size.
 
@@ -82,8 +77,7 @@ def main(
             raise ValueError(f"export: out (={out}) is there already; name a folder that is not")
         _refuse_out_of_place(to, encoder, licence, calibrated)
         _refuse_int8(to, int8, int8_loss)
-        for file in tasks or ():
-            run_file(file, what="tasks")
+        define_tasks(tasks)
         of = read_run(run, where="export")
         model = load(run, checkpoint=checkpoint, calibrated=calibrated, headless=encoder)
         own = f"export: data of {run}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.recipe.file import run_file
+from engine.deployed.options import TaskFiles, define_tasks
 from engine.suspects.answers import read_answers
 from engine.suspects.finding import find_suspects
 from engine.suspects.report import (
@@ -50,10 +50,7 @@ def main(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="folder of the lists and sheets; STORE-labels if not given")] = None,
     force: Annotated[bool, typer.Option("--force", help="write over that folder if it is there")] = False,
-    tasks: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="a Python file with tasks of your own that the runs have, e.g. your recipe"),
-    ] = None,
+    tasks: TaskFiles = None,
 ) -> None:
     """Look for labels that are probably wrong, and for faces that are there twice.
 
@@ -77,8 +74,7 @@ def main(
             raise ValueError(f"labels: most (={most}) must be 1 or more suspects; leave it out for all")
         for package in ("imagehash",) if alone else ("cleanlab", "imagehash"):
             require(package, extra="labels", where="labels")  # before the work
-        for file in tasks or ():
-            run_file(file, what="tasks")
+        define_tasks(tasks)
         answers = None if alone else read_answers(runs, task)
         store = open_store(runs[0] if answers is None else answers.store)
         folder = out or store.path.resolve().with_name(f"{store.path.resolve().name}-labels")

@@ -12,12 +12,12 @@ from typing import Annotated
 
 import typer
 
-from engine.deployed import Deployed, Which, load
+from engine.deployed import Deployed, load
 from engine.deployed.drawing import Copies
 from engine.deployed.finding import Cut, FaceFinder
+from engine.deployed.options import Calibrated, Checkpoint, Device, TaskFiles, define_tasks
 from engine.deployed.photos import find_in
 from engine.deployed.pictures import answers_of, as_csv, picture_files, treatment
-from engine.recipe.file import run_file
 from engine.training.device import choose_device
 from loaders.base import Fit
 from loaders.decoding.video import Camera, ffmpeg, is_video
@@ -40,15 +40,10 @@ def main(
         list[Path] | None, typer.Argument(help="picture files, with --find also videos, and folders with them")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="the csv file; printed if not given")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU if there is one")] = None,
-    tasks: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="a Python file with tasks of your own that the model has, e.g. your recipe"),
-    ] = None,
-    checkpoint: Annotated[Which | None, typer.Option(help="which one of a run; best if not given")] = None,
-    calibrated: Annotated[
-        bool, typer.Option("--calibrated", help="give probabilities at the temperature that suits the run's val best")
-    ] = False,
+    device: Device = None,
+    tasks: TaskFiles = None,
+    checkpoint: Checkpoint = None,
+    calibrated: Calibrated = False,
     fit: Annotated[
         Fit | None,
         typer.Option(
@@ -114,8 +109,7 @@ def main(
             file_target(out)
         copies = None if draw is None else Copies(draw)
         detector = FaceDetector("predict") if find else None
-        for file in tasks or ():
-            run_file(file, what="tasks")
+        define_tasks(tasks)
         deployed = load(model, choose_device(device), checkpoint=checkpoint, calibrated=calibrated)
         console.print(f"checkpoint: {deployed.taken}")
         files = picture_files(pictures or (), videos=find)

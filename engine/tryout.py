@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from engine.deployed import Which, load
+from engine.deployed import load
 from engine.deployed.finding import Cut
+from engine.deployed.options import Calibrated, Checkpoint, Device, TaskFiles, define_tasks
 from engine.deployed.try_page import served
 from engine.deployed.trying import Trial
-from engine.recipe.file import run_file
 from engine.training.device import choose_device
 from loaders.base import Fit
 from loaders.detection import FaceDetector
@@ -26,15 +26,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command()
 def main(
     model: Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, a checkpoint or a weights.safetensors")],
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU if there is one")] = None,
-    tasks: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="a Python file with tasks of your own that the model has, e.g. your recipe"),
-    ] = None,
-    checkpoint: Annotated[Which | None, typer.Option(help="which one of a run; best if not given")] = None,
-    calibrated: Annotated[
-        bool, typer.Option("--calibrated", help="give probabilities at the temperature that suits the run's val best")
-    ] = False,
+    device: Device = None,
+    tasks: TaskFiles = None,
+    checkpoint: Checkpoint = None,
+    calibrated: Calibrated = False,
     crop: Annotated[
         Cut | None,
         typer.Option(help="cut faces around their box, or turned upright; as those of the training if not given"),
@@ -56,8 +51,7 @@ def main(
     """
     console = Terminal()
     with exit_status():
-        for file in tasks or ():
-            run_file(file, what="tasks")
+        define_tasks(tasks)
         deployed = load(model, choose_device(device), checkpoint=checkpoint, calibrated=calibrated)
         detector = None
         try:

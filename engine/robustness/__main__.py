@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.recipe.file import run_file
+from engine.deployed.options import Device, TaskFiles, define_tasks
 from engine.reports import markdown
 from engine.robustness.corruptions import PARTS
 from engine.robustness.measuring import At, measure
@@ -29,11 +29,8 @@ def main(
     parts: Annotated[
         str, typer.Option(help=f"where eyes, nose and mouth lie on the stored faces: as in {' or '.join(PARTS)}")
     ] = "fer2013",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU if there is one")] = None,
-    tasks: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="a Python file with tasks of your own that the run has, e.g. your recipe"),
-    ] = None,
+    device: Device = None,
+    tasks: TaskFiles = None,
     out: Annotated[
         Path | None, typer.Option(help="the comparison of several runs as Markdown, and its charts beside it")
     ] = None,
@@ -54,8 +51,7 @@ def main(
             )
         if out is not None:
             file_target(out)
-        for file in tasks or ():
-            run_file(file, what="tasks")
+        define_tasks(tasks)
         chosen = choose_device(device)
         measured = []
         for run in runs:
