@@ -36,8 +36,13 @@ gentler = {
     "FixMatch": (f"augment={ORDINARY}",),
 }
 
+gentle_rows = tuple(replace(row, set=gentler.get(row.name, ())) for row in rows)
 longer = {"supervised": 21, "pre-training": 9, "pre-trained by puzzling, fine-tuned": 12, rows[3].name: 15}
-three_times = tuple(replace(row, set=(f"epochs={longer[row.name]}",)) for row in rows if row.name in longer)
+
+
+def three_times(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    return tuple(replace(row, set=(*row.set, f"epochs={longer[row.name]}")) for row in rows if row.name in longer)
+
 
 experiment = Experiment(
     title="What are faces without labels worth, at equal FLOPs?",
@@ -46,13 +51,10 @@ experiment = Experiment(
     groups=(
         Group(title="402 labels", rows=rows),
         Group(title="140 labels, 20 a class", rows=rows, set=("data.per_class=20",)),
-        Group(
-            title="2,010 labels",
-            rows=tuple(replace(row, set=gentler.get(row.name, ())) for row in rows),
-            set=("data.keep=2010",),
-        ),
+        Group(title="2,010 labels", rows=gentle_rows, set=("data.keep=2010",)),
         Group(title="402 labels of other faces", rows=rows[:4], set=("data.seed=1",)),
-        Group(title="402 labels, three times as long", rows=three_times),
-        Group(title="140 labels, three times as long", rows=three_times, set=("data.per_class=20",)),
+        Group(title="402 labels, three times as long", rows=three_times(rows)),
+        Group(title="140 labels, three times as long", rows=three_times(rows), set=("data.per_class=20",)),
+        Group(title="2,010 labels, three times as long", rows=three_times(gentle_rows), set=("data.keep=2010",)),
     ),
 )
