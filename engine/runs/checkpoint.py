@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save as serialised
-from torch import nn
+from torch import Tensor, nn
 
 from engine.weights import ABOUT, Weights, load_weights, misfits
 from loaders.files import flush, replacing, write_json
@@ -26,8 +26,24 @@ from loaders.files import flush, replacing, write_json
 LAST, BEFORE, BEST = "last", "before", "best"
 
 
-def save(folder: Path, name: str, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+def copied(state: Any) -> Any:
+    """Copies what a state holds in mappings, lists and tuples to the CPU; nothing that trains on changes it."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True).contiguous()
+    if isinstance(state, Mapping):
+        return {key: copied(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(copied(value) for value in state)
+    return state
+
+
+def save(
+    folder: Path, name: str, weights: Mapping[str, Tensor], about: Mapping[str, Any], state: Mapping[str, Any]
+) -> None:
     """Writes one checkpoint whole; when it is `last`, the one it takes the place of becomes `before`.
+
+    Args:
+        weights: Of the model that is evaluated, on the CPU.
 
     Raises:
         OSError: The disk is full; what was there is kept.
@@ -36,7 +52,7 @@ def save(folder: Path, name: str, model: nn.Module, about: Mapping[str, Any], st
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        _write(temporary, model, about, state)
+        _write(temporary, weights, about, state)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -55,12 +71,11 @@ def _name(folder: Path, name: str) -> None:
         shutil.rmtree(before, ignore_errors=True)
 
 
-def _write(folder: Path, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+def _write(folder: Path, weights: Mapping[str, Tensor], about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     # Both libraries hide the errno of a write that fails, so the bytes are made first and written here.
     with replacing(folder / "weights.safetensors") as path:
         # One entry: safetensors writes several in no fixed order, and equal runs would differ in their hash.
-        path.write_bytes(serialised(tensors, {ABOUT: json.dumps(dict(about))}))
+        path.write_bytes(serialised(dict(weights), {ABOUT: json.dumps(dict(about))}))
     with replacing(folder / "state.pt") as path:
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)

@@ -21,7 +21,9 @@ import json
 import os
 import struct
 import time
+from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -90,6 +92,8 @@ class RunDir:
             self._lock.release()
             raise
         self._records = RecordWriter(self._events)
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._unwritten: deque[Future[None]] = deque()
 
     @classmethod
     def create(cls, path: Path, recipe: Any) -> RunDir:
@@ -193,11 +197,36 @@ class RunDir:
             return False
 
     def checkpoint(self, name: str, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-        """Writes checkpoints/<name>; see `engine.runs.checkpoint.save`."""
-        checkpoint.save(self.path / "checkpoints", name, model, about, state)
+        """Copies the model and the state, and writes checkpoints/<name> while training goes on, after those before it.
+
+        See `engine.runs.checkpoint.save`; `settle` waits for the file, and raises what went wrong with it.
+        """
+        self._settle(left=1)  # in memory are `best` and `last` of the end of an epoch, and never more
+        weights, copy = checkpoint.copied(model.state_dict()), checkpoint.copied(state)
+        before = self._unwritten[-1] if self._unwritten else None
+
+        def write() -> None:
+            if before is not None:
+                before.result()  # `last` knows of `best`: where that could not be written, it is not either
+            checkpoint.save(self.path / "checkpoints", name, weights, about, copy)
+
+        self._unwritten.append(self._writer.submit(write))
+
+    def settle(self) -> None:
+        """Waits until all checkpoints are written.
+
+        Raises:
+            OSError: The disk is full; what was there is kept.
+        """
+        self._settle(left=0)
+
+    def _settle(self, left: int) -> None:
+        while len(self._unwritten) > left or (self._unwritten and self._unwritten[0].done()):
+            self._unwritten.popleft().result()
 
     def step_back(self, bad_step: int) -> None:
         """Drops a last checkpoint that is no good; see `engine.runs.checkpoint.step_back`."""
+        self.settle()
         checkpoint.step_back(self.path / "checkpoints", bad_step)
 
     def result(self, values: Mapping[str, Any]) -> None:
@@ -237,6 +266,8 @@ class RunDir:
     def close(self) -> None:
         with ExitStack() as stack:  # each of them, though a full disk refuses once more what is still to be written
             stack.callback(self._lock.release)
+            stack.callback(self._writer.shutdown)
+            stack.callback(self.settle)
             for key, file in (("events", self._records), ("log", self._log)):
                 stack.enter_context(full_disk_explained(self.path / _APPENDED[key]))
                 stack.callback(file.close)
@@ -285,6 +316,9 @@ class UnwrittenRun(RunDir):
         pass
 
     def checkpoint(self, name: str, model: nn.Module, about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        pass
+
+    def settle(self) -> None:
         pass
 
     def step_back(self, bad_step: int) -> None:

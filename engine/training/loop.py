@@ -163,7 +163,7 @@ class Trainer:
         self.after_step: Callable[[], None] = lambda: None
         """Called after each step of `fit`; a profiler hangs here."""
         self.after_epoch: Callable[[Mapping[str, float | int | None]], None] = lambda row: None
-        """Called after each epoch of `fit`, whose checkpoint is written, with its row; trackers hang here."""
+        """Called after each epoch of `fit`, whose checkpoint is being written, with its row; trackers hang here."""
         torch.manual_seed(recipe.seed)  # of dropout and stochastic depth, where a step is not seeded place by place
 
     @property
@@ -283,7 +283,7 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: The loss was not finite; the last good checkpoint is kept.
-            StoppedError: `stop` was set; the checkpoint is written.
+            StoppedError: `stop` was set; the checkpoint is written when `run` is closed.
         """
         try:
             if self.at.total == 0:
@@ -294,6 +294,7 @@ class Trainer:
         except NonFiniteLossError as error:
             run.step_back(error.step)
             raise
+        run.settle()
 
     def _epoch(self, run: RunDir, bars: Bars) -> Clock:
         recipe, clock = self.recipe, Clock()
@@ -429,7 +430,7 @@ class Trainer:
         return {name: part for name, part in parts.items() if part is not None}
 
     def save(self, run: RunDir) -> None:
-        """Writes the checkpoint that training goes on from, unless the loss has not been finite."""
+        """Has the checkpoint written that training goes on from, unless the loss has not been finite."""
         self.watch.check()
         state = {name: part.state_dict() for name, part in self._stateful().items()} | {
             "precision": self.precision,

@@ -26,6 +26,7 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
+from threading import RLock
 from typing import IO, Any, Literal
 
 from PIL import Image
@@ -72,6 +73,10 @@ class Case:
     at: int | None = None
     """The moment, counted from 0; None for none."""
     how: How = "kill"
+    of: str = ""
+    """Which moments are counted, where it is not all of them."""
+    after: int = 0
+    """How many moments of any kind come in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +105,15 @@ class Server:
             text=True,
         )
 
-    def run(self, words: list[str], folder: Path, at: int | None = None, how: How = "kill") -> Ending:
+    def run(
+        self, words: list[str], folder: Path, at: int | None = None, how: How = "kill", of: str = "", after: int = 0
+    ) -> Ending:
         """Runs one command to its end."""
         requests, replies = self._process.stdin, self._process.stdout
         assert requests is not None
         assert replies is not None
         folder.mkdir(parents=True, exist_ok=True)
-        print(json.dumps(asdict(Case(words, str(folder), at, how))), file=requests, flush=True)
+        print(json.dumps(asdict(Case(words, str(folder), at, how, of, after))), file=requests, flush=True)
         return Ending(**json.loads(replies.readline()))
 
     def close(self) -> None:
@@ -124,6 +131,7 @@ class Moments:
         self._folder = Path(case.folder)
         self._own = f"-{socket.gethostname()}-{os.getpid()}"
         self._count = 0
+        self._lock = RLock()
         sys.addaudithook(self._audit)
         for name, moment in CALLS.items():
             self._wrap(name, moment)
@@ -160,10 +168,17 @@ class Moments:
         self._pass(f"{event.removeprefix('os.')} {shown}".replace(self._own, ""))
 
     def _pass(self, moment: str) -> None:
-        number, self._count = self._count, self._count + 1
-        print(moment, file=self._to, flush=True)
-        if number != self._case.at:
-            return
+        """Counts a moment of the training or of the thread that writes its checkpoints; one holds up the other."""
+        with self._lock:
+            number, past = self._count, self._case.at is not None and self._count > self._case.at
+            print(moment, file=self._to, flush=True)
+            if self._case.of not in ("", moment) and not past:
+                return
+            self._count += 1
+            if self._case.at is not None and number == self._case.at + self._case.after:
+                self._strike(moment)
+
+    def _strike(self, moment: str) -> None:
         match self._case.how:
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)

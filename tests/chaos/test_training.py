@@ -135,10 +135,10 @@ def test_killed_between_the_names_of_a_checkpoint_it_ends_the_same(
     moment: str, after: int, server: Server, reference: Reference, tmp_path: Path, record_property: Record
 ) -> None:
     """Kills where a checkpoint takes the place of one for the last time, which chance seldom finds."""
-    at = max(i for i, each in enumerate(reference.moments) if each == moment) + after
+    at = reference.moments.count(moment) - 1
     write_recipe(tmp_path)
-    ending = server.run(TRAIN, tmp_path, at, "kill")
-    tell(record_property, f"names of a checkpoint, moment {at:3} kill", ending)
+    ending = server.run(TRAIN, tmp_path, at, "kill", of=moment, after=after)
+    tell(record_property, f"names of a checkpoint, {moment} {at:3} kill {after} after", ending)
     ends_as(reference, tmp_path, server.run(TRAIN, tmp_path))
 
 
@@ -181,12 +181,11 @@ DAMAGED = [(state, file, damage) for state in STATES for file in STATES[state] f
 
 @pytest.fixture(scope="session")
 def interrupted(server: Server, reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was killed in the last step of the third epoch: of its files those of the end are not there."""
+    """A run that was stopped before the last step of the third epoch: of its files those of the end are not there."""
     folder = tmp_path_factory.mktemp("interrupted")
     write_recipe(folder)
-    steps = [i for i, moment in enumerate(reference.moments) if moment == "step"]
-    server.run(TRAIN, folder, steps[-1], "kill")
-    assert files_of(folder / "run") == sorted((*STATES["interrupted"], ".lock"))
+    server.run(TRAIN, folder, reference.moments.count("step") - 2, "term", of="step")
+    assert files_of(folder / "run") == sorted(STATES["interrupted"])
     return folder / "run"
 
 

@@ -29,7 +29,7 @@ def model(width: int = 2) -> nn.Module:
 
 def test_weights_come_back_with_what_they_are_of(tmp_path: Path) -> None:
     saved = model()
-    save(tmp_path, LAST, saved, ABOUT, {"step": 4, "rng": torch.get_rng_state()})
+    save(tmp_path, LAST, saved.state_dict(), ABOUT, {"step": 4, "rng": torch.get_rng_state()})
     weights = load_weights(tmp_path / LAST)
     assert weights.about == ABOUT
     loaded = nn.Linear(3, 2)
@@ -41,7 +41,7 @@ def test_weights_come_back_with_what_they_are_of(tmp_path: Path) -> None:
 
 def test_the_one_before_is_kept_and_taken_when_the_last_is_cut(tmp_path: Path) -> None:
     for step in (1, 2, 3):
-        save(tmp_path, LAST, model(), ABOUT, {"step": step})
+        save(tmp_path, LAST, model().state_dict(), ABOUT, {"step": step})
     assert [load_state(tmp_path / name)["step"] for name in (LAST, BEFORE)] == [3, 2]
     assert newest(tmp_path) == (tmp_path / LAST, [])
     state = tmp_path / LAST / "state.pt"
@@ -55,7 +55,7 @@ def test_the_one_before_is_kept_and_taken_when_the_last_is_cut(tmp_path: Path) -
 
 @pytest.mark.parametrize("victim", ["weights.safetensors", "state.pt", "files.json"])
 def test_a_missing_or_changed_file_is_noticed(tmp_path: Path, victim: str) -> None:
-    save(tmp_path, LAST, model(), ABOUT, {})
+    save(tmp_path, LAST, model().state_dict(), ABOUT, {})
     assert damaged(tmp_path / LAST) is None
     (tmp_path / LAST / victim).write_bytes(b"{")
     assert damaged(tmp_path / LAST) is not None
@@ -65,7 +65,7 @@ def test_a_missing_or_changed_file_is_noticed(tmp_path: Path, victim: str) -> No
 
 def test_a_kill_between_the_renames_leaves_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in (1, 2):
-        save(tmp_path, LAST, model(), ABOUT, {"step": step})
+        save(tmp_path, LAST, model().state_dict(), ABOUT, {"step": step})
     renames: list[Path] = []
     rename = Path.rename
 
@@ -77,17 +77,17 @@ def test_a_kill_between_the_renames_leaves_a_whole_one(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Path, "rename", killed)
     with pytest.raises(KeyboardInterrupt):
-        save(tmp_path, LAST, model(), ABOUT, {"step": 3})
+        save(tmp_path, LAST, model().state_dict(), ABOUT, {"step": 3})
     monkeypatch.undo()
     path, notes = newest(tmp_path)
     assert path is not None
     assert (load_state(path)["step"], notes) == (3, [])
-    save(tmp_path, LAST, model(), ABOUT, {"step": 4})
+    save(tmp_path, LAST, model().state_dict(), ABOUT, {"step": 4})
     assert sorted(p.name for p in tmp_path.iterdir()) == [BEFORE, LAST]
 
 
 def test_a_kill_while_writing_leaves_the_last_one(tmp_path: Path) -> None:
-    save(tmp_path, LAST, model(), ABOUT, {"step": 1})
+    save(tmp_path, LAST, model().state_dict(), ABOUT, {"step": 1})
     (tmp_path / f".{LAST}.partial").mkdir()
     (tmp_path / f".{LAST}.partial" / "weights.safetensors").write_bytes(b"half")
     assert newest(tmp_path) == (tmp_path / LAST, [])
@@ -109,10 +109,10 @@ def little_room() -> Iterator[Callable[[int], None]]:
 def test_a_write_that_fails_half_way_keeps_what_was_there_and_says_so(
     tmp_path: Path, little_room: Callable[[int], None], elements: int, name: str
 ) -> None:
-    save(tmp_path, LAST, model(), ABOUT, {"step": 1})
+    save(tmp_path, LAST, model().state_dict(), ABOUT, {"step": 1})
     little_room(3000)
     with pytest.raises(OSError, match=rf"no space left to write .*{name}; free some .* what was there is kept"):
-        save(tmp_path, LAST, model(elements), ABOUT, {"step": torch.zeros(1000)})
+        save(tmp_path, LAST, model(elements).state_dict(), ABOUT, {"step": torch.zeros(1000)})
     gc.collect()  # Python 3.12 crashed here while the failed write's view of its bytes was still open
     assert sorted(p.name for p in tmp_path.iterdir()) == [LAST]
     assert load_state(tmp_path / LAST)["step"] == 1
@@ -125,19 +125,19 @@ def test_a_full_disk_or_quota_reads_the_same(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=r"no space left to write .*weights.safetensors; free some") as raised:
-        save(tmp_path, LAST, model(), ABOUT, {})
+        save(tmp_path, LAST, model().state_dict(), ABOUT, {})
     assert raised.value.errno == number
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:
-    save(tmp_path, LAST, model(), ABOUT, {})
+    save(tmp_path, LAST, model().state_dict(), ABOUT, {})
     with pytest.raises(ValueError, match=r"was trained on the classes .*Sad.*, this model has .*Angry"):
         fill(model(), load_weights(tmp_path / LAST), {"expression": ["Angry", "Happy"]}, tmp_path / LAST)
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:
-    save(tmp_path, LAST, model(), ABOUT, {})
+    save(tmp_path, LAST, model().state_dict(), ABOUT, {})
     weights = load_weights(tmp_path / LAST)
     classes = {"expression": ["Sad", "Happy"]}
     with pytest.raises(ValueError, match=r"of another model \(weight has shape \(2, 3\), here \(5, 3\); bias has"):
@@ -159,7 +159,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_state_that_would_execute_code_is_refused(tmp_path: Path) -> None:
-    save(tmp_path, LAST, model(), ABOUT, {})
+    save(tmp_path, LAST, model().state_dict(), ABOUT, {})
     torch.save({"step": Path("x")}, tmp_path / LAST / "state.pt")  # a class, which unpickling would call
     with pytest.raises(Exception, match=r"[Ww]eights.only"):
         load_state(tmp_path / LAST)

@@ -41,7 +41,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of a run that learns expressions, with a head of two layers."""
     made = trainer(tiny.recipe(views=PLAIN, tasks=(Expression(SYNTHETIC_7, hidden=5),)))
     made.step([next(iter(made.train.epoch(0)))])
-    checkpoint.save(folder := tmp_path_factory.mktemp("teacher"), "last", made.model, made.about(), {})
+    checkpoint.save(folder := tmp_path_factory.mktemp("teacher"), "last", made.model.state_dict(), made.about(), {})
     return folder / "last"
 
 
