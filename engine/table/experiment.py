@@ -67,11 +67,13 @@ class Group:
         rows: The lines, in the paper's order.
         title: What they have in common, such as "20 % of the training data".
         set: Fields that all of them set differently, before their own.
+        labels: How many labels its rows learn from. Where two or more groups say it, the table has a curve over them.
     """
 
     rows: tuple[Row, ...]
     title: str = ""
     set: tuple[str, ...] = ()
+    labels: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,8 @@ class Experiment:
 def _check_group(group: Group) -> None:
     where = f"Experiment: group {group.title!r}"
     check_fields(group, where, leave=("rows",) if _all_are(group.rows, Row) else ())
+    if group.labels is not None and group.labels < 1:
+        raise ValueError(f"{where}: labels (={group.labels}) must be 1 or more, or None where it is not to be drawn")
     names = [row.name for row in group.rows]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"{where}: rows (={names}) must be one or more with different names")

@@ -13,6 +13,7 @@ import typer
 from engine.reports.page import write_page
 from engine.runs.environment import as_shell, command
 from engine.table import sweep
+from engine.table.curve import draw_curve
 from engine.table.plan import Job, Plan, collect
 from engine.table.report import draw_chart, number, to_csv, to_markdown
 from engine.table.results import make_results
@@ -51,7 +52,7 @@ def reasons_of(plan: Plan) -> Iterator[str]:
 
 
 def make_table(plan: Plan, folder: Path, *, run: bool, at_once: int, resamples: int, html: bool = False) -> None:
-    """Runs what a plan misses and writes table.md, table.csv and chart.png into a folder; prints the table.
+    """Runs what a plan misses and writes table.md, table.csv and charts into a folder; prints the table.
 
     Args:
         plan: The runs of an experiment.
@@ -70,11 +71,12 @@ def make_table(plan: Plan, folder: Path, *, run: bool, at_once: int, resamples: 
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", to_csv(results))
-    draw_chart(results, folder / "chart.png")
+    charts = [draw_chart(results, folder / "chart.png"), draw_curve(results, folder / "curve.png")]
     if html:
         write_page(folder / "table.md")
     typer.echo(text)
-    typer.echo(f"wrote {folder / 'table.md'}, table.csv{', table.html' if html else ''} and chart.png", err=True)
+    drawn = " and ".join(chart.name for chart in charts if chart is not None)
+    typer.echo(f"wrote {folder / 'table.md'}, table.csv{', table.html' if html else ''}, {drawn}", err=True)
     progress.exit(folder)
 
 

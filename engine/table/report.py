@@ -286,7 +286,7 @@ def draw_chart(results: Results, path: Path) -> Path:
 
     Rows that have not been run are left out, unless none has.
     """
-    rows = [row for row in results.rows if (row.last if results.experiment.at == "last" else row.best).values]
+    rows = [row for row in results.rows if row.at(results.experiment.at).values]
     rows = rows or list(results.rows)
     left = _Lines([row.name for row in rows], [row.group for row in rows])
     names = [f"{difference.row} − {difference.against}" for difference in results.differences]
@@ -337,7 +337,7 @@ class _Lines:
 def _draw_rows(axes: Axes, results: Results, rows: Sequence[RowFigures], lines: _Lines) -> None:
     experiment = results.experiment
     for at, row in zip(lines.at, rows, strict=True):
-        sample = row.last if experiment.at == "last" else row.best
+        sample = row.at(experiment.at)
         values = results.figure.scale * np.array(sample.values)
         axes.plot(values, np.full(len(values), at), "o", color=BLUE, markersize=4, alpha=0.55, markeredgewidth=0)
         if len(values):

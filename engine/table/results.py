@@ -59,6 +59,10 @@ class RowFigures:
     done: tuple[Finished, ...]
     """All its runs that have ended."""
 
+    def at(self, checkpoint: Literal["last", "best"]) -> Sample:
+        """Gives the figure at one of the two checkpoints."""
+        return self.last if checkpoint == "last" else self.best
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:

@@ -177,7 +177,7 @@ def test_the_command_searches(path: Path) -> None:
     assert "not run yet" in (path.parent / "o" / "sweep.html").read_text()
     table = call("--no-run", "--html")
     assert table.exit_code == 0, table.output
-    assert f"wrote {path.parent / 'o' / 'table.md'}, table.csv, table.html and chart.png" in table.stderr
+    assert f"wrote {path.parent / 'o' / 'table.md'}, table.csv, table.html, chart.png" in table.stderr
     assert (path.parent / "o" / "table.html").read_text().count("<table>") >= 1
     assert "rows (=puzzling) goes with --sweep" in call("--rows", "puzzling").stderr
 

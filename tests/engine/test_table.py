@@ -17,6 +17,7 @@ from engine.cost import Cost
 from engine.recipe.written import describe
 from engine.runs.environment import as_shell
 from engine.table import Experiment, Group, Row, Start
+from engine.table.curve import draw_curve
 from engine.table.experiment import read
 from engine.table.fingerprint import is_recipe, missing_file
 from engine.table.making import commands_of, reasons_of
@@ -435,6 +436,34 @@ def test_the_chart_names_groups_once_folds_long_names_and_leaves_out_what_has_no
     assert few == ["one view", "equal cost", "puzzling", "all data"]
     assert [label.replace("\n", " ") for label in all_] == [*few[:3], long, "all data", "others"]
     assert "\n" in all_[3]
+
+
+def test_groups_that_say_their_labels_have_a_curve_of_the_rows_that_two_of_them_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = ROWS.replace('title="all data"', 'title="all data", labels=400')
+    few = ROWS.replace('title="all data"', 'title="few", set=("epochs=3",), labels=40')
+    path = write_experiment(tmp_path / "tiny_experiment.py", many + few)
+    plan, figures = plan_of(path), keep_figures(monkeypatch, engine.table.curve)
+    target = tmp_path / "curve.png"
+    for row, jobs in zip(plan.file.experiment.groups[0].rows, plan.rows[0], strict=True):
+        for job in jobs:
+            finish(plan, job, RIGHT[row.name] + job.seed)
+    assert draw_curve(make_results(plan_of(path), set()), target) is None  # one group alone is no curve
+    finish(plan, plan.rows[1][2][0], 100)
+    assert draw_curve(make_results(plan_of(path), set()), target) == target
+    [axes] = figures[-1].axes
+    [line] = [line for line in axes.get_lines() if not line.get_label().startswith("_")]
+    assert (line.get_label(), line.get_xdata().tolist()) == ("puzzling", [40, 400])
+    assert line.get_ydata().tolist() == pytest.approx([50.0, 60.25])
+    dots = [line.get_ydata().tolist() for line in axes.get_lines() if line.get_label().startswith("_")]
+    assert dots == [pytest.approx([50.0]), pytest.approx([60.0, 60.5])]
+
+
+def test_a_number_of_labels_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path / "x.py", ROWS.replace('title="all data"', 'title="all data", labels=0'))
+    with pytest.raises(ValueError, match=r"group 'all data': labels \(=0\) must be 1 or more, or None where it is"):
+        read(path)
 
 
 def test_a_small_file_is_small(path: Path) -> None:
