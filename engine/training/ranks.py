@@ -17,9 +17,10 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Thread
 from typing import Any, TypeVar
 
 import torch
@@ -36,6 +37,8 @@ T = TypeVar("T")
 
 SECONDS = int(os.environ.get("HMTL_RANKS_TIMEOUT", "300"))
 """How long a rank waits for the others."""
+STORE_SECONDS = 5
+"""How long a rank that ends waits for the store that says whether another has told of the error."""
 
 
 class LostRankError(RuntimeError):
@@ -163,11 +166,17 @@ class Ranks:
         """Gives the words that the error of this rank begins with, to the first rank that asks; None to the others."""
         if self.world == 1:
             return ""
-        try:
-            told = self.store.add("told", 1) > 1
-        except RuntimeError:  # the host of the store is gone
-            told = False
-        return None if told else f"rank {self.rank} of {self.world} on {socket.gethostname()}: "
+        told: list[bool] = []
+
+        def ask() -> None:
+            with suppress(RuntimeError):  # the host of the store is gone
+                told.append(self.store.add("told", 1) > 1)
+
+        # Behind a cable that is cut the store is asked for as long as TCP sends again: a quarter of an hour.
+        asking = Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(STORE_SECONDS)
+        return None if told == [True] else f"rank {self.rank} of {self.world} on {socket.gethostname()}: "
 
 
 def add_up(make: Callable[[int], Shaped[Tensor, " n"]], places: range) -> Shaped[Tensor, " n"]:

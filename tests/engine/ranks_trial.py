@@ -3,6 +3,7 @@
 python tests/engine/ranks_trial.py equal                  # this file's recipes at 1, 2, 4 and 8 ranks
 python tests/engine/ranks_trial.py equal --recipes        # those of recipes/ too, as --smoke makes them: half an hour
 python tests/engine/ranks_trial.py kill --times 20        # kill -9 of a rank or of torchrun, at any moment
+python tests/engine/ranks_trial.py cut --times 3          # two hosts whose network is cut for good; needs root and ip
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -143,12 +146,14 @@ def train_here(root: Path, names: Sequence[str], *, fail_on: int | None = None) 
 
 def launch(world: int, *words: str, max_restarts: int = 0) -> subprocess.Popen[str]:
     """Starts a program under torchrun: `-m MODULE` or a file, and its arguments."""
-    runner = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    return _torchrun((), "--standalone", f"--nproc-per-node={world}", f"--max-restarts={max_restarts}", *words)
+
+
+def _torchrun(before: Sequence[str], *words: str, **environ: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*runner, f"--max-restarts={max_restarts}", *words],
+        [*before, sys.executable, "-m", "torch.distributed.run", *words],
         cwd=ROOT,
-        env=environ,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -222,6 +227,85 @@ def kill(root: Path, times: int, signals: Sequence[int] = (signal.SIGKILL,), epo
     return differences(root / "whole", root / "killed")
 
 
+class Hosts:
+    """Two hosts on this machine: network namespaces that one cable joins."""
+
+    def __init__(self) -> None:
+        self.names = [f"hmtl{os.getpid()}-{number}" for number in range(2)]
+
+    @contextmanager
+    def made(self) -> Iterator[None]:
+        """Makes them, and takes them away at the end."""
+        try:
+            for name in self.names:
+                _ip("netns", "add", name)
+            one, other = self.names
+            _ip("link", "add", "cable", "netns", one, "type", "veth", "peer", "name", "cable", "netns", other)
+            for number, name in enumerate(self.names):
+                _ip("-n", name, "address", "add", f"10.77.0.{number + 1}/24", "dev", "cable")
+                _ip("-n", name, "link", "set", "lo", "up")
+            self.plug("up")
+            yield
+        finally:
+            for name in self.names:
+                subprocess.run(["ip", "netns", "delete", name], check=False, stderr=subprocess.DEVNULL)
+
+    def plug(self, state: Literal["up", "down"]) -> None:
+        """Puts the cable in or pulls it out, at both ends."""
+        for name in self.names:
+            _ip("-n", name, "link", "set", "cable", state)
+
+    def launch(self, *words: str, timeout: int) -> list[subprocess.Popen[str]]:
+        """Starts one rank on each host, which wait `timeout` seconds for each other."""
+        return [
+            _torchrun(
+                ("ip", "netns", "exec", name),
+                *("--nnodes=2", f"--node-rank={number}", "--master-addr=10.77.0.1", "--master-port=29500", *words),
+                GLOO_SOCKET_IFNAME="cable",
+                HMTL_RANKS_TIMEOUT=str(timeout),
+            )
+            for number, name in enumerate(self.names)
+        ]
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def cut(root: Path, times: int, timeout: int = 10, epochs: int = 30) -> list[str]:
+    """Cuts two hosts off from each other again and again, goes on when they are joined, and compares the end.
+
+    Raises:
+        subprocess.TimeoutExpired: A host has not ended 30 s after it had waited `timeout` seconds for the other.
+        RuntimeError: A host ended as if nothing had been, or without a sentence.
+    """
+    recipe = root / "cut.py"
+    recipe.write_text(KILLED.format(epochs=epochs))
+    words = ["-m", "engine.run", str(recipe), "--device", "cpu", "--threads", "1", "--resume", "--out"]
+    hosts, chance = Hosts(), random.Random(0)
+    with hosts.made():
+        for number in range(times):
+            ranks = hosts.launch(*words, str(root / "cut"), timeout=timeout)
+            wait_for_checkpoint(root / "cut", ranks[0])
+            time.sleep(0.5 * chance.random())
+            hosts.plug("down")
+            start = time.perf_counter()
+            outputs = [rank.communicate(timeout=timeout + 30)[0] for rank in ranks]
+            seconds = time.perf_counter() - start
+            errors = [output.count(f"has not answered for {timeout} s") for output in outputs]
+            print(f"{number + 1}: both hosts ended {seconds:.1f} s after the cut, errors told: {errors}", flush=True)
+            if not all(rank.returncode for rank in ranks) or not any(errors):
+                raise RuntimeError("\n".join(outputs))
+            hosts.plug("up")
+        ended = hosts.launch(*words, str(root / "cut"), timeout=timeout)
+        ended.append(launch(1, *words, str(root / "whole")))
+        for rank in ended:
+            output, _ = rank.communicate()
+            if rank.returncode:
+                raise RuntimeError(output)
+    return differences(root / "whole", root / "cut")
+
+
 def main() -> None:
     """Reads the arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -235,6 +319,7 @@ def main() -> None:
     of_equal.add_argument("--recipes", action="store_true")
     of_equal.add_argument("--worlds", type=int, nargs="+", default=WORLDS)
     commands.add_parser("kill").add_argument("--times", type=int, default=20)
+    commands.add_parser("cut").add_argument("--times", type=int, default=3)
     options = parser.parse_args()
     if options.command == "train":
         train_here(options.root, options.names, fail_on=options.fail_on)
@@ -243,7 +328,7 @@ def main() -> None:
         if options.command == "equal":
             names = options.names or [*RECIPES, *(smoke_recipes() if options.recipes else ())]
             sys.exit(equal(Path(folder), options.worlds, names))
-        off = kill(Path(folder), options.times)
+        off = {"kill": kill, "cut": cut}[options.command](Path(folder), options.times)
         print("equal" if not off else f"different: {off}")
         sys.exit(bool(off))
 

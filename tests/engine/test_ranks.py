@@ -5,6 +5,7 @@ Longer trials, of more recipes and of kills, are those of tests/engine/ranks_tri
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -172,6 +173,19 @@ def test_a_refusal_of_all_ranks_is_told_once_with_how_to_keep_the_step(tmp_path:
     assert "--set batch_size=4 --set accumulate=2 keeps a step of 8 faces" in output
     assert not (tmp_path / "run").exists()
     assert time.perf_counter() - start < 120  # on a busy machine; it waits for nobody
+
+
+class Deaf:
+    """A store behind a cable that is cut: it is asked, and never answers."""
+
+    def add(self, key: str, amount: int) -> int:
+        time.sleep(60)
+        return amount
+
+
+def test_a_rank_tells_its_error_where_nobody_answers_whether_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "STORE_SECONDS", 0.1)
+    assert re.fullmatch(r"rank 1 of 2 on \S+: ", Ranks(1, 2, store=Deaf()).speaks() or "")
 
 
 @pytest.mark.slow
