@@ -173,12 +173,6 @@ def _check_moments(where: str, betas: tuple[float, ...], eps: float) -> None:
         raise ValueError(f"{where}: eps (={eps}) must be above 0; e.g. 1e-8")
 
 
-def _together(groups: list[dict[str, Any]]) -> dict[str, bool]:
-    """Says how torch updates all weights at once: in one launch on CUDA, elsewhere by one operator for all tensors."""
-    on_cuda = all(parameter.is_cuda for group in groups for parameter in group["params"])
-    return {"fused": True} if on_cuda else {"foreach": True}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaBelief(Optim):
     """AdaBelief with rectification (Zhuang et al. 2020, timm); the authors' optimiser."""
@@ -209,7 +203,7 @@ class AdamW(Optim):
         _check_moments("AdamW", self.betas, self.eps)
 
     def _build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, **_together(groups))
+        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,8 +220,7 @@ class SGD(Optim):
 
     def _build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         nesterov = self.nesterov and self.momentum > 0
-        how = _together(groups)
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=nesterov, **how)
+        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=nesterov, fused=True)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

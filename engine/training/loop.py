@@ -44,6 +44,7 @@ from engine.training.progress import Bars
 from engine.training.ranks import Ranks, seed_place
 from engine.training.render import Renderer
 from engine.training.show import Paintings
+from engine.training.small_maps import use_matrix_products
 from engine.weights import Weights, load_weights
 from loaders import Batch, Loader
 
@@ -134,6 +135,8 @@ class Trainer:
         """What the encoder started from, where the recipe names something."""
         self.model = model.to(device=device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if device.type == "cpu":
+            use_matrix_products(self.model)
         self.statistics = running_statistics(self.model)
         self.criteria = {task.name: task.criterion(train.split).to(device) for task in recipe.tasks}
         for criterion in self.criteria.values():

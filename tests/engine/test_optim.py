@@ -76,13 +76,13 @@ def test_biases_and_normalisation_are_not_decayed() -> None:
 
 
 @pytest.mark.parametrize("optim", [AdamW(lr=1e-2), SGD(lr=1e-2), AdamW(lr=1e-2, lookahead=True)], ids=repr)
-@pytest.mark.parametrize(("device", "how"), [("cpu", "foreach"), ("cuda", "fused")])
-def test_torch_s_own_update_all_weights_in_one_launch_on_cuda(optim: Optim, device: str, how: str) -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_torch_s_own_pass_over_the_weights_once(optim: Optim, device: str) -> None:
     with FakeTensorMode():  # tensors without memory, of a device that need not be there
         model = nn.Linear(1, 1)
         model.weight, model.bias = (nn.Parameter(torch.empty(shape, device=device)) for shape in ((2, 3), (2,)))
         groups = optim.build([model]).param_groups
-    assert [[name for name in ("foreach", "fused") if group[name]] for group in groups] == [[how]] * 2
+    assert [[name for name in ("foreach", "fused") if group[name]] for group in groups] == [["fused"]] * 2
 
 
 def test_adabelief_updates_all_weights_by_one_operator_a_term_and_as_one_by_one() -> None:
