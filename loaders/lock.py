@@ -7,6 +7,8 @@ import os
 import socket
 from pathlib import Path
 
+from loaders.files import full_disk_explained
+
 
 class Lock:
     """Holds a lock on a thing, which dies with the process; a file beside or in the thing names who has it.
@@ -17,6 +19,7 @@ class Lock:
 
     Raises:
         ValueError: Another process has it.
+        OSError: The file cannot be written.
     """
 
     def __init__(self, file: Path, what: str) -> None:
@@ -32,8 +35,13 @@ class Lock:
             if _is_at(self._descriptor, file):
                 break
             os.close(self._descriptor)  # its holder has removed it meanwhile
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        try:
+            with full_disk_explained(file):
+                os.ftruncate(self._descriptor, 0)
+                os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError:
+            self.release()
+            raise
 
     def __enter__(self) -> Lock:
         return self

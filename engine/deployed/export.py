@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import warnings
@@ -117,7 +118,10 @@ def export(model: Deployed, to: Format, folder: Path) -> Path:
         try:
             program = torch.export.export(Exported(model).eval().requires_grad_(False), (faces,), dynamic_shapes=shapes)
             if to == "torch":
-                torch.export.save(program, path, extra_files={ABOUT: json.dumps(about)})
+                buffer = io.BytesIO()  # torch's own writing of a file aborts the process where the disk is full
+                torch.export.save(program, buffer, extra_files={ABOUT: json.dumps(about)})
+                with buffer.getbuffer() as view:  # released at once: see engine/runs/checkpoint.py
+                    path.write_bytes(view)
                 return path
             graph = torch.onnx.export(
                 program, dynamo=True, input_names=["faces"], output_names=list(model.tasks), verbose=False

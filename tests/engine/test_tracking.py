@@ -18,12 +18,11 @@ from typer.testing import CliRunner
 import engine.run
 from engine.recipe.file import RecipeFile
 from engine.tracking import TRACKERS, Tracking, opened, telling
-from engine.training import train as training
 from engine.training.loop import StoppedError, Trainer
-from engine.training.ranks import Ranks
 from engine.training.train import train
 from loaders.terminal import Terminal
 from tests.engine import tiny
+from tests.engine.ranks_trial import launch
 from tests.engine.test_resume import contents
 
 
@@ -68,13 +67,12 @@ def run(
     track: tuple[str, ...] = ("mlflow",),
     *,
     resume: bool = False,
-    ranks: Ranks | None = None,
 ) -> str:
     """Trains, and gives what was printed."""
     file = RecipeFile("tiny", tiny.recipe(), "")
     cpu = torch.device("cpu")
     capsys.readouterr()
-    train(file, out, device=cpu, resume=resume, deterministic=False, console=Terminal(), track=track, ranks=ranks)
+    train(file, out, device=cpu, resume=resume, deterministic=False, console=Terminal(), track=track)
     return " ".join(capsys.readouterr().out.split())
 
 
@@ -163,16 +161,37 @@ def test_a_tracker_that_does_not_answer_is_not_waited_for(
     assert told == []
 
 
-def test_only_the_first_rank_tells(
-    told: list[tuple[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened_by: list[object] = []
-    monkeypatch.setattr(training, "opened", lambda track: opened_by.append(track) or {})
-    monkeypatch.setattr(Ranks, "first", property(lambda ranks: False))
-    monkeypatch.setattr(training, "finish", fail)
-    with pytest.raises(TypeError):  # of `fail`, which stands at the end: alone this rank cannot come further
-        run(tmp_path / "run", capsys)
-    assert opened_by == told == []
+RANK = """import json, os, sys
+from pathlib import Path
+from engine.run import app
+from engine.tracking import TRACKERS
+from tests.engine.test_tracking import Fake, fail
+
+Fake.told = []
+TRACKERS.update(mlflow=lambda: Fake("figures", fail), trackio=Fake)
+folder = Path(sys.argv[1])
+try:
+    app([*sys.argv[2:], "--track", "mlflow", "--track", "trackio", "--out", str(folder / "two")])
+finally:
+    (folder / f"told-{os.environ['RANK']}.json").write_text(json.dumps(Fake.told))
+"""
+
+
+@pytest.mark.slow
+def test_of_two_ranks_the_first_one_tells_and_a_tracker_that_fails_leaves_the_run_of_one(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.py"
+    recipe.write_text("from tests.engine import tiny\nrecipe = tiny.recipe(batch_size=4, accumulate=2)\n")
+    (tmp_path / "rank.py").write_text(RANK)
+    both = launch(2, str(tmp_path / "rank.py"), str(tmp_path), str(recipe), "--device", "cpu", "--threads", "1")
+    tiny.trained(tiny.recipe(batch_size=4, accumulate=2), tmp_path / "one")
+    output, _ = both.communicate()
+    assert both.returncode == 0, output
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+    assert output.count("warning: mlflow does not keep all of this run (ConnectionError: ") == 1
+    assert output.count("warning: trackio") == 0
+    first, second = (json.loads((tmp_path / f"told-{rank}.json").read_text()) for rank in (0, 1))
+    assert sorted(name for name, _ in first) == ["begin", "begin", "end", *["figures"] * 3, "report"]
+    assert second == []
 
 
 def test_a_name_that_is_none_and_a_missing_package_are_refused_before_any_work(

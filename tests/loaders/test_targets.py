@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -174,6 +175,16 @@ def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
     lock = Lock(file, "the store")
     lock.release()
     lock.release()
+
+
+def test_a_lock_on_a_full_disk_says_so_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match=r"no space left to write .*\.lock; free some"):
+        Lock(tmp_path / ".lock", "the store")
+    assert names(tmp_path) == []
 
 
 def test_a_store_that_another_process_makes_is_not_made_twice(tmp_path: Path) -> None:
