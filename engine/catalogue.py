@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -19,6 +20,11 @@ def first_line(name: str) -> str:
     return (ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
+def nearest(name: str) -> str | None:
+    """Finds the name that a mistyped one may stand for."""
+    return next(iter(difflib.get_close_matches(name, names(), n=1)), None)
+
+
 def copy(name: str) -> Path:
     """Writes a recipe of the package as NAME.py into the working directory.
 
@@ -26,7 +32,9 @@ def copy(name: str) -> Path:
         ValueError: There is no such recipe, or such a file is here already.
     """
     if name not in names():
-        raise ValueError(f"recipes: NAME (={name}) must be one of {', '.join(names())}; choose one")
+        near = nearest(name)
+        hint = f"did you mean {near}?" if near else "`hmtl recipes` lists them"
+        raise ValueError(f"recipes: NAME (={name}) must be one of the package; {hint}")
     to = Path(f"{name}.py")
     if to.exists():
         raise ValueError(f"recipes: {to} must not be here yet; move it away, or copy into another folder")

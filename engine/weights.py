@@ -59,7 +59,7 @@ def load_weights(path: Path) -> Weights:
     """
     file = path / "weights.safetensors" if path.is_dir() else path
     if not file.is_file():
-        raise ValueError(f"checkpoint: {file} is not there; give a run's checkpoints/last or checkpoints/best")
+        raise ValueError(f"checkpoint: {file} is not there; give a run, or its checkpoints/last or checkpoints/best")
     tensors, about = read_safetensors(file, f"checkpoint: {file}")
     if about is None:
         raise ValueError(

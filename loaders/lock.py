@@ -7,8 +7,6 @@ import os
 import socket
 from pathlib import Path
 
-from loaders.files import full_disk_explained
-
 
 class Lock:
     """Holds a lock on a thing, which dies with the process; a file beside or in the thing names who has it.
@@ -36,9 +34,8 @@ class Lock:
                 break
             os.close(self._descriptor)  # its holder has removed it meanwhile
         try:
-            with full_disk_explained(file):
-                os.ftruncate(self._descriptor, 0)
-                os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         except OSError:
             self.release()
             raise

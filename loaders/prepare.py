@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -22,7 +22,7 @@ from loaders.decoding.pictures import Form
 from loaders.decoding.reading import read_faces
 from loaders.exit_status import exit_status
 from loaders.ffcv.store import open_ffcv_store, require_writer, write_ffcv_store
-from loaders.files import scratch_folder
+from loaders.files import full_disk_explained, scratch_folder
 from loaders.importers import IMPORTERS, ClassFolders, Importer
 from loaders.lock import Lock
 from loaders.options import described, given, options, written
@@ -128,7 +128,8 @@ def _only_here(out: Path) -> Lock:
     """Locks the place of a store, so that no work is done twice."""
     target = folder_target(out)
     target.parent.mkdir(parents=True, exist_ok=True)
-    return Lock(target.with_name(f".{shortened(target.name, '.lock')}.lock"), f"prepare: out (={out})")
+    with full_disk_explained(out):
+        return Lock(target.with_name(f".{shortened(target.name, '.lock')}.lock"), f"prepare: out (={out})")
 
 
 def _pack(
@@ -191,12 +192,21 @@ def _finished(
     found = found | {"options": added | found.get("options", {})}  # one that was added since had its default
     different = [key for key in origin if found.get(key) != origin[key]]
     if different:
-        made = "; ".join(f"{key} {found.get(key)} there, {origin[key]} here" for key in different)
+        made = "; ".join(said for key in different for said in _differences(key, found.get(key), origin[key]))
         raise ValueError(
             f"prepare: out (={out}) must be new or made from the same source and settings ({made}); "
             "choose another --out, or replace it with --force"
         )
     return opened(out)
+
+
+def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
+    """Says of each setting that differs what it is there and here."""
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        for each in dict.fromkeys((*there, *here)):
+            yield from _differences(each, there.get(each), here.get(each))
+    elif there != here:
+        yield f"{name} {there} there, {here} here"
 
 
 def check_store(

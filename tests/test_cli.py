@@ -99,9 +99,10 @@ def test_a_recipe_is_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         2,
         "error: recipes: demo.py must not be here yet; move it away, or copy into another folder\n",
     )
-    unknown = call("recipes", "copy", "dome")
+    unknown = call("recipes", "copy", "dmo")
     assert unknown.exit_code == 2
-    assert "recipes: NAME (=dome) must be one of affectnet_augmentation, " in unknown.stderr
+    assert "recipes: NAME (=dmo) must be one of the package; did you mean demo?" in unknown.stderr
+    assert "must be one of the package; `hmtl recipes` lists them" in call("recipes", "copy", "xyz").stderr
 
 
 def test_recipes_are_found_by_name_away_from_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,8 +116,10 @@ def test_recipes_are_found_by_name_away_from_a_checkout(tmp_path: Path, monkeypa
     assert catalogue.find("recipes/demo.py") == Path("recipes/demo.py")
     assert recipe_file.read("demo:supervised").name == "demo-supervised"
     assert read_experiment("e2_fer2013_small").name == "e2_fer2013_small"
-    with pytest.raises(ValueError, match=r"recipe: dome is not there; give the path of one, or a name: affectnet"):
-        recipe_file.read("dome")
+    with pytest.raises(ValueError, match=r"recipe: dmo is not there; did you mean demo\?"):
+        recipe_file.read("dmo")
+    with pytest.raises(ValueError, match=r"mine.py is not there; give the path of one, or a name that `hmtl recipes`"):
+        recipe_file.read("mine.py")
 
 
 def test_print_shows_the_recipe_as_it_would_be_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,8 +82,10 @@ def run_file(path: Path, *, what: str = "recipe") -> dict[str, Any]:
         ValueError: No such file, or one that cannot be run.
     """
     if not path.is_file():
-        or_name = "" if what == "tasks" else f", or a name: {', '.join(catalogue.names())}"
-        raise ValueError(f"{what}: {path} is not there; give the path of one{or_name}")
+        near = None if what == "tasks" else catalogue.nearest(str(path))
+        or_name = "" if what == "tasks" else ", or a name that `hmtl recipes` lists"
+        hint = f"did you mean {near}?" if near else f"give the path of one{or_name}"
+        raise ValueError(f"{what}: {path} is not there; {hint}")
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
     if path.suffix != ".py" or spec is None or spec.loader is None:
         raise ValueError(f"{what}: {path} must be a Python file that defines `{what}`; see recipes/demo.py")

@@ -73,7 +73,7 @@ def write_report(run: Path, *, result: Mapping[str, Any] | None = None) -> Path:
     Raises:
         ValueError: `run` is not the folder of a run.
     """
-    found = read_run(run, where="write_report", result=result)
+    found = read_run(run, where="report", result=result)
     predictions, left_out = read_predictions(found)
     text = markdown.document(
         [

@@ -75,6 +75,8 @@ def make_table(plan: Plan, folder: Path, *, run: bool, at_once: int, resamples: 
     if html:
         write_page(folder / "table.md")
     typer.echo(text)
+    for reason in reasons_of(progress.plan):
+        typer.echo(reason, err=True)
     drawn = " and ".join(chart.name for chart in charts if chart is not None)
     typer.echo(f"wrote {folder / 'table.md'}, table.csv{', table.html' if html else ''}, {drawn}", err=True)
     progress.exit(folder)

@@ -147,7 +147,7 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is not there; give a run's checkpoints/last"):
+    with pytest.raises(ValueError, match=r"is not there; give a run, or its checkpoints/last"):
         load_weights(tmp_path)
     file = tmp_path / "weights.safetensors"
     file.write_bytes(b"nonsense")

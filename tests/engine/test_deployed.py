@@ -311,7 +311,7 @@ def test_a_checkpoint_that_cannot_be_used_is_refused(
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is not there; give a run's checkpoints/last or checkpoints/best"):
+    with pytest.raises(ValueError, match="is not there; give a run, or its checkpoints/last or checkpoints/best"):
         load(tmp_path)
 
 

@@ -377,7 +377,7 @@ def test_teachers_that_are_not_there_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes(b"cut")
     with pytest.raises(ValueError, match=r"is cut or damaged \(.*\); take another copy"):
         criterion(Perceptual(teacher=TimmTeacher("test_resnet", str(tmp_path / "cut.safetensors"))))
-    with pytest.raises(ValueError, match=r"checkpoint: .* is not there; give a run's checkpoints/last"):
+    with pytest.raises(ValueError, match=r"checkpoint: .* is not there; give a run, or its checkpoints/last"):
         criterion(Perceptual(teacher=CheckpointTeacher(str(tmp_path / "none"))))
 
 

@@ -553,13 +553,9 @@ def test_what_is_drawn_is_the_best_epoch_where_it_was_not_chosen() -> None:
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"write_report: run \(=.*nowhere\) must be a folder; name one that hmtl train"
-    ):
+    with pytest.raises(ValueError, match=r"report: run \(=.*nowhere\) must be a folder; name one that hmtl train"):
         write_report(tmp_path / "nowhere")
-    with pytest.raises(
-        ValueError, match=r"write_report: run \(=.*\) must hold a recipe.json and has none, so it is not"
-    ):
+    with pytest.raises(ValueError, match=r"report: run \(=.*\) must hold a recipe.json and has none, so it is not"):
         write_report(tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -593,7 +589,7 @@ def test_the_command_writes_reports_and_refuses_in_one_line(run: Path) -> None:
     assert done.stdout.strip() == str(run / "report.md")
     refused = call(run / "predictions")
     assert refused.returncode == 2
-    assert refused.stderr.startswith("error: write_report: run (=")
+    assert refused.stderr.startswith("error: report: run (=")
     assert "Traceback" not in refused.stderr
 
 

@@ -85,7 +85,7 @@ def test_other_settings_ask_for_force(folders: Path, tmp_path: Path) -> None:
     run("folder", folders, "--out", out)
     code, text = run("folder", folders, "--out", out, "--size", 8)
     assert code == 2
-    assert "must be new or made from the same source and settings (pictures {'size': None" in text
+    assert "must be new or made from the same source and settings (size None there, 8 here); " in text
     assert "choose another --out, or replace it with --force" in text
     assert open_store(out).shape == (10, 10, 3)
     assert run("folder", folders, "--out", out, "--label", "mood")[0] == 2

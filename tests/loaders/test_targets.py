@@ -177,14 +177,15 @@ def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
     lock.release()
 
 
-def test_a_lock_on_a_full_disk_says_so_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_without_room_for_the_lock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    source = faces(tmp_path / "faces")
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(OSError, match=r"no space left to write .*\.lock; free some"):
-        Lock(tmp_path / ".lock", "the store")
-    assert names(tmp_path) == []
+    with pytest.raises(OSError, match=r"no space left to write .*store; free some"):
+        prepare(ClassFolders(source), tmp_path / "store", form=Form(size=16))
+    assert names(tmp_path) == ["faces"]
 
 
 def test_a_store_that_another_process_makes_is_not_made_twice(tmp_path: Path) -> None:
