@@ -27,9 +27,12 @@ LAST, BEFORE, BEST = "last", "before", "best"
 
 
 def copied(state: Any) -> Any:
-    """Copies what a state holds in mappings, lists and tuples to the CPU; nothing that trains on changes it."""
+    """Copies what a state holds in mappings, lists and tuples to the CPU; nothing that trains on changes it.
+
+    Tensors keep their order in memory: a fused optimiser reads moments in the order of the weights.
+    """
     if isinstance(state, Tensor):
-        return state.detach().to("cpu", copy=True).contiguous()
+        return state.detach().to("cpu", copy=True)
     if isinstance(state, Mapping):
         return {key: copied(value) for key, value in state.items()}
     if isinstance(state, list | tuple):
@@ -72,10 +75,11 @@ def _name(folder: Path, name: str) -> None:
 
 
 def _write(folder: Path, weights: Mapping[str, Tensor], about: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    tensors = {key: value.contiguous() for key, value in weights.items()}
     # Both libraries hide the errno of a write that fails, so the bytes are made first and written here.
     with replacing(folder / "weights.safetensors") as path:
         # One entry: safetensors writes several in no fixed order, and equal runs would differ in their hash.
-        path.write_bytes(serialised(dict(weights), {ABOUT: json.dumps(dict(about))}))
+        path.write_bytes(serialised(tensors, {ABOUT: json.dumps(dict(about))}))
     with replacing(folder / "state.pt") as path:
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)

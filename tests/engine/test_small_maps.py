@@ -11,6 +11,8 @@ from timm import create_model
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import small_maps as benchmark
+from engine.recipe import file as recipe_file
 from engine.training import small_maps
 from engine.training.small_maps import SMALL, SmallMapConv2d, use_matrix_products
 
@@ -124,3 +126,10 @@ def test_a_network_keeps_its_weights_its_cost_and_almost_its_gradients() -> None
     assert flops[0] == flops[1]
     for (name, one), other in zip(plain.named_parameters(), products.parameters(), strict=True):
         torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_the_benchmark_compares_before_it_times_and_shows_both_ways() -> None:
+    lines = "\n".join(benchmark.report([benchmark.Layer(2, 4, 4, 2)], [], rounds=2))
+    assert "3 x 3, 4 to 4, 2 x 2 to 2 x 2, 2 faces" in lines
+    row = benchmark.step_row("pose", recipe_file.read("pointing04_hmtl").recipe, "fp32", rounds=1)
+    assert row[:2] == ["pose", "fp32"]
