@@ -3,6 +3,7 @@
     python -m benchmarks.compare_views_gpu --sizes 112      # half of the dated table, about 10 minutes on an H100
     python -m benchmarks.compare_views_gpu --quick          # a minute: does it run, are the checks green
     python -m benchmarks.compare_views_gpu --sweep          # which configuration of the Triton kernel is fastest
+    ncu -k regex:_render python -m benchmarks.compare_views_gpu --launches 3 --sizes 112 --batches 256 --cases weak
 
 Needs a CUDA device that is otherwise idle. Every row is timed just after its first samples agreed with the reference on
 the same inputs, by CUDA events with a cold L2 cache (`benchmarks.device_timer`). Opponents take turns.
@@ -13,8 +14,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
+import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +27,7 @@ from torch import Tensor
 from benchmarks import compare_views as on_cpu
 from benchmarks import view_cases as cases
 from benchmarks.compare_views import Opponent
-from benchmarks.device_timer import FEWEST, DeviceTimer, Timer, measure
+from benchmarks.device_timer import FEWEST, DeviceTimer, HostTimer, Timer, measure
 from benchmarks.triton_augment_opponent import TritonAugment
 from benchmarks.view_cases import CASES, MEAN, STD, Inputs
 from benchmarks.views_table import CLONE, COPY, DRAWN, OURS, ROOT, Row, Rows, dated, moved, table, write
@@ -141,7 +143,9 @@ def goals(rows: Rows) -> Iterator[str]:
             yield f"- {name}: {min(found):.2f} to {max(found):.2f} × (goal {wanted:g} ×, {verdict})"
 
 
-def sweep(timer: Timer, device: torch.device, dtype: torch.dtype, size: int, batch: int) -> Iterator[str]:
+def sweep(
+    timer: Timer, device: torch.device, dtype: torch.dtype, wanted: Sequence[str], size: int, batch: int
+) -> Iterator[str]:
     """Measures the milliseconds of `render_views` in each configuration, for each case; the fastest first."""
     from kernels.views import triton_kernel
 
@@ -151,7 +155,7 @@ def sweep(timer: Timer, device: torch.device, dtype: torch.dtype, size: int, bat
         for warps in (2, 4, 8)
         if block >= 32 * warps
     ]
-    for case in CASES:
+    for case in wanted:
         inputs = on_device(cases.make(case, batch, size), device)
         tables = (inputs.where, inputs.colour, inputs.shows, inputs.blur, inputs.noise, inputs.key, None, inputs.cut)
 
@@ -170,13 +174,17 @@ def sweep(timer: Timer, device: torch.device, dtype: torch.dtype, size: int, bat
         yield f"{case}: " + ", ".join(f"{name} {1e3 * seconds:.3f}" for seconds, name in best)
 
 
-def machine(dtype: torch.dtype) -> list[str]:
-    device = torch.cuda.get_device_properties(torch.cuda.current_device())
-    facts = describe_environment(torch.device("cuda"))
+def machine(dtype: torch.dtype, device: torch.device) -> list[str]:
+    facts, on = describe_environment(device), ""
     packages = ("torch", "triton", "torchvision", "kornia", RIVAL)
+    if device.type == "cuda":
+        gpu = torch.cuda.get_device_properties(device)
+        on = (
+            f"{gpu.name}, {gpu.multi_processor_count} multiprocessors, {gpu.L2_cache_size >> 20} MB of L2, "
+            f"driver {facts['driver']}, CUDA {facts['cuda']}; "
+        )
     return [
-        f"- {device.name}, {device.multi_processor_count} multiprocessors, {device.L2_cache_size >> 20} MB of L2, "
-        f"driver {facts['driver']}, CUDA {facts['cuda']}; {facts['cpu']}",
+        f"- {on}{facts['cpu']}",
         f"- Python {facts['python']}, " + ", ".join(f"{name} {version(name)}" for name in packages),
         dated(facts["commit"], dtype),
     ]
@@ -199,12 +207,18 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--quick", action="store_true", help="one small size and batch, nothing compiled")
     found.add_argument("--sweep", action="store_true", help="time every configuration of our kernel instead")
-    found.add_argument("--sizes", type=int, nargs="+", default=[112, 224])
-    found.add_argument("--batches", type=int, nargs="+", default=[64, 256, 1024])
+    found.add_argument(
+        "--launches", type=int, default=0, help="show each case so often and nothing else: to a profiler"
+    )
+    found.add_argument("--sizes", type=int, nargs="+", help="112 224; with --quick 56")
+    found.add_argument("--batches", type=int, nargs="+", help="64 256 1024; with --quick 16")
     found.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
     found.add_argument("--dtype", default="bfloat16", choices=["float32", "float16", "bfloat16"])
-    found.add_argument("--seconds", type=float, default=0.4, help=f"an opponent gets in a row, {FEWEST} runs at least")
+    found.add_argument(
+        "--seconds", type=float, help=f"an opponent gets in a row, {FEWEST} runs at least: 0.4; with --quick 0.05"
+    )
     found.add_argument("--name", default="", help="added to the name of the table, to keep one beside it")
+    found.add_argument("--device", default="cuda", choices=["cuda", "cpu"], help="cpu: a dry run, which times no GPU")
     found.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the table")
     return found
 
@@ -212,39 +226,49 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parser().parse_args(arguments)
-    if not torch.cuda.is_available():
+    device, dtype = torch.device(options.device), getattr(torch, options.dtype)
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit(
             "compare_views_gpu: a CUDA device must be there (torch.cuda.is_available() is false); run it on a machine "
             "with a GPU, or measure the CPU: python -m benchmarks.compare_views"
         )
-    if options.quick:
-        options.sizes, options.batches, options.seconds = [56], [16], 0.05
-    device, dtype, timer = torch.device("cuda"), getattr(torch, options.dtype), DeviceTimer()
-    if options.sweep:
-        for size in options.sizes:
-            for batch in options.batches:
-                print(f"\n{size} px, batch {batch}, {options.dtype}: block / warps ms")
-                print(*sweep(timer, device, dtype, size, batch), sep="\n", flush=True)
+    sizes = options.sizes or ([56] if options.quick else [112, 224])
+    batches = options.batches or ([16] if options.quick else [64, 256, 1024])
+    seconds = (0.05 if options.quick else 0.4) if options.seconds is None else options.seconds
+    if options.launches:
+        for case, size, batch in itertools.product(options.cases, sizes, batches):
+            inputs = on_device(cases.make(case, batch, size), device)
+            for _ in range(options.launches):
+                cases.ours(inputs, dtype)
+            print(f"{case}, {size} px, batch {batch}, {options.dtype}: {options.launches} launches", flush=True)
         return
-    compiled, kornia, rival = cases.Compiled(), installed(cases.Kornia), installed(TritonAugment)
+    timer = DeviceTimer() if device.type == "cuda" else HostTimer()
+    if options.sweep:
+        for size in sizes:
+            for batch in batches:
+                print(f"\n{size} px, batch {batch}, {options.dtype}: block / warps ms")
+                print(*sweep(timer, device, dtype, options.cases, size, batch), sep="\n", flush=True)
+        return
+    compiled, kornia = cases.Compiled(), installed(cases.Kornia)
+    rival = installed(TritonAugment) if device.type == "cuda" else None  # it refuses to start without a GPU
     rows: Rows = {}
     notes: list[str] = []
-    for size in options.sizes:
+    for size in sizes:
         for case in options.cases:
             last: Row = {}
-            for batch in options.batches:
+            for batch in batches:
                 all_of = opponents(case, compiled, kornia, rival)
                 if options.quick:
                     del all_of[REFERENCE[1]]
                 inputs = cases.make(case, batch, size)
-                rows[size, batch, case] = compare(inputs, dtype, all_of, timer, device, options.seconds, last, notes)
+                rows[size, batch, case] = compare(inputs, dtype, all_of, timer, device, seconds, last, notes)
                 last = rows[size, batch, case][0]
                 print(size, batch, case, {k: v and round(1e3 * v[1], 3) for k, v in last.items()}, flush=True)
     text = "\n".join(
         [
-            "# Views on a GPU",
+            "# Views on a GPU" if device.type == "cuda" else "# Views on a CPU: a dry run, which measured no GPU",
             "",
-            *machine(dtype),
+            *machine(dtype, device),
             f"- `python -m benchmarks.compare_views_gpu {' '.join(arguments)}`".replace(" `", "`"),
             "",
             "Times in ms between CUDA events, L2 cache cold: p50 (p20–p80), and p50 as a multiple of ours. `–`: not "
@@ -260,7 +284,8 @@ def main(arguments: list[str] | None = None) -> None:
             table(rows, compiled.kernels),
         ]
     )
-    path = result_file(options.out, torch.cuda.get_device_name(), options.name)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "dry"
+    path = result_file(options.out, name, options.name)
     write(path, text)
     print(f"\n{text}\nwritten: {path}")
 

@@ -47,6 +47,15 @@ class DeviceTimer:
         return self.start.elapsed_time(self.end) / 1e3
 
 
+class HostTimer:
+    """Times by the clock of the host, for a dry run where there is no GPU."""
+
+    def __call__(self, run: Callable[[], Tensor]) -> float:
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+
 def measure(runs: dict[str, Callable[[], Tensor]], timer: Timer, seconds: float) -> Row:
     """Measures p20, p50, p80 in seconds of each; turns are taken until each had its time, at least `FEWEST` times."""
     times: dict[str, list[float]] = {name: [] for name in runs}

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import subprocess
-import sys
 
 import pytest
 import torch
-from typer.main import get_command
 
 from benchmarks import compare_views_gpu as gpu
-from benchmarks import device_timer, everything_gpu, views_table
+from benchmarks import device_timer, views_table
 from benchmarks import view_cases as cases
 from benchmarks.views_table import DRAWN, OURS
-from engine import run
-from engine.recipe import file as recipe_file
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
@@ -115,61 +110,15 @@ def test_only_packages_that_are_there_are_opponents():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="interprets the kernel on CPU tensors: needs no CUDA device")
 def test_the_sweep_times_every_configuration_and_checks_its_pixels(monkeypatch):
     monkeypatch.setattr(device_timer, "FEWEST", 1)
-    monkeypatch.setattr(gpu, "CASES", ("identity",))
-    (line,) = gpu.sweep(instant, CPU, torch.float32, 6, 1)
+    (line,) = gpu.sweep(instant, CPU, torch.float32, ("identity",), 6, 1)
     assert line.startswith("identity: ")
     assert line.count("1000.000") == line.count(",") + 1 == 12
 
 
-def test_one_call_runs_every_step_and_names_those_that_failed(tmp_path, monkeypatch, capsys):
-    steps = {
-        "good": ("-c", "print('well in {out}')"),
-        "bad": ("-c", "raise SystemExit(3)"),
-        "slow": ("-c", "import time; time.sleep(60)"),
-    }
-    monkeypatch.setattr(everything_gpu, "STEPS", steps)
-    with pytest.raises(
-        SystemExit, match=r"everything_gpu: bad failed with exit status 3; slow stopped after 3 s; read"
-    ):
-        everything_gpu.main(["--out", str(tmp_path), "--limit", "3", "--steps", "bad", "slow", "good"])
-    assert (tmp_path / "good.log").read_text() == f"well in {tmp_path}\n"
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.failed.log", "good.log", "slow.failed.log"]
-    assert "good: done, " in capsys.readouterr().out
-    steps["bad"] = steps["slow"] = ("-c", "")
-    everything_gpu.main(["--out", str(tmp_path)])
-    assert "good: done before" in capsys.readouterr().out
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.log", "good.log", "slow.log"]
-
-
-def test_every_step_is_a_command_that_exists():
-    assert everything_gpu.LIMIT < 600
-    for step, (_, module, *arguments) in everything_gpu.STEPS.items():
-        if module == everything_gpu.TABLE[1]:
-            gpu.parser().parse_args(arguments)
-        elif module == "engine.run":
-            parsed = get_command(run.app).make_context("run", arguments).params
-            assert parsed["out"].name == step
-            assert recipe_file.read(parsed["recipe"]).recipe is not None
-        else:
-            assert module == "pytest"
-
-
-@pytest.mark.slow
-def test_the_steps_of_tests_collect_what_needs_a_gpu_and_no_more():
-    def collected(*arguments: str) -> str:
-        command = [sys.executable, *(part for part in arguments if part not in ("-n", "12")), "--collect-only"]
-        return subprocess.run(command, cwd=views_table.ROOT, capture_output=True, text=True, check=True).stdout
-
-    steps = everything_gpu.STEPS
-    kernels = collected(*steps["kernels"])
-    assert steps["loaders"][:-1] == steps["engine"][:-1]  # so one collection does for both
-    others = collected(*steps["loaders"], steps["engine"][-1])
-    for name in ("test_triton_gpu", "test_triton_views", "test_triton_tables", "test_triton_hidden"):
-        assert f"{name}.py::" in kernels
-    assert "test_compare_views_gpu" not in kernels
-    assert "compiles_without_spills" not in kernels
-    for test in ("test_every_tier_delivers_the_same_on_a_gpu", "test_batches_arrive_on_the_gpu_equal"):
-        assert test in others
-    assert "test_a_cpu_maps_the_file" not in others
-    assert "test_optim.py::test_steps_on_cuda" in others
-    assert "test_one_rate_for_all_groups" not in others
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here: python -m benchmarks.compare_views_gpu")
+def test_a_profiler_is_shown_launches_and_nothing_else(monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr(cases, "ours", lambda inputs, dtype: shown.append((inputs.size, inputs.batch, dtype)))
+    gpu.main(["--device", "cpu", "--launches", "3", "--sizes", "6", "--batches", "2", "--cases", "weak"])
+    assert shown == [(6, 2, torch.bfloat16)] * 3
+    assert capsys.readouterr().out == "weak, 6 px, batch 2, bfloat16: 3 launches\n"
