@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 
 from engine.bench import report
 from engine.bench.both_ways import STEP_NAMES, of_recipe
 from engine.bench.cases import NAMES, find
+from engine.bench.peak import Work, work_of
 from engine.bench.stepping import measure_steps
 from engine.bench.throughput import measure
+from engine.recipe import Recipe, settings
 from engine.recipe import file as recipe_file
-from engine.recipe import settings
 from engine.training.device import choose_device
 from engine.training.meters import NonFiniteLossError
 from engine.training.ranks import LostRankError, joined
@@ -118,7 +120,17 @@ def step(
             "rounds": rounds,
         }
         if ranks.first:
-            _show(report.of_steps(found, rows, facts, where, compiled), out, console)
+            _show(report.of_steps(found, rows, facts, where, compiled, _work(chosen, where, ranks.world)), out, console)
+
+
+def _work(recipe: Recipe, device: torch.device, ranks: int) -> Work | str:
+    """Measures what a step computes and what its device can, or says why that is not known."""
+    if ranks > 1:
+        return "several ranks took the steps, which may share a device"
+    try:
+        return work_of(recipe, device)
+    except ValueError as error:
+        return str(error)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import torch
 
 from engine.bench.both_ways import AHEAD
 from engine.bench.cases import Data
+from engine.bench.peak import Work
 from engine.bench.stepping import StepRow, summary
 from engine.bench.throughput import Row, by_name, ratio
 from engine.reports import markdown
@@ -27,7 +28,7 @@ MIB = 2**20
 _LOADER_HEADS = (
     "source", "images/s", "p20–p80", "cold", "CPU", "µs/image", "MiB", "own, MiB", "first, s", "off", "speedup",
 )  # fmt: skip
-_STEP_HEADS = ("fed by", "images/s", "of the ceiling", "waiting", "step p20, ms", "p50", "p80")
+_STEP_HEADS = ("fed by", "images/s", "of the ceiling", "waiting", "step p20, ms", "p50", "p80", "of the peak")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +183,18 @@ def of_loaders(data: Data, rows: Sequence[Row], settings: Mapping[str, Any], dev
 
 
 def of_steps(
-    data: Data, rows: Sequence[StepRow], settings: Mapping[str, Any], device: torch.device, compiled: bool
+    data: Data,
+    rows: Sequence[StepRow],
+    settings: Mapping[str, Any],
+    device: torch.device,
+    compiled: bool,
+    work: Work | str = "it was not measured",
 ) -> Measurement:
-    """Makes the table of `hmtl bench step`."""
+    """Makes the table of `hmtl bench step`; in place of what a step computes, `work` may say why that is not known."""
     found = [summary(row, rows[0], device, compiled) for row in rows]
+    for row, one in zip(rows, found, strict=True):
+        faces = row.clock.images / len(row.clock.steps)
+        one["of_peak"] = None if isinstance(work, str) else work.share(one["images_per_second"] / faces)
     cells = [
         [
             one["name"],
@@ -193,6 +202,7 @@ def of_steps(
             f"{100 * one['of_ceiling']:.1f} %",
             f"{100 * one['wait_share']:.2f} %",
             *(f"{one[f'step_p{share}_ms']:,.1f}" for share in (20, 50, 80)),
+            "–" if one["of_peak"] is None else f"{100 * one['of_peak']:.1f} %",
         ]
         for one in found
     ]
@@ -201,6 +211,14 @@ def of_steps(
         "ceiling: the median over the rounds of images/s over the ceiling's.",
         "waiting: as training reports it, the share of a step spent inside next() for its batch.",
     ]
+    if isinstance(work, str):
+        notes.append(f"of the peak is not known: {work}.")
+    else:
+        notes.append(
+            f"of the peak: FLOPs of the encoder and the heads over those of a large convolution, which ran at "
+            f"{work.peak / 1e9:,.0f} GFLOP/s in the recipe's precision; a step has {work.flops / 1e9:,.1f} GFLOP, "
+            "counted as the cost of a training is."
+        )
     if any(row.off is not None for row in rows):
         notes.append(
             f"{AHEAD.strip()}: the source augments ahead of the step, which only moves and hides tiles, adds noise and "

@@ -10,7 +10,7 @@ Views of several sizes cost the mean over them, which are drawn equally often.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +30,8 @@ from loaders.feed.composed import Composed
 
 META = torch.device("meta")
 """Knows shapes and computes nothing."""
+_Stretch = tuple[tuple[str, ...], Composed | None, int, int]
+"""Tasks, composition, the epoch it begins in, steps."""
 
 
 def cost_of(recipe: Recipe, steps: int) -> Cost:
@@ -38,6 +40,20 @@ def cost_of(recipe: Recipe, steps: int) -> Cost:
     Raises:
         ValueError: A loss cannot be computed without values, on shapes alone.
     """
+    return _cost_of(recipe, _stretches(recipe, steps))
+
+
+def cost_of_step(recipe: Recipe) -> Cost:
+    """Counts what the first optimiser step costs.
+
+    Raises:
+        ValueError: As `cost_of`.
+    """
+    names, composed, epoch, _ = next(_stretches(recipe, 1))
+    return _cost_of(recipe, [(names, composed, epoch, 1)])
+
+
+def _cost_of(recipe: Recipe, stretches: Iterable[_Stretch]) -> Cost:
     split = made_up_split(recipe)
     criteria = {task.name: task.criterion(split).to(META) for task in recipe.tasks}
     with META:
@@ -45,7 +61,7 @@ def cost_of(recipe: Recipe, steps: int) -> Cost:
     for criterion in criteria.values():
         criterion.attach(model.encoder.network, recipe.mean, recipe.std)
     total, counted = Cost(0, 0, 0), dict[object, Cost]()
-    for names, composed, epoch, count in _stretches(recipe, steps):
+    for names, composed, epoch, count in stretches:
         tasks = tuple(task for task in recipe.tasks if task.name in names)
         same = names, composed, tuple(epoch >= start for task in tasks for start in task.stages)
         if same not in counted:
@@ -58,8 +74,8 @@ def cost_of(recipe: Recipe, steps: int) -> Cost:
     return total
 
 
-def _stretches(recipe: Recipe, steps: int) -> Iterator[tuple[tuple[str, ...], Composed | None, int, int]]:
-    """Gives the stretches of a run in which the same is computed: tasks, composition, epoch it begins in, steps."""
+def _stretches(recipe: Recipe, steps: int) -> Iterator[_Stretch]:
+    """Gives the stretches of a run in which the same is computed."""
     marks = {epoch * steps for task in recipe.tasks for epoch in task.stages}
     for phase in recipe.phases(recipe.epochs * steps):
         starts = sorted({phase.start, *(mark for mark in marks if phase.start < mark < phase.stop)})

@@ -21,17 +21,19 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from engine.bench import page_cache, report, usage
-from engine.bench.__main__ import app
+from engine.bench import page_cache, peak, report, usage
+from engine.bench.__main__ import _work, app
 from engine.bench.agreement import Truth
 from engine.bench.both_ways import of_recipe
 from engine.bench.cases import Case, find, kind_of, of_source
 from engine.bench.excerpt import Excerpt, StoreFaces
 from engine.bench.feeds import Opened
+from engine.bench.peak import Work
 from engine.bench.process import CaseProcess
 from engine.bench.stepping import CEILING, measure_steps, summary
 from engine.bench.throughput import Row, measure, ratio
 from engine.reports.table import Table
+from engine.training.cost import cost_of_step
 from loaders import Folder, Loader, Packed, Synthetic
 from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders, Record
@@ -207,7 +209,7 @@ def test_the_training_step_is_measured_from_one_batch_and_from_each_source(store
     data = of_recipe(recipe, tmp_path, faces=0, names=("packed", "folder"))
     rows, compiled = measure_steps(recipe, data, device=CPU, steps=2, rounds=2)
     assert [row.name for row in rows] == [CEILING, "packed", "folder"]
-    found = report.of_steps(data, rows, {"recipe": "tiny"}, CPU, compiled)
+    found = report.of_steps(data, rows, {"recipe": "tiny"}, CPU, compiled, Work(flops=2e9, peak=4e12))
     assert [len(row.turns) for row in rows] == [2, 2, 2]
     for row in rows:
         one = summary(row, rows[0], CPU, compiled)
@@ -218,6 +220,32 @@ def test_the_training_step_is_measured_from_one_batch_and_from_each_source(store
         assert one["views_off"] is None
     assert summary(rows[0], rows[0], CPU, compiled)["of_ceiling"] == 1.0
     assert found.table.heads[3] == "waiting"
+    for one, cells in zip(found.figures["rows"], found.table.rows, strict=True):
+        assert one["of_peak"] == pytest.approx(one["images_per_second"] / 8 * 2e9 / 4e12)
+        assert cells[-1] == f"{100 * one['of_peak']:.1f} %"
+    assert any("ran at 4,000 GFLOP/s in the recipe's precision; a step has 2.0 GFLOP" in note for note in found.notes)
+    unknown = report.of_steps(data, rows, {"recipe": "tiny"}, CPU, compiled, "for a reason")
+    assert [cells[-1] for cells in unknown.table.rows] == ["–"] * 3
+    assert "of the peak is not known: for a reason." in unknown.notes
+
+
+def test_the_peak_is_that_of_the_fastest_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    flops = 2 * 16 * 28 * 28 * 256 * 256 * 9
+    assert 0 < peak.measure_peak(CPU, torch.float32, seconds=0.0) < 1e15
+    clock = iter(
+        [0.0, 0.0, 4.0, 4.0, 6.0, 6.0, 9.0, 9.0]
+    )  # when it began, around three runs, and whether there is time
+    monkeypatch.setattr(peak.time, "perf_counter", lambda: next(clock))
+    assert peak.measure_peak(CPU, torch.bfloat16, seconds=0.0) == flops / 2.0
+
+
+def test_what_a_step_computes_is_counted_or_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peak, "measure_peak", lambda device, dtype: 1e9 if dtype == torch.float32 else 0.0)
+    recipe = dataclasses.replace(tiny.recipe(), precision="fp32")
+    assert _work(recipe, CPU, 1) == Work(float(cost_of_step(recipe).flops or 0), 1e9)
+    assert _work(recipe, CPU, 2) == "several ranks took the steps, which may share a device"
+    monkeypatch.setattr(peak, "cost_of_step", lambda recipe: cost_of_step(dataclasses.replace(recipe, image_size=0)))
+    assert "image_size (=0)" in str(_work(recipe, CPU, 1))
 
 
 def test_a_recipe_of_drawn_faces_is_measured_as_it_is(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from engine.recipe import file as recipe_file
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, Perceptual, SolvePuzzle
 from engine.tasks.base import Criterion, Look
 from engine.tasks.softmax import SoftmaxTask
-from engine.training.cost import cost_of
+from engine.training.cost import cost_of, cost_of_step
 from engine.training.loop import Trainer
 from engine.training.model import Model
 from engine.training.parts import build_model
@@ -67,6 +67,7 @@ def test_flops_are_those_of_a_hand(backbone: Backbone) -> None:
     batches = recipe.epochs * 4
     assert cost_of(recipe, steps=4) == Cost(batches * 8, 0, batches * a_batch)
     assert cost_of(replace(recipe, accumulate=3), steps=4) == cost_of(recipe, steps=4).times(3)
+    assert cost_of_step(replace(recipe, accumulate=3)) == Cost(3 * 8, 0, 3 * a_batch)
     frozen = cost_of(replace(recipe, frozen_encoder=True), steps=4)
     assert frozen == Cost(batches * 8, batches * 8, batches * (sum(layers) + layers[-1]))
     assert frozen.trained == 0

@@ -24,7 +24,7 @@ from engine.recipe.written import describe, read
 from engine.reports.curves import curve_panels
 from engine.runs.result import read_run
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, Perceptual, SolvePuzzle
-from engine.training.cost import cost_of
+from engine.training.cost import cost_of, cost_of_step
 from engine.training.loop import Live, Trainer
 from engine.training.objective import Objective, compile_objective
 from engine.training.train import open_split, train
@@ -106,6 +106,7 @@ def test_the_passes_of_a_teacher_are_counted_while_its_task_is_trained() -> None
     recipe = tiny.recipe(views={"plain": Plain(), "puzzle": Holes()}, tasks=(Expression(SYNTHETIC_7), taught))
     found = cost_of(recipe, steps=4)  # its task for the first of two epochs, its teacher from the second on: never
     assert (found.trained, found.forward_only) == (4 * 2 * 8 + 4 * 8, 0)
+    assert cost_of_step(recipe).trained == 2 * 8
     longer = cost_of(replace(recipe, epochs=8), steps=1)
     assert (longer.trained, longer.forward_only) == (4 * 2 * 8 + 4 * 8, 3 * 2 * 8)
 
