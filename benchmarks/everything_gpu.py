@@ -169,6 +169,7 @@ def _ended(work: Callable[[Any], object], given: Any, log: Path, limit: float) -
 def _apart(work: Callable[[Any], object], given: Any, log: Path) -> None:
     """Works as the first of a group of processes, which end together, and prints into a file."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # by which it is ended; `nohup` and `&` have it ignored
     sys.stdout = sys.stderr = log.open("w", buffering=1)
     for number in (1, 2):  # of what the processes that it starts print
         os.dup2(sys.stdout.fileno(), number)

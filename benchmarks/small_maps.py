@@ -62,7 +62,7 @@ LAYERS = (
     Layer(64, 512, 512, 7),
 )
 """Of ResNet-10-t and ResNet-18 at 48, 112 and 224 px; the last two are too large to count as small."""
-RECIPES = ("fer2013_supervised", "fer2013_hmtl", "fairface_hmtl", "affectnet_hmtl")
+RECIPES = ("fer2013_supervised", "fer2013_hmtl")
 
 
 def best(ways: Sequence[Callable[[], object]], rounds: int) -> list[float]:

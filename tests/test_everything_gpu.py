@@ -68,7 +68,7 @@ def test_steps_run_dry_to_their_end(tmp_path):
     assert logs["sweep-identity.log"].count(" / ") >= 11
     for run_folder in ("train-semi", "train-inpaint", "train-graphs", "profile-resnet10t", "affectnet-size"):
         assert (tmp_path / "dry" / run_folder / "report.md").is_file()
-    assert "expression_averaged" in (tmp_path / "dry" / "fer2013-resnet18" / "result.json").read_text()
+    assert "expression_tta" in (tmp_path / "dry" / "fer2013-resnet18" / "result.json").read_text()
     assert list((tmp_path / "dry" / "profile-resnet10t").rglob("*trace*"))
     for name in ("bench-loaders/loaders.md", "step-resnet10t-graphs/step.md"):
         assert (tmp_path / "dry" / name).is_file()
