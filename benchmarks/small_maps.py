@@ -143,7 +143,7 @@ def report(layers: Sequence[Layer], recipes: Sequence[str], rounds: int) -> Iter
         for precision in ("bf16", "fp32")
     ]
     yield Table(["step of", "precision", "without", "with", "ratio"], rows, left=2).markdown()
-    yield "```sh\npython -m benchmarks.small_maps --out benchmarks/results\n```"
+    yield f"```sh\npython -m benchmarks.small_maps --rounds {rounds} --out benchmarks/results\n```"
 
 
 def main(arguments: list[str] | None = None) -> None:

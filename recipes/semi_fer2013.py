@@ -3,7 +3,7 @@
 Source:  ours; the rows are those that a user with few labels chooses between.
 Expect:  No published figure. Ours: the hybrid is ahead of labels alone by 5.2 points at 402 labels, by 4.6 at 140 and
          2.4 at 2,010, by 13.0 at 140 in runs three times as long (3 seeds); docs/results.md.
-Differs: FER2013 with the labels of all but 140, 402 or 2,010 training faces hidden, ResNet-10-t at 48 px.
+Differs: FER2013 with the labels of all but 140, 402, 2,010 or 14,354 training faces hidden, ResNet-10-t at 48 px.
 Run:     hmtl prepare fer2013 fer2013.csv --out data/fer2013
          hmtl table semi_fer2013 --jobs 2
 Try:     --only "402 labels"     --seeds 6

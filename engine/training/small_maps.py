@@ -1,12 +1,12 @@
 """Convolves small maps by one matrix product, where a CPU's convolution computes a small share of what it could.
 
 The last stages of a network on pictures of 48 px have maps of 3 x 3 and 2 x 2. oneDNN's convolutions are made for large
-ones: the gradient of the weights of a 3 x 3 convolution of 512 channels on 2 x 2 runs at a thirtieth of the speed of a
-matrix product, and was a third of a training step of ResNet-10-t.
+ones: nearly half of a training step of ResNet-10-t in bf16 was lost there (benchmarks/small_maps.py measures both).
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -44,8 +44,14 @@ class SmallMapConv2d(nn.Conv2d):
         if x.device.type != "cpu" or not torch.is_grad_enabled() or torch.compiler.is_compiling() or x.ndim != 4:
             return False
         height, width = _size(x, self.weight, self.stride, self.padding)
-        tiles = torch.is_autocast_enabled("cpu") and torch.cpu.get_capabilities().get("amx_bf16", False)
+        tiles = torch.is_autocast_enabled("cpu") and _has_tiles()
         return 0 < height * width <= (SMALL_WITH_TILES if tiles else SMALL)
+
+
+@cache
+def _has_tiles() -> bool:
+    """Says whether this CPU multiplies matrices of bf16 numbers itself."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def _size(x: Tensor, weight: Tensor, stride: Any, padding: Any) -> tuple[int, int]:
