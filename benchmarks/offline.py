@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
+from triton.compiler import CompiledKernel
 from triton.runtime.jit import JITFunction
 
 
@@ -65,19 +65,17 @@ class Usage:
     """Whether it divides in fp32 without rounding correctly."""
     threads: int
     """Of a program."""
-    instructions: dict[str, int]
-    """How often each stands in the machine code, by its whole name, such as LDG.E.U8; a loop's count once."""
 
 
 @contextmanager
-def compiled(architecture: int) -> Iterator[list[Usage]]:
+def compiled(architecture: int) -> Iterator[list[CompiledKernel]]:
     """Launches inside compile for the architecture (90 for sm_90) and are listed instead of run."""
-    found: list[Usage] = []
+    found: list[CompiledKernel] = []
     run = JITFunction.run
 
     def compile_only(self, *args, grid, warmup, **kwargs):
         kernel = run(self, *args, grid=grid, warmup=True, **kwargs)
-        found.append(_usage(kernel))
+        found.append(kernel)
         return kernel
 
     triton.runtime.driver.set_active(_Absent(architecture))
@@ -93,13 +91,9 @@ def times_compiled(kernel: JITFunction, architecture: int) -> int:
     return len(kernel.device_caches[architecture][0])
 
 
-def _usage(kernel) -> Usage:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "kernel.cubin"
-        file.write_bytes(kernel.asm["cubin"])
-        printed = _printed(triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", str(file))
-        code = _printed(triton.knobs.nvidia.nvdisasm.path, "-c", str(file))
-    found = dict(re.findall(r"\b(REG|STACK|LOCAL):(\d+)", printed))
+def usage(kernel: CompiledKernel) -> Usage:
+    """Reads what a kernel takes from its cubin."""
+    found = dict(re.findall(r"\b(REG|STACK|LOCAL):(\d+)", _printed(kernel, "cuobjdump", "--dump-resource-usage")))
     return Usage(
         name=kernel.name,
         registers=int(found["REG"]),
@@ -107,19 +101,25 @@ def _usage(kernel) -> Usage:
         stack=int(found["STACK"]) + int(found["LOCAL"]),
         inexact="div.full.f32" in kernel.asm["ptx"],
         threads=32 * kernel.metadata.num_warps,
-        instructions=_instructions(code),
     )
 
 
-def _printed(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def _instructions(code: str) -> dict[str, int]:
-    """Counts what nvdisasm prints, an instruction a line after its address and perhaps a predicate.
+def instructions(kernel: CompiledKernel) -> dict[str, int]:
+    """Counts each instruction in the machine code by its whole name, such as LDG.E.U8; a loop's once.
 
     What follows the last exit fills the memory up and never runs.
     """
-    names = re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", code, re.MULTILINE)
+    # A line has an address, perhaps a predicate, and the instruction.
+    line = r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)"
+    names = re.findall(line, _printed(kernel, "nvdisasm", "-c"), re.MULTILINE)
     last = max(place for place, name in enumerate(names) if name.startswith("EXIT"))
     return dict(Counter(names[: last + 1]))
+
+
+def _printed(kernel: CompiledKernel, tool: str, option: str) -> str:
+    """What one of Triton's tools prints of a kernel's cubin."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        command = [getattr(triton.knobs.nvidia, tool).path, option, file.name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout

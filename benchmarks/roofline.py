@@ -84,7 +84,7 @@ def counts(architecture: int) -> Iterator[Count]:
     import torch
 
     import kernels
-    from benchmarks.offline import compiled
+    from benchmarks.offline import compiled, instructions, usage
     from kernels.views import triton_kernel
 
     for case, options in CASES.items():
@@ -109,11 +109,11 @@ def counts(architecture: int) -> Iterator[Count]:
                 1,
             )
         block = triton_kernel.configuration(SIZE, heavy=noise).block
-        each = block / found[0].threads
-        total = found[0].instructions
+        taken, total = usage(found[0]), instructions(found[0])
+        each = block / taken.threads
         [store] = [name for name in total if name.startswith("STG")]
         idle = -(SIZE * SIZE) % block / (SIZE * SIZE + -(SIZE * SIZE) % block)
-        yield Count(case, architecture, sum(total.values()) / each, found[0].registers, store, idle)
+        yield Count(case, architecture, sum(total.values()) / each, taken.registers, store, idle)
 
 
 def seconds(count: Count, gpu: Gpu) -> tuple[float, float]:

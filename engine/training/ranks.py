@@ -209,10 +209,11 @@ def joined(device: str | None, threads: int | None = None) -> Iterator[Ranks]:
     """
     rank, world, local, here = _told()
     _set_threads(threads, here)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _end_with_torchrun()
     if world == 1:
         yield Ranks()
         return
-    _end_with_torchrun()
     limit = timedelta(seconds=SECONDS)
     store, _, _ = next(rendezvous("env://", rank, world, timeout=limit))
     store.set_timeout(limit)

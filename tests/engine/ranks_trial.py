@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,29 +203,39 @@ recipe = tiny.recipe(epochs={epochs}, batch_size=2, accumulate=4, checkpoint_eve
 
 
 def kill(root: Path, times: int, signals: Sequence[int] = (signal.SIGKILL,), epochs: int = 30) -> list[str]:
-    """Kills a rank or torchrun again and again, goes on with another number of ranks, and compares the end."""
-    recipe = root / "killed.py"
+    """Kills a rank or torchrun again and again, goes on with another number of ranks, and compares the end.
+
+    A run that has come to its end is compared and started anew, so that every signal meets one that trains.
+    """
+    recipe, whole, killed = root / "killed.py", root / "whole", root / "killed"
     recipe.write_text(KILLED.format(epochs=epochs))
     words = ["-m", "engine.run", str(recipe), "--device", "cpu", "--threads", "1", "--resume", "--out"]
-    chance = random.Random(0)
-    for number in range(times):
-        world = chance.choice((1, 2, 4))
-        process = launch(world, *words, str(root / "killed"))
-        wait_for_checkpoint(root / "killed", process)
-        time.sleep(0.5 * chance.random())
-        if process.poll() is None:
-            os.kill(chance.choice([*ranks_of(process), process.pid]), chance.choice(signals))
-        start = time.perf_counter()
-        output, _ = process.communicate()
-        errors = output.count("error: ")
-        print(
-            f"{number + 1}: {world} ranks ended after {time.perf_counter() - start:.1f} s, {errors} errors", flush=True
-        )
-    for name, world in (("killed", 2), ("whole", 1)):
-        output, _ = (process := launch(world, *words, str(root / name))).communicate()
+
+    def train_to_the_end(world: int, out: Path) -> None:
+        output, _ = (process := launch(world, *words, str(out))).communicate()
         if process.returncode:
             raise RuntimeError(output)
-    return differences(root / "whole", root / "killed")
+
+    train_to_the_end(1, whole)
+    chance, off, met = random.Random(0), [], 0
+    while met < times:
+        world = chance.choice((1, 2, 4))
+        process = launch(world, *words, str(killed))
+        wait_for_checkpoint(killed, process)
+        time.sleep(0.5 * chance.random())
+        if (killed / "result.json").exists() or not (ranks := ranks_of(process)):
+            process.communicate()
+            off += differences(whole, killed)
+            shutil.rmtree(killed)
+            continue
+        os.kill(chance.choice([*ranks, process.pid]), chance.choice(signals))
+        met += 1
+        start = time.perf_counter()
+        output, _ = process.communicate()
+        seconds, errors = time.perf_counter() - start, output.count("error: ")
+        print(f"{met}: {world} ranks ended after {seconds:.1f} s, {errors} errors", flush=True)
+    train_to_the_end(2, killed)
+    return off + differences(whole, killed)
 
 
 class Hosts:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,31 @@ class Deaf:
 def test_a_rank_tells_its_error_where_nobody_answers_whether_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "STORE_SECONDS", 0.1)
     assert re.fullmatch(r"rank 1 of 2 on \S+: ", Ranks(1, 2, store=Deaf()).speaks() or "")
+
+
+JOINS = r"""
+import time
+from engine.training.ranks import joined
+
+with joined("cpu", 1) as ranks:
+    print("joined\n", end="", flush=True)  # in one piece
+    time.sleep(30)
+    print("went on", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells a rank that torchrun was killed")
+@pytest.mark.parametrize("world", [1, 2])
+def test_ranks_end_with_the_torchrun_that_started_them(tmp_path: Path, world: int) -> None:
+    script = tmp_path / "joins.py"
+    script.write_text(JOINS)
+    with launch(world, str(script)) as process:
+        assert process.stdout is not None
+        joined_lines = (line for line in iter(process.stdout.readline, "") if line == "joined\n")  # torchrun warns too
+        assert len(list(islice(joined_lines, world))) == world
+        process.kill()
+        assert "went on" not in process.stdout.read()  # until the last of them is gone
 
 
 @pytest.mark.slow

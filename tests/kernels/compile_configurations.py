@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import kernels
-from benchmarks.offline import Usage, compiled, times_compiled
+from benchmarks.offline import Usage, compiled, times_compiled, usage
 from kernels.hidden import triton_kernel as hidden
 from kernels.tables import triton_kernel as tables
 from kernels.views import triton_kernel as views
@@ -85,7 +85,7 @@ def variants(everything: bool, light: bool) -> Iterator[tuple[dict[str, Any], Us
     for case in cases:
         with compiled(ARCHITECTURE) as found:
             render(**case)
-        yield case, found[0]
+        yield case, usage(found[0])
     sample, mean = torch.arange(2), torch.zeros(2, 3)
     with compiled(ARCHITECTURE) as found:
         for key in (kernels.Key(0, 0, sample), kernels.Key(0, 0, sample, sample.int())):
@@ -93,14 +93,14 @@ def variants(everything: bool, light: bool) -> Iterator[tuple[dict[str, Any], Us
             tables.draw_turns(key, 3)
             tables.random_bits(key, 2)
             tables.draw_hidden_parts(key, torch.zeros(2, 2, 3), 3, 40, (8, 8), (0.1, 0.2, 0.6, 0.8))
-    for usage in found:
-        yield {}, usage
+    for kernel in found:
+        yield {}, usage(kernel)
     for grid in (3, 5, 8, 15, 20, 32):
         with compiled(ARCHITECTURE) as found:
             tables.draw_permutation(kernels.Key(0, 0, sample), grid)
             tables.draw_holes(kernels.Key(0, 0, sample), grid, (1, 2), (1, 3), (1 << 23, 1 << 25))
-        for usage in found:
-            yield {"grid": grid}, usage
+        for kernel in found:
+            yield {"grid": grid}, usage(kernel)
     single, half, brain, double = torch.float32, torch.float16, torch.bfloat16, torch.float64
     for guess, truth in (
         (single, single),
@@ -115,8 +115,8 @@ def variants(everything: bool, light: bool) -> Iterator[tuple[dict[str, Any], Us
         with compiled(ARCHITECTURE) as found:
             hidden.hidden_l1(*pictures, shows)
             hidden.hidden_l1_backward(torch.zeros(()), *pictures, shows)
-        for usage in found:
-            yield {"guess": guess, "truth": truth}, usage
+        for kernel in found:
+            yield {"guess": guess, "truth": truth}, usage(kernel)
 
 
 def _product(options: dict[str, list[Any]]) -> list[dict[str, Any]]:
@@ -172,7 +172,7 @@ if __name__ == "__main__":
     ARCHITECTURE = int(sys.argv[1])
     if "--light" in sys.argv:
         print(json.dumps({"run_time": run_time_numbers()}))
-    for options, usage in variants("--all" in sys.argv, "--light" in sys.argv):
+    for options, taken in variants("--all" in sys.argv, "--light" in sys.argv):
         print(
-            json.dumps({"options": {name: str(value) for name, value in options.items()}} | asdict(usage)), flush=True
+            json.dumps({"options": {name: str(value) for name, value in options.items()}} | asdict(taken)), flush=True
         )
