@@ -105,13 +105,16 @@ def usage(kernel: CompiledKernel) -> Usage:
 
 
 def instructions(kernel: CompiledKernel) -> dict[str, int]:
-    """Counts each instruction in the machine code by its whole name, such as LDG.E.U8; a loop's once.
+    """Counts each instruction in the machine code by its whole name, such as LDG.E.U8; a loop's once."""
+    return _counted(_printed(kernel, "nvdisasm", "-c"))
+
+
+def _counted(code: str) -> dict[str, int]:
+    """Counts what nvdisasm prints, an instruction a line after its address and perhaps a predicate.
 
     What follows the last exit fills the memory up and never runs.
     """
-    # A line has an address, perhaps a predicate, and the instruction.
-    line = r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)"
-    names = re.findall(line, _printed(kernel, "nvdisasm", "-c"), re.MULTILINE)
+    names = re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", code, re.MULTILINE)
     last = max(place for place, name in enumerate(names) if name.startswith("EXIT"))
     return dict(Counter(names[: last + 1]))
 

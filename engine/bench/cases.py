@@ -11,7 +11,8 @@ from pathlib import Path
 
 from engine.bench.excerpt import Excerpt, StoreFaces
 from engine.bench.feeds import Feed, OfSource, Torchvision
-from loaders import DALI, FFCV, Folder, Packed, Source, Synthetic
+from loaders import DALI, FFCV, Folder, Packed, Source
+from loaders.base import augments
 from loaders.decoding.pictures import Form
 from loaders.decoding.reading import read_faces
 from loaders.extras import SYSTEM
@@ -103,10 +104,10 @@ def find(
 
 
 def of_source(source: Source, scratch: Path, *, split: str, faces: int, names: Collection[str] = ()) -> Data:
-    """Makes the cases of what a recipe reads.
+    """Makes the cases of what a recipe reads: of a source without files of its own, such as `Synthetic`, one.
 
     Raises:
-        ValueError: As `find`, or the source is of another kind.
+        ValueError: As `find`; or another source than `DALI` and `FFCV` augments.
     """
     if isinstance(source, Packed):
         return find(Path(source.path), scratch, split=split, faces=faces, names=names)
@@ -116,13 +117,12 @@ def of_source(source: Source, scratch: Path, *, split: str, faces: int, names: C
         importer = pictures_in(source.source) if isinstance(source.source, str | Path) else source.source
         form = Form(source.size, source.fit, source.colour)
         return chosen(of_importer(importer, form, split, faces, scratch, names), names)
-    if isinstance(source, Synthetic):
-        found = Data("drawn faces", source, split, [Case("synthetic", OfSource(source, split))])
-        found.left_out = dict.fromkeys(NAMES, "the recipe's faces are drawn; prepare data and measure that")
-        return chosen(found, names)
-    raise ValueError(
-        f"bench: data (={source!r}) must be Packed, Folder, DALI, FFCV or Synthetic; other sources are not known here"
-    )
+    kind = type(source).__name__
+    if augments(source):
+        raise ValueError(f"bench: data (={kind}) must leave augmentation to the kernel; set augment='kernel' in it")
+    found = Data(f"the recipe's {kind}", source, split, [Case(kind, OfSource(source, split))])
+    found.left_out = dict.fromkeys(NAMES, f"the recipe reads {kind}; prepare a store and measure that")
+    return chosen(found, names)
 
 
 def chosen(found: Data, names: Collection[str]) -> Data:

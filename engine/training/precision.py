@@ -19,13 +19,13 @@ def resolve(precision: Precision, device: torch.device) -> Precision:
         ValueError: fp16 on a CPU, whose gradients would be lost without a scaler that only CUDA has.
     """
     if precision == "auto":
-        return "bf16" if _has_bf16(device) else "fp32"
+        return "bf16" if has_bf16(device) else "fp32"
     if precision == "fp16" and device.type != "cuda":
         raise ValueError(f"Recipe: precision (='fp16') needs a CUDA device, this is {device}; use 'fp32' or 'bf16'")
     return precision
 
 
-def _has_bf16(device: torch.device) -> bool:
+def has_bf16(device: torch.device) -> bool:
     """Tells whether a device multiplies bf16 numbers itself; where it does not, torch emulates it, slower than fp32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -31,7 +31,7 @@ from engine.tracking import Tracking, opened
 from engine.training.finish import finish
 from engine.training.loop import Trainer
 from engine.training.parts import renderer
-from engine.training.precision import resolve
+from engine.training.precision import has_bf16, resolve
 from engine.training.profiling import TRACE, check_profile, profiled
 from engine.training.progress import Bars
 from engine.training.ranks import Ranks
@@ -104,6 +104,7 @@ def train(
         run = _open_run(file, out, resume, data, environment, console) if ranks.first else UnwrittenRun(out)
         stack.enter_context(closing(run))
         _go_on(trainer, run, console)
+        _say_precision(trainer, console)
         if profile is not None:
             check_profile(profile, trainer)  # once more: fewer steps are left of a run that goes on
         run.declare(recipe.figures, file.source)
@@ -230,7 +231,6 @@ def _go_on(trainer: Trainer, run: RunDir, console: Terminal) -> None:
             console.print(note)
         at = trainer.at
         console.print(f"going on from {path}: epoch {at.epoch + 1}, step {at.step}")
-        _say_precision(trainer, console)
         if trainer.best is None and at.epoch == trainer.recipe.epochs:
             trainer.evaluate(run)
     elif notes:
@@ -247,12 +247,17 @@ def _tracked_as(run: RunDir) -> str:
 
 
 def _say_precision(trainer: Trainer, console: Terminal) -> None:
-    """Says where a run goes on in another precision than it would begin in here."""
+    """Says where a run goes on in another precision than it would begin in here, or trains in one that is emulated."""
     here = resolve(trainer.recipe.precision, trainer.device)
     if trainer.precision != here:
         console.print(
             f"precision: {trainer.precision}, in which the run began; {trainer.recipe.precision!r} is {here} here. "
             f"To train in {here}, start again with another --out",
+        )
+    elif here == "bf16" and not has_bf16(trainer.device):
+        console.print(
+            f"warning: precision (='bf16'), which this {trainer.device.type.upper()} emulates, is many times slower "
+            "here than fp32; stop and start with --set precision=fp32",
         )
 
 

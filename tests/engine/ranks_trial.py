@@ -47,7 +47,7 @@ from engine.tasks.perceptual import Perceptual
 from engine.training.ranks import joined
 from engine.training.train import train
 from engine.views import Holes, Masked, PlacePairs, Plain, Puzzle
-from loaders import Synthetic
+from loaders import Composed, Synthetic
 from loaders.exit_status import exit_status
 from loaders.terminal import Terminal
 from tests.engine import tiny
@@ -113,10 +113,18 @@ RECIPES = {
 
 
 def smoke_recipes() -> dict[str, Recipe]:
-    """Makes a try of every recipe of the package, in steps of eight batches."""
-    found = {name: recipe_file.read(name).recipe for name in catalogue.names() if not name.startswith("e")}
-    small = {name: smoke(recipe) for name, recipe in found.items()}
-    return {name: replace(recipe, batch_size=2, accumulate=8, compile=False) for name, recipe in small.items()}
+    """Makes a try of the main recipe of every file of the package, in steps of eight batches."""
+    made = {}
+    for name in catalogue.names():
+        defined = recipe_file.run_file(catalogue.find(name))
+        if recipes := [value for value in defined.values() if isinstance(value, Recipe)]:
+            small = smoke(defined.get("recipe", recipes[0]))
+            if isinstance(small.sampler, Composed):
+                small = replace(small, sampler=replace(small.sampler, labelled=2, unlabelled=2), batch_size=4)
+            else:
+                small = replace(small, batch_size=2)
+            made[name] = replace(small, accumulate=8, compile=False)
+    return made
 
 
 def train_here(root: Path, names: Sequence[str], *, fail_on: int | None = None) -> None:

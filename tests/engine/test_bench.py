@@ -34,7 +34,7 @@ from engine.bench.stepping import CEILING, measure_steps, summary
 from engine.bench.throughput import Row, measure, ratio
 from engine.reports.table import Table
 from engine.training.cost import cost_of_step
-from loaders import Folder, Loader, Packed, Synthetic
+from loaders import FFCV, Folder, HideLabels, Loader, Packed, Synthetic
 from loaders.decoding.pictures import Form
 from loaders.importers import ClassFolders, Record
 from loaders.prepare import prepare
@@ -248,10 +248,13 @@ def test_what_a_step_computes_is_counted_or_the_reason_is_told(monkeypatch: pyte
     assert "image_size (=0)" in str(_work(recipe, CPU, 1))
 
 
-def test_a_recipe_of_drawn_faces_is_measured_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_source_without_files_of_its_own_is_measured_as_it_is(tmp_path: Path, wrapped: bool) -> None:
     recipe = tiny.recipe()
+    if wrapped:
+        recipe = dataclasses.replace(recipe, data=HideLabels(recipe.data, keep=20))
     data = of_recipe(recipe, tmp_path, faces=0)
-    assert [case.name for case in data.cases] == ["synthetic"]
+    assert [case.name for case in data.cases] == ["HideLabels" if wrapped else "Synthetic"]
     rows, _ = measure_steps(recipe, data, device=CPU, steps=1, rounds=1)
     assert len(rows) == 2
 
@@ -289,14 +292,15 @@ def test_what_cannot_be_measured_is_refused(arguments: list[str], message: str) 
     assert re.search(message, " ".join(done.stderr.split())), done.stderr
 
 
-def test_numbers_below_one_and_unknown_data_are_refused(store: Path, tmp_path: Path) -> None:
+def test_numbers_below_one_and_augmentation_of_others_are_refused(store: Path, tmp_path: Path) -> None:
     data = find(store, tmp_path / "a", names=("packed",))
     with pytest.raises(ValueError, match=r"bench: rounds \(=0\) must be 1 or more"):
         measure(data, batch_size=8, rounds=0, seconds=0)
     with pytest.raises(ValueError, match=r"bench: steps \(=0\) and rounds \(=1\) must be 1 or more"):
         measure_steps(tiny.recipe(), data, device=CPU, steps=0, rounds=1)
-    with pytest.raises(ValueError, match=r"bench: data \(=3\) must be Packed, Folder, DALI, FFCV or Synthetic"):
-        of_source(3, tmp_path, split="train", faces=0)  # type: ignore[arg-type]
+    augmenting = HideLabels(FFCV("faces", augment="loader"))
+    with pytest.raises(ValueError, match=r"bench: data \(=HideLabels\) must leave augmentation to the kernel; set aug"):
+        of_source(augmenting, tmp_path, split="train", faces=0)
     (tmp_path / "empty").mkdir()
     with pytest.raises(
         ValueError, match=r"bench: DATA \(=.*empty\) must be a prepared store .*; it is empty, fill it w"

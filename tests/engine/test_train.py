@@ -245,6 +245,19 @@ def test_precision_by_device(monkeypatch: pytest.MonkeyPatch, has: dict[str, boo
         resolve("fp16", CPU)
 
 
+@pytest.mark.parametrize(("has", "warned"), [({}, True), ({"amx_bf16": True}, False)])
+def test_a_precision_that_the_processor_emulates_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has: dict[str, bool], warned: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    told = io.StringIO()
+    recipe = tiny.recipe(precision="bf16", epochs=1)
+    console = Terminal(told, width=300)
+    train(RecipeFile("tiny", recipe, ""), tmp_path, device=CPU, resume=False, deterministic=False, console=console)
+    assert ("warning: precision (='bf16'), which this CPU emulates, is many times slower" in told.getvalue()) is warned
+    assert ("start with --set precision=fp32" in told.getvalue()) is warned
+
+
 def test_nothing_is_written_when_the_data_is_not_there(tmp_path: Path) -> None:
     from loaders import Packed
 

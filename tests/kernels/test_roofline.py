@@ -22,7 +22,7 @@ CODE = """
 
 
 def test_instructions_are_counted_up_to_the_last_exit():
-    assert offline._instructions(CODE) == {"LDC": 1, "LDG.E.U8": 2, "UIADD3": 1, "EXIT": 1}
+    assert offline._counted(CODE) == {"LDC": 1, "LDG.E.U8": 2, "UIADD3": 1, "EXIT": 1}
 
 
 @pytest.mark.parametrize(("case", "expected"), [("identity, weak", 9), ("weak, gray", 7), ("weak, float32", 15)])
