@@ -73,26 +73,27 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def _of_timm(script: Path, case: Case, pictures: Path, out: Path, workers: int) -> float:
+def _of_timm(script: Path, case: Case, pictures: Path, out: Path, workers: int, precision: str) -> float:
     """Trains one epoch by timm's script; gives pictures a second."""
     options = {
         "data-dir": pictures, "model": case.network, "num-classes": 7, "img-size": case.size, "batch-size": case.batch,
-        "epochs": 1, "warmup-epochs": 0, "opt": "adamw", "lr": 1e-3, "device": "cpu", "amp-dtype": "bfloat16",
-        "workers": workers, "color-jitter": 0, "log-interval": 1, "output": out,
+        "epochs": 1, "warmup-epochs": 0, "opt": "adamw", "lr": 1e-3, "device": "cpu", "workers": workers,
+        "color-jitter": 0, "log-interval": 1, "output": out,
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     ranges = ["--scale", "0.7", "1.0", "--ratio", "1.0", "1.0"]
-    said = _run(["-c", _SCRIPT, str(script), *words, *ranges, "--amp", "--channels-last"])
+    mixed = ["--amp", "--amp-dtype", "bfloat16"] if precision == "bf16" else []
+    said = _run(["-c", _SCRIPT, str(script), *words, *ranges, *mixed, "--channels-last"])
     seconds = [float(each) for each in re.findall(r"Train: 0 \[.*Time: ([0-9.]+)s", said)][FIRST:]
     return case.batch * len(seconds) / sum(seconds)
 
 
-def _of_ours(recipe: str, case: Case, store: str, share: float, out: Path) -> float:
+def _of_ours(recipe: str, case: Case, store: str, share: float, out: Path, precision: str) -> float:
     """Trains one epoch of a recipe; gives pictures a second, a face in two views being two."""
     settings = (
         f"data=Packed({store!r})", f"sampler=Fraction({share}, label='expression')", "epochs=1", "test=None",
         f"backbone=Backbone({case.network!r})", f"image_size={case.size}", f"batch_size={case.batch}", "accumulate=1",
-        "optim=AdamW(lr=1e-3)", "precision='bf16'", "ema=None",
+        "optim=AdamW(lr=1e-3)", f"precision={precision!r}", "ema=None",
     )  # fmt: skip
     words = [word for setting in settings for word in ("--set", setting)]
     _run(["-m", "engine.run", recipe, "--device", "cpu", "--out", str(out), *words])
@@ -115,7 +116,9 @@ def _run(words: Sequence[str]) -> str:
     return done.stdout
 
 
-def compare(case: Case, store: str, script: Path, workers: Sequence[int], rounds: int) -> Iterator[list[str]]:
+def compare(
+    case: Case, store: str, script: Path, *, workers: Sequence[int], rounds: int, precision: str
+) -> Iterator[list[str]]:
     """Measures one case in turns; gives a row of the table for each of ours."""
     found: dict[str, list[float]] = {name: [] for name in (*VIEWS, "timm")}
     with tempfile.TemporaryDirectory() as temporary:
@@ -124,11 +127,13 @@ def compare(case: Case, store: str, script: Path, workers: Sequence[int], rounds
         write_pictures(store, faces, folder / "pictures")
         whole = len(Loader.open(Packed(store), "train", batch_size=1, seed=0, device="cpu").split.sample)
         for turn in range(rounds):
-            tried = [_of_timm(script, case, folder / "pictures", folder / f"timm-{turn}-{n}", n) for n in workers]
+            tried = [
+                _of_timm(script, case, folder / "pictures", folder / f"timm-{turn}-{n}", n, precision) for n in workers
+            ]
             found["timm"].append(max(tried))
             for name, recipe in VIEWS.items():
-                speed = _of_ours(recipe, case, store, faces / whole, folder / f"{name}-{turn}".replace(" ", "-"))
-                found[name].append(speed)
+                out = folder / f"{name}-{turn}".replace(" ", "-")
+                found[name].append(_of_ours(recipe, case, store, faces / whole, out, precision))
     for name in VIEWS:
         ratios = [ours / theirs for ours, theirs in zip(found[name], found["timm"], strict=True)]
         speeds = [statistics.median(found[which]) for which in (name, "timm")]
@@ -145,6 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--workers", type=int, nargs="+", default=[0, 1, 2], help="of timm's loader; the fastest counts"
     )
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16", help="fp32 where bf16 is emulated")
     parser.add_argument("--networks", nargs="+", default=[case.network for case in CASES])
     parser.add_argument("--out", type=Path, help="folder of the file that keeps the table")
     options = parser.parse_args(arguments)
@@ -153,17 +159,26 @@ def main(arguments: list[str] | None = None) -> None:
         row
         for case in CASES
         if case.network in options.networks
-        for row in compare(case, options.store, options.timm_train.resolve(), options.workers, options.rounds)
+        for row in compare(
+            case,
+            options.store,
+            options.timm_train.resolve(),
+            workers=options.workers,
+            rounds=options.rounds,
+            precision=options.precision,
+        )
     ]
     facts = describe_environment(torch.device("cpu"))
     text = "\n".join(
         [
             "# Training on a CPU beside timm's own script",
             "",
-            f"timm {version('timm')}, torch {torch.__version__}, bf16, AdamW. Ratios are the median of those of the "
-            f"rounds, and their range. Of {options.workers} workers, timm's loader has the fastest of a round.",
+            f"timm {version('timm')}, torch {torch.__version__}, {options.precision}, AdamW. Ratios are the median of "
+            f"those of the rounds, and their range. Of {options.workers} workers, timm's loader has the fastest of a "
+            "round.",
             "",
-            f"`python -m benchmarks.timm_train STORE --timm-train train.py --rounds {options.rounds}`",
+            f"`python -m benchmarks.timm_train STORE --timm-train train.py --precision {options.precision} "
+            f"--rounds {options.rounds}`",
             "",
             Table(columns, rows, left=2, keys=2).markdown(),
             "",

@@ -30,19 +30,22 @@ def store(tmp_path: Path) -> str:
     return str(tmp_path / "store")
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_the_same_faces_are_trained_on_and_ratios_are_those_of_rounds(
-    monkeypatch: pytest.MonkeyPatch, store: str
+    monkeypatch: pytest.MonkeyPatch, store: str, precision: str
 ) -> None:
     faster = iter([0.002, 0.004, 0.004, 0.005])  # of two rounds with 0 and 2 workers
 
     def run(words: list[str]) -> str:
         if "--data-dir" in words:
             pictures = list(Path(words[words.index("--data-dir") + 1]).rglob("*.png"))
+            assert ("--amp" in words) == (precision == "bf16")
             assert len({path for path in pictures if "train" in path.parts}) == CASE.batch * CASE.steps
             assert Image.open(pictures[0]).size == (48, 48)
             seconds = [9.0, 9.0, 9.0, *[next(faster) * CASE.batch] * 2]  # the first steps do not count
             return "".join(f"Train: 0 [{at}/5]  Loss: 1  Time: {each:.3f}s,\n" for at, each in enumerate(seconds))
         assert f"sampler=Fraction({40 / 50}, label='expression')" in words
+        assert f"precision={precision!r}" in words
         out = Path(words[words.index("--out") + 1])
         out.mkdir()
         views = {"plain": {}} if "recipes/fer2013_hmtl.py:supervised" in words else {"plain": {}, "puzzle": {}}
@@ -50,7 +53,7 @@ def test_the_same_faces_are_trained_on_and_ratios_are_those_of_rounds(
         return ""
 
     monkeypatch.setattr(timm_train, "_run", run)
-    rows = list(timm_train.compare(CASE, store, Path("train.py"), workers=(0, 2), rounds=2))
+    rows = list(timm_train.compare(CASE, store, Path("train.py"), workers=(0, 2), rounds=2, precision=precision))
     assert [row[1:] for row in rows] == [
         ["supervised", "750", "375", "2.25 (1.50 to 3.00)"],
         ["two views", "1,500", "375", "4.50 (3.00 to 6.00)"],
