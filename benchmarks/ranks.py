@@ -14,7 +14,6 @@ import datetime
 import json
 import math
 import os
-import shlex
 import statistics
 import subprocess
 import sys
@@ -169,10 +168,9 @@ def main(arguments: list[str] | None = None) -> None:
         f"{options.recipe}, {_many(recipe.accumulate, 'batch', 'batches')} of {recipe.batch_size} faces a step, "
         f"{recipe.precision}; {_many(options.rounds, 'turn')} of {_many(options.steps, 'step')} each."
     )
-    words = [*(word for each in options.set for word in ("--set", shlex.quote(each))), "--ranks", str(options.ranks)]
-    command = " ".join(
-        ["python -m benchmarks.ranks", options.recipe, *words, f"--steps {options.steps} --rounds {options.rounds}"]
-    )
+    sets = [f'--set "{each}"' for each in options.set]
+    numbers = f"--ranks {options.ranks} --steps {options.steps} --rounds {options.rounds}"
+    command = " ".join(["python -m benchmarks.ranks", options.recipe, *sets, numbers])
     text = "\n\n".join(report(ways, length, seconds, facts, command))
     print(text)
     if options.out:
