@@ -63,7 +63,8 @@ def make_table(plan: Plan, folder: Path, *, run: bool, at_once: int, resamples: 
         html: Whether to write table.html too.
 
     Raises:
-        typer.Exit: With `INTERRUPTED` on Ctrl-C or SIGTERM, with `FAILED` where a run failed; the table is written.
+        typer.Exit: With `INTERRUPTED` on Ctrl-C or SIGTERM, with `FAILED` where a run failed, or where runs are asked
+            for and none is done or can be run; the table is written.
     """
     progress = _run(plan, at_once if run else 0)
     results = make_results(progress.plan, progress.failed, resamples=resamples)
@@ -111,7 +112,7 @@ def make_sweep(search: Search, plan: Plan, folder: Path, *, run: bool, at_once: 
 
 def _run(plan: Plan, at_once: int) -> _Progress:
     """Runs what a plan misses, `at_once` runs at a time; 0 runs nothing."""
-    progress = _Progress(plan, total=len(plan.missing))
+    progress = _Progress(plan, total=len(plan.missing), asked=at_once > 0)
     if at_once and plan.missing:
         try:
             run_all(plan.missing, at_once=at_once, started=progress.started, ended=progress.ended)
@@ -126,6 +127,8 @@ class _Progress:
 
     plan: Plan
     total: int
+    asked: bool
+    """Whether what is missing was to be run."""
     begun: int = 0
     seen: set[str] = field(default_factory=set)
     failed: dict[str, Ended] = field(default_factory=dict)
@@ -138,12 +141,15 @@ class _Progress:
         return {ended.job.name: ended.tail for ended in self.failed.values()}
 
     def exit(self, folder: Path) -> None:
-        """Raises typer.Exit where the runs were stopped or one failed, and says so."""
+        """Raises typer.Exit where the runs were stopped, one failed or none could be run, and says so."""
         if self.stopped:
             typer.echo(self.stopped, err=True)
             raise typer.Exit(INTERRUPTED)
         if self.failed:
             typer.echo(f"error: {len(self.failed)} of {self.total} runs failed; their logs are in {folder}", err=True)
+            raise typer.Exit(FAILED)
+        if self.asked and not any(job.done for job in self.plan.jobs):
+            typer.echo(f"error: none of the {len(self.plan.jobs)} runs can be run here; see why above", err=True)
             raise typer.Exit(FAILED)
 
     def started(self, job: Job, elsewhere: bool) -> None:

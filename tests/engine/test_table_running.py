@@ -311,6 +311,17 @@ def test_a_failed_run_ends_the_command_with_1_and_the_table_still_prints(tmp_pat
     assert (tmp_path / "runs" / "table.md").is_file()
 
 
+def test_where_nothing_can_be_run_the_command_ends_with_1_and_says_why(tmp_path: Path) -> None:
+    rows = """Group(rows=(Row("far", ":recipe", set=("data=Packed('nowhere')",)),)),"""
+    path = write_experiment(tmp_path / "tiny_experiment.py", rows)
+    done = call(path, "--seeds", "2")
+    assert done.exit_code == 1
+    assert "not run, 2 of 2 runs: no data: nowhere is not there" in done.stderr
+    assert done.stderr.endswith("error: none of the 2 runs can be run here; see why above\n")
+    assert "| far " in done.stdout
+    assert call(path, "--seeds", "2", "--no-run").exit_code == 0  # asked for what is done, and nothing more
+
+
 def test_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
     path = write_experiment(tmp_path / "tiny_experiment.py")
     done = call(path, "--seeds", "0")
