@@ -17,7 +17,7 @@ from engine.deployed.drawing import Copies
 from engine.deployed.finding import Cut, FaceFinder
 from engine.deployed.options import Calibrated, Checkpoint, Device, TaskFiles, define_tasks
 from engine.deployed.photos import find_in
-from engine.deployed.pictures import answers_of, as_csv, picture_files, treatment
+from engine.deployed.pictures import answers_of, as_csv, perhaps_photos, picture_files, treatment
 from engine.training.device import choose_device
 from loaders.base import Fit
 from loaders.decoding.video import Camera, ffmpeg, is_video
@@ -119,7 +119,7 @@ def main(
             skipped = _find(finder, files if camera is None else [Camera(camera)], out, copies, every or 1, console)
         else:
             console.print(treatment(deployed, fit))
-            skipped = _answer(deployed, files, fit, out)
+            skipped = _answer(deployed, files, fit, out, console)
     for one in skipped:
         console.print(f"skipped: {one.path}: {one.reason} ({one.detail})")
     if any(one.reason not in NO_LOSS for one in skipped):
@@ -139,9 +139,13 @@ def _refuse_out_of_place(find: bool, fit: Fit | None, of_find: dict[str, object]
         )
 
 
-def _answer(model: Deployed, files: Sequence[Path | Skipped], fit: Fit | None, out: Path | None) -> list[Skipped]:
+def _answer(
+    model: Deployed, files: Sequence[Path | Skipped], fit: Fit | None, out: Path | None, console: Terminal
+) -> list[Skipped]:
     """Writes a row a picture that shows one face, in the end."""
     rows, skipped = answers_of(model, files, fit)
+    if note := perhaps_photos(model, rows):
+        console.print(note)
     text = as_csv(model, rows).encode("utf-8", "surrogateescape")  # names of files may be any bytes
     if out is None:
         typer.echo(text, nl=False)

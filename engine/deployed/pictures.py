@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from PIL import Image
 
 from engine.deployed.model import Deployed
 from engine.reports.table import Table
@@ -23,6 +24,9 @@ Answers = dict[str, np.ndarray]
 """Task name to the numbers of `Deployed.answers`, of one face."""
 Row = tuple[str, Answers]
 """A picture, and what is said of it."""
+
+PHOTO = 4
+"""A picture whose shorter side is so many times as long as that of the model's faces may be a whole photo."""
 
 
 def answers_of(
@@ -98,6 +102,29 @@ def treatment(model: Deployed, fit: Fit | None) -> str:
     if any(each.crop != "none" for each in model.prepared):
         said.append("faces are not searched for: give pictures cut alike, or --find them")
     return "; ".join(said)
+
+
+def perhaps_photos(model: Deployed, rows: Sequence[Row]) -> str | None:
+    """Notices answered pictures that may show more than a face: not square, and many times as large as the model's."""
+    least = PHOTO * max(model.faces[:2])
+    sizes = {path: _size(path) for path, _ in rows}
+    if not (found := {path: (w, h) for path, (w, h) in sizes.items() if w != h and min(w, h) >= least}):
+        return None
+    path, (width, height) = next(iter(found.items()))
+    others = f" and {len(found) - 1} other pictures are" if len(found) > 1 else " is"
+    return (
+        f"note: {path} ({width} x {height} pixels){others} not square and large for a face cut out; "
+        "of whole photos, --find the faces"
+    )
+
+
+def _size(path: str) -> tuple[int, int]:
+    """Reads width and height from the header of a picture that was read before."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ValueError):  # gone meanwhile, or one that only `decode` reads
+        return 0, 0
 
 
 def as_csv(model: Deployed, rows: Sequence[Row]) -> str:

@@ -526,6 +526,29 @@ def test_an_evaluation_on_a_store_that_is_fitted_alike_is_the_runs_own(
         assert found.arrays["expression.probability"] == pytest.approx(file["expression.probability"], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ([(32, 32), (640, 640), (178, 127), (500, 80)], None),  # faces, and no photo for sure
+        ([(640, 480)], "0.png (640 x 480 pixels) is not square"),
+        (
+            [(32, 32), (128, 200), (640, 480), (900, 700)],
+            "1.png (128 x 200 pixels) and 2 other pictures are not square",
+        ),
+    ],
+)
+def test_whole_photos_are_noticed(run: Path, tmp_path: Path, sizes: list[tuple[int, int]], told: str | None) -> None:
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size, "gray").save(tmp_path / f"{number}.png")
+    result = CliRunner().invoke(app, [str(run), str(tmp_path), "--device", "cpu"])
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 1 + len(sizes)
+    if told is None:
+        assert "note" not in result.stderr
+    else:
+        assert f"{tmp_path}/{told} and large for a face cut out; of whole photos, --find the faces\n" in result.stderr
+
+
 def with_preparations(model: Deployed, *prepared: Preparation) -> Deployed:
     model.prepared = prepared
     return model
