@@ -28,7 +28,7 @@ from loaders.terminal import Terminal
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-@app.command()
+@app.command(cls=settings.CommandWithSet)
 def main(
     recipe: Annotated[
         str, typer.Argument(help="NAME or path.py, with :VARIANT another recipe in it; a run's folder runs it again")

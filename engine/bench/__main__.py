@@ -79,7 +79,7 @@ def loaders_command(
         _show(report.of_loaders(found, rows, facts, where), out, console)
 
 
-@app.command()
+@app.command(cls=settings.CommandWithSet)
 def step(
     recipe: Annotated[str, typer.Argument(help="NAME or path.py; with :VARIANT another recipe in it")],
     set_: Annotated[

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import difflib
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, get_args, get_type_hints
+
+import typer.core
 
 import engine.averaging
 import engine.backbone
@@ -34,6 +36,21 @@ _MODULES = (
     kernels,
     loaders,
 )
+
+
+class CommandWithSet(typer.core.TyperCommand):
+    """Tells whoever takes a field of the recipe for an option of the command how fields are set."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the arguments."""
+        known = [name for parameter in self.get_params(ctx) for name in parameter.opts]
+        for word in args:
+            option, _, value = word.partition("=")
+            name = option.removeprefix("--").replace("-", "_")
+            unknown = option.startswith("--") and name.isidentifier() and option not in known
+            if unknown and not difflib.get_close_matches(option, known, cutoff=0.8):
+                ctx.fail(f"No such option: {option}; a field of the recipe is set by --set {name}={value or 'VALUE'}")
+        return super().parse_args(ctx, args)
 
 
 @dataclass(slots=True)
@@ -81,17 +98,16 @@ def _changed(value: Any, hint: Any, change: _Change, path: tuple[str, ...]) -> A
         return value
     if is_dataclass(value) and not isinstance(value, type):
         hints = get_type_hints(type(value))
-        _refuse_unknown(change.within, [f.name for f in fields(value)], path, type(value).__name__)
+        _refuse_unknown(change.within, value, path, type(value).__name__)
         return replace(
             value, **{n: _changed(getattr(value, n), hints[n], c, (*path, n)) for n, c in change.within.items()}
         )
     if isinstance(value, Mapping):
-        _refuse_unknown(change.within, [str(key) for key in value], path, here)
+        _refuse_unknown(change.within, value, path, here)
         return {**value, **{n: _changed(value[n], _kind(value[n]), c, (*path, n)) for n, c in change.within.items()}}
     if isinstance(value, tuple):
-        items = list(value)
-        names = [str(getattr(item, "name", index)) for index, item in enumerate(items)]
-        _refuse_unknown([n for n in change.within if not _is_index(n, items)], names, path, here)
+        items, names = list(value), list(_parts(value))
+        _refuse_unknown([n for n in change.within if not _is_index(n, items)], value, path, here)
         for n, c in change.within.items():
             index = int(n) if _is_index(n, items) else names.index(n)
             items[index] = _changed(items[index], _kind(items[index]), c, (*path, n))
@@ -125,13 +141,33 @@ def _kind(item: Any) -> Any:
     return next((kind for kind in (Task, View) if isinstance(item, kind)), type(item))
 
 
-def _refuse_unknown(names: Iterable[str], known: Sequence[str], path: tuple[str, ...], owner: str) -> None:
+def _refuse_unknown(names: Iterable[str], value: Any, path: tuple[str, ...], owner: str) -> None:
+    known = _parts(value)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            near = [*difflib.get_close_matches(name, known, n=3, cutoff=0.5), *_below(value, name)][:3]
             matches = " or ".join(".".join((*path, n)) for n in near)
             hint = f"did you mean {matches}?" if near else f"it has {', '.join(known)}"
             raise ValueError(f"--set: {'.'.join((*path, name))} is not a field of {owner}; {hint}")
+
+
+def _below(value: Any, name: str) -> Iterator[str]:
+    """Finds the fields of this name further down, as paths from here."""
+    for part, item in _parts(value).items():
+        if name in _parts(item):
+            yield f"{part}.{name}"
+        yield from (f"{part}.{path}" for path in _below(item, name))
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    """Lists what a path can name next."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): item for key, item in value.items()}
+    if isinstance(value, tuple):
+        return {str(getattr(item, "name", index)): item for index, item in enumerate(value)}
+    return {}
 
 
 def parse(text: str, hint: Any, where: str) -> Any:

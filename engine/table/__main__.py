@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from engine.intervals.bootstrap import RESAMPLES
+from engine.recipe import settings
 from engine.table.experiment import read
 from engine.table.making import commands_of, make_sweep, make_table, reasons_of, runs_of
 from engine.table.plan import make_plan
@@ -21,7 +22,7 @@ RESULTS, SWEEPS = Path("benchmarks/results/runs"), Path("benchmarks/results/swee
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-@app.command()
+@app.command(cls=settings.CommandWithSet)
 def main(
     experiment_file: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="NAME or path.py with an `experiment`")],
     seeds: Annotated[

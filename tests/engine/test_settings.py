@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import kernels
 from engine.averaging import Averaging
@@ -103,6 +105,9 @@ def test_a_value_set_later_takes_the_place_of_what_was_set_in_it() -> None:
         ("data=Packed(a.v2/3.x)", r"text inside a call goes in quotes"),
         ("optim.lr=1e999", r"optim.lr \(=1e999\) must be of type float; give a finite number"),
         ("epoch=3", r"epoch is not a field of Recipe; did you mean epochs"),
+        ("lr=3", r"lr is not a field of Recipe; did you mean optim.lr\?"),
+        ("grid=3", r"grid is not a field of Recipe; did you mean views.puzzle.grid\?"),
+        ("weight=3", r"did you mean tasks.expression.weight or tasks.puzzle.weight\?"),
         ("optim.learning=3", r"optim.learning is not a field of AdamW; it has lr, weight_decay"),
         ("views.puzle.grid=3", r"views.puzle is not a field of views; did you mean views.puzzle\?"),
         ("tasks.puzzel.weight=3", r"tasks.puzzel is not a field of tasks; did you mean tasks.puzzle"),
@@ -159,3 +164,21 @@ def test_fewer_epochs_than_the_warm_up_are_refused_with_the_words_that_work() ->
     (words,) = re.findall(r"--set (\S+)", str(refused.value))
     for order in (["epochs=1", words], [words, "epochs=1"]):
         assert apply(recipe, order).epochs == 1
+
+
+@pytest.mark.parametrize("command", [("engine.run",), ("engine.table.__main__",), ("engine.bench.__main__", "step")])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--epochs", "3"], "No such option: --epochs; a field of the recipe is set by --set epochs=VALUE"),
+        (["--batch-size=3"], "No such option: --batch-size; a field of the recipe is set by --set batch_size=3"),
+        (["--devise", "cpu"], "No such option: --devise (Possible options: --device"),
+    ],
+)
+def test_a_field_taken_for_an_option_is_told_how_it_is_set(
+    command: tuple[str, ...], words: list[str], said: str
+) -> None:
+    module, *rest = command
+    result = CliRunner().invoke(import_module(module).app, [*rest, "demo", *words])
+    assert result.exit_code == 2
+    assert f"Error: {said}" in result.stderr
