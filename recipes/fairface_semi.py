@@ -62,7 +62,6 @@ recipe = Recipe(
     epochs=37,
     evaluate_every=4,
     ema=0.995,
-    precision="bf16",
     image_size=48,
     evaluation_crop=1.0,
 )

@@ -38,7 +38,6 @@ recipe = Recipe(
     batch_statistics="per_view",
     epochs=7,
     ema=0.995,
-    precision="bf16",
     image_size=48,
     evaluation_crop=1.0,
 )

@@ -58,7 +58,6 @@ recipe = Recipe(
     batch_statistics="per_view",
     epochs=5,
     ema=0.995,
-    precision="bf16",
     image_size=48,
     evaluation_crop=1.0,
 )

@@ -43,7 +43,6 @@ recipe = Recipe(
     epochs=23,
     batch_size=64,
     ema=0.995,
-    precision="bf16",
     image_size=48,
     evaluation_crop=1.0,
 )

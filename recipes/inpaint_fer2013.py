@@ -22,6 +22,7 @@ experiment = Experiment(
     groups=(
         Group(
             title="2,010 labels",
+            set=("precision=bf16",),
             rows=(
                 Row(one, f"{file}:supervised", baseline=True),
                 Row(cutout, f"{file}:cutout", baseline=True),

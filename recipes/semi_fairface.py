@@ -20,6 +20,7 @@ experiment = Experiment(
     groups=(
         Group(
             title="500 labels",
+            set=("precision=bf16",),
             rows=(
                 Row("supervised", f"{file}:supervised", baseline=True),
                 Row("pre-training", f"{file}:pretrain", shown=False),

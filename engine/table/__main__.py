@@ -15,6 +15,8 @@ from engine.table.making import commands_of, make_sweep, make_table, reasons_of,
 from engine.table.plan import make_plan
 from engine.table.slurm import submit
 from engine.table.sweep import make_search, read_sweep
+from engine.training.device import choose_device
+from engine.training.precision import emulated
 from loaders.exit_status import exit_status
 
 RESULTS, SWEEPS = Path("benchmarks/results/runs"), Path("benchmarks/results/sweeps")
@@ -104,6 +106,9 @@ def main(
             for line in submit(plan, folder, sbatch or ()):
                 typer.echo(line, err=True)
         run = not no_run and on is None
+        in_bf16 = run and any(job.identity["recipe"]["precision"] == "bf16" for job in plan.missing)
+        if in_bf16 and (warning := emulated("bf16", choose_device(device))):
+            typer.echo(f"{warning}; with --set precision=fp32 the runs are others, and so is the table", err=True)
         if search is not None:
             make_sweep(search, plan, folder, run=run, at_once=jobs, html=html)
         else:

@@ -33,6 +33,15 @@ def has_bf16(device: torch.device) -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
+def emulated(precision: Precision, device: torch.device) -> str | None:
+    """Warns of a resolved precision that a device emulates; None where it computes in it."""
+    if precision != "bf16" or has_bf16(device):
+        return None
+    return (
+        f"warning: precision (='bf16'), which this {device.type.upper()} emulates, is many times slower here than fp32"
+    )
+
+
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """Enters mixed precision in a resolved precision; nothing for fp32."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])

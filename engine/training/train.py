@@ -31,7 +31,7 @@ from engine.tracking import Tracking, opened
 from engine.training.finish import finish
 from engine.training.loop import Trainer
 from engine.training.parts import renderer
-from engine.training.precision import has_bf16, resolve
+from engine.training.precision import emulated, resolve
 from engine.training.profiling import TRACE, check_profile, profiled
 from engine.training.progress import Bars
 from engine.training.ranks import Ranks
@@ -254,11 +254,8 @@ def _say_precision(trainer: Trainer, console: Terminal) -> None:
             f"precision: {trainer.precision}, in which the run began; {trainer.recipe.precision!r} is {here} here. "
             f"To train in {here}, start again with another --out",
         )
-    elif here == "bf16" and not has_bf16(trainer.device):
-        console.print(
-            f"warning: precision (='bf16'), which this {trainer.device.type.upper()} emulates, is many times slower "
-            "here than fp32; stop and start with --set precision=fp32",
-        )
+    elif warning := emulated(here, trainer.device):
+        console.print(f"{warning}; stop and start with --set precision=fp32")
 
 
 def read_recipe(run: Path) -> Any:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from engine.table.__main__ import app
 from engine.table.plan import Job
 from engine.table.running import Ended, InterruptedTableError, log_of, run_all
+from engine.training import precision
 from tests.engine.fake_experiment import plan_of, write_experiment
 
 
@@ -286,6 +287,7 @@ def test_a_table_killed_half_way_goes_on_and_ends_in_the_same_table(tmp_path: Pa
     again = call(path, "--seeds", "1")
     assert again.exit_code == 0, again.stderr
     assert "going on with tiny-experiment-puzzling-seed0" in again.stderr
+    assert "emulates" not in again.stderr  # its runs are in fp32
     assert "one-view" not in again.stderr  # it was done
     one, other = ((folder / "runs" / "table.md").read_text() for folder in (whole, killed))
     assert without_times(other) == without_times(one)
@@ -300,11 +302,15 @@ def test_a_table_killed_half_way_goes_on_and_ends_in_the_same_table(tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_a_failed_run_ends_the_command_with_1_and_the_table_still_prints(tmp_path: Path) -> None:
-    rows = """Group(rows=(Row("bad", ":recipe", set=("train='nosuch'",)),)),"""
+def test_a_failed_run_ends_the_command_with_1_and_the_table_still_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda device: False)
+    rows = """Group(rows=(Row("bad", ":recipe", set=("train='nosuch'", "precision=bf16")),)),"""
     path = write_experiment(tmp_path / "tiny_experiment.py", rows)
     done = call(path, "--seeds", "1")
     assert done.exit_code == 1
+    assert done.stderr.startswith("warning: precision (='bf16'), which this CPU emulates, is many times slower")
     assert "error: 1 of 1 runs failed" in done.stderr
     assert "must be one of train, val, test" in done.stdout  # the end of its output
     assert "| bad " in done.stdout
