@@ -218,7 +218,8 @@ class Trainer:
             with self.autocast():
                 self.alignment.measure(live.objective, weights, rendered, self.scaler.scale, taught)
         with self.autocast():
-            torch.compiler.cudagraph_mark_step_begin()  # what an earlier batch left in the memory of a graph is free
+            if self.recipe.compile == "reduce-overhead":  # for others the call would import torch's compiler in vain
+                torch.compiler.cudagraph_mark_step_begin()  # what an earlier batch left in a graph's memory is free
             losses = live.compiled(rendered, taught)
         total = self.total_loss(losses, weights)
         self.scaler.scale(total / self.recipe.accumulate).backward()

@@ -2,6 +2,7 @@
 
 python tests/engine/ranks_trial.py equal                  # this file's recipes at 1, 2, 4 and 8 ranks
 python tests/engine/ranks_trial.py equal --recipes        # those of recipes/ too, as --smoke makes them: half an hour
+python tests/engine/ranks_trial.py compare runs/1 runs/2  # any runs: are all files the same, but for times?
 python tests/engine/ranks_trial.py kill --times 20        # kill -9 of a rank or of torchrun, at any moment
 python tests/engine/ranks_trial.py cut --times 3          # two hosts whose network is cut for good; needs root and ip
 """
@@ -337,12 +338,19 @@ def main() -> None:
     of_equal.add_argument("names", nargs="*")
     of_equal.add_argument("--recipes", action="store_true")
     of_equal.add_argument("--worlds", type=int, nargs="+", default=WORLDS)
+    of_compare = commands.add_parser("compare")
+    of_compare.add_argument("run", type=Path)
+    of_compare.add_argument("others", type=Path, nargs="+")
     commands.add_parser("kill").add_argument("--times", type=int, default=20)
     commands.add_parser("cut").add_argument("--times", type=int, default=3)
     options = parser.parse_args()
     if options.command == "train":
         train_here(options.root, options.names, fail_on=options.fail_on)
         return
+    if options.command == "compare":
+        found = {str(other): differences(options.run, other) for other in options.others}
+        print({name: off or "equal" for name, off in found.items()})
+        sys.exit(any(found.values()))
     with tempfile.TemporaryDirectory() as folder:
         if options.command == "equal":
             names = options.names or [*RECIPES, *(smoke_recipes() if options.recipes else ())]
