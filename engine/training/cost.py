@@ -60,7 +60,7 @@ def _cost_of(recipe: Recipe, stretches: Iterable[_Stretch]) -> Cost:
         model = build_model(recipe)
     for layer in model.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):  # not counted, and half of the time that counting takes
-            layer.forward = _as_it_is  # type: ignore[method-assign]
+            layer.forward = _as_it_is  # type: ignore[assignment]
     for criterion in criteria.values():
         criterion.attach(model.encoder.network, recipe.mean, recipe.std)
     total, counted = Cost(0, 0, 0), dict[object, Cost]()
