@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import itertools
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -43,8 +44,12 @@ class CommandWithSet(typer.core.TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Reads the arguments."""
-        known = [name for parameter in self.get_params(ctx) for name in parameter.opts]
-        for word in args:
+        parameters = self.get_params(ctx)
+        known = [name for each in parameters for name in (*each.opts, *each.secondary_opts)]
+        with_value = {name for each in parameters for name in each.opts if not getattr(each, "is_flag", False)}
+        for before, word in itertools.pairwise(["", *args]):
+            if before in with_value:  # as in --sbatch --time=1
+                continue
             option, _, value = word.partition("=")
             name = option.removeprefix("--").replace("-", "_")
             unknown = option.startswith("--") and name.isidentifier() and option not in known

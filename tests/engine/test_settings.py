@@ -182,3 +182,8 @@ def test_a_field_taken_for_an_option_is_told_how_it_is_set(
     result = CliRunner().invoke(import_module(module).app, [*rest, "demo", *words])
     assert result.exit_code == 2
     assert f"Error: {said}" in result.stderr
+
+
+def test_what_an_option_is_given_is_no_option() -> None:
+    result = CliRunner().invoke(import_module("engine.table.__main__").app, ["none.py", "--sbatch", "--time=1"])
+    assert result.stderr == "error: table: sbatch (=--time=1) goes with --on slurm; add it\n"
