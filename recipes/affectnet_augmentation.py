@@ -9,6 +9,7 @@ Run:     hmtl prepare affectnet2021 AffectNet --out data/affectnet8 --size 168  
          hmtl train affectnet_augmentation:none_imagenet     (and weak_, strong_; these need a
          local file of timm's weights of efficientnet_b0 at weights/efficientnet_b0.safetensors, nothing is fetched)
 Try:     --set image_size=224     --set seed=1     --set init=weights/another_file.safetensors
+         --set batch_size=32 --set accumulate=4     (as many faces a step, for 2 or 4 ranks: docs/ranks.md)
 """
 
 from dataclasses import replace

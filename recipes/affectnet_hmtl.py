@@ -8,6 +8,7 @@ Differs: The supervised head looks at the plain and the puzzled view, of which t
 Run:     hmtl prepare affectnet2021 AffectNet --out data/affectnet8 --size 128   (or affectnet2017)
          hmtl train affectnet_hmtl   (val: 5 % of train, test: the official validation set)
 Try:     --set views.puzzle.grid=2  --set tasks.expression.join=geometric  --set batch_statistics=per_view
+         --set batch_size=32 --set accumulate=4     (as many faces a step, for 2 or 4 ranks: docs/ranks.md)
 """
 
 from engine.backbone import Backbone

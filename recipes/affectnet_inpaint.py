@@ -10,6 +10,7 @@ Run:     hmtl prepare affectnet2021 AffectNet --out data/affectnet8 --size 128  
          hmtl train affectnet_inpaint   (val: 5 % of train, test: the official validation set)
 Try:     affectnet_inpaint:pixels     (the pixel loss alone)
          --set "sampler=Fraction(0.2, label='expression')"     (E3)  --set tasks.inpaint.weight=0.3
+         --set batch_size=32 --set accumulate=4     (as many faces a step, for 2 or 4 ranks: docs/ranks.md)
 """
 
 from dataclasses import replace

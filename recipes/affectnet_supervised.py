@@ -7,6 +7,7 @@ Differs: 112 px and AdaBelief with warm-up and cosine as in the authors' supervi
 Run:     hmtl prepare affectnet2021 AffectNet --out data/affectnet8 --size 128   (or affectnet2017)
          hmtl train affectnet_supervised   (val: 5 % of train, test: the official validation set)
 Try:     --set backbone.name=efficientnet_b2  --set "augment=strong()"  --set image_size=224
+         --set batch_size=32 --set accumulate=4     (as many faces a step, for 2 or 4 ranks: docs/ranks.md)
 """
 
 from engine.backbone import Backbone
