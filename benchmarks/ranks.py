@@ -1,9 +1,9 @@
 """Measures what ranks cost: one training, shared by processes of one thread each or computed by threads of one.
 
-    python -m benchmarks.ranks fer2013_hmtl --out benchmarks/results --set "data=Packed('data/fer2013')"
+    python -m benchmarks.ranks fer2013_hmtl --out benchmarks/results
 
-Each way is `hmtl bench step` under torchrun, and the ways take turns; all take the same steps, of as many batches as
-there are ranks at most. That they compute the same is held by tests/engine/test_ranks.py. The exchange alone is timed
+Each way is `hmtl bench step` under torchrun, and the ways take turns; all take the same steps, whose batches the ranks
+share. That they compute the same is held by tests/engine/test_ranks.py. The exchange alone is timed
 between as many ranks as the last way has, on a vector as long as that of the recipe's step.
 """
 

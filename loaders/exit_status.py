@@ -1,8 +1,9 @@
 """With which exit status every command of `loaders` and `engine` ends, so that scripts can tell whose turn it is.
 
 0    done
-1    it failed at work: a full disk, a folder that cannot be written, a loss that is not finite, a run of a table,
-     pictures that `hmtl predict` could not read, or a mistake of ours, which shows a traceback
+1    it failed at work: a full disk, a folder that cannot be written, a loss that is not finite, a run of a table or
+     all of them for lack of data, pictures that `hmtl predict` could not read, or a mistake of ours, which shows a
+     traceback
 2    bad input, refused with what to do: an argument, a file, a recipe, a data set
 130  interrupted by Ctrl-C, and by SIGTERM once training or the runs of a table have begun; training keeps a checkpoint
 

@@ -26,7 +26,7 @@ Row = tuple[str, Answers]
 """A picture, and what is said of it."""
 
 PHOTO = 4
-"""A picture whose shorter side is so many times as long as that of the model's faces may be a whole photo."""
+"""How many times as long as the model's faces the shorter side of a whole photo is, at least."""
 
 
 def answers_of(
@@ -111,7 +111,7 @@ def perhaps_photos(model: Deployed, rows: Sequence[Row]) -> str | None:
     if not (found := {path: (w, h) for path, (w, h) in sizes.items() if w != h and min(w, h) >= least}):
         return None
     path, (width, height) = next(iter(found.items()))
-    others = f" and {len(found) - 1} other pictures are" if len(found) > 1 else " is"
+    others = f" and {len(found) - 1} more are" if len(found) > 1 else " is"
     return (
         f"note: {path} ({width} x {height} pixels){others} not square and large for a face cut out; "
         "of whole photos, --find the faces"

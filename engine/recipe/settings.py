@@ -124,14 +124,11 @@ def has(recipe: Recipe, field: str) -> bool:
     """Tells whether a recipe has the field of this path, such as "optim.lr"; see `apply`."""
     value: Any = recipe
     for name in field.split("."):
-        if is_dataclass(value) and name in [f.name for f in fields(value)]:
-            value = getattr(value, name)
-        elif isinstance(value, Mapping) and name in value:
-            value = value[name]
-        elif isinstance(value, tuple) and _is_index(name, value):
+        parts = _parts(value)
+        if isinstance(value, tuple) and _is_index(name, value):
             value = value[int(name)]
-        elif isinstance(value, tuple) and (named := [item for item in value if getattr(item, "name", None) == name]):
-            value = named[0]
+        elif name in parts:
+            value = parts[name]
         else:
             return False
     return True

@@ -106,6 +106,8 @@ def make_sweep(search: Search, plan: Plan, folder: Path, *, run: bool, at_once: 
     if html:
         write_page(folder / "sweep.md")
     typer.echo(text)
+    for reason in reasons_of(progress.plan):
+        typer.echo(reason, err=True)
     typer.echo(f"wrote {folder / 'sweep.md'}{', sweep.html' if html else ''} and sweep.csv", err=True)
     progress.exit(folder)
 

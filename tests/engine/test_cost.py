@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from engine.recipe import file as recipe_file
 from engine.tasks import SYNTHETIC_7, Expression, Inpaint, Perceptual, SolvePuzzle
 from engine.tasks.base import Criterion, Look
 from engine.tasks.softmax import SoftmaxTask
-from engine.training.cost import cost_of, cost_of_step
+from engine.training.cost import _unnormalised, cost_of, cost_of_step
 from engine.training.loop import Trainer
 from engine.training.model import Model
 from engine.training.parts import build_model
@@ -190,3 +191,21 @@ def test_costs_are_written_read_added_and_set_beside_each_other() -> None:
     assert cost.beside(Cost(300, 100, 0.8e12)) == "not equal: +25 % FLOPs"
     assert old.beside(cost) == "equal pictures within 0.1 %"
     assert old.beside(Cost()) == "–"
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_normalisation_is_left_out_and_gradients_reach_as_far(affine: bool) -> None:
+    def flops(count: Callable[[nn.Module], None]) -> int:
+        with torch.device("meta"):
+            layers = (nn.BatchNorm2d(3, affine=affine), nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3))
+            network, pictures = nn.Sequential(*layers), torch.empty(2, 3, 16, 16)
+        network.apply(count)
+        with FlopCounterMode(display=False) as counter:
+            network(pictures).sum().backward()
+        return counter.get_total_flops()
+
+    def leave_out(layer: nn.Module) -> None:
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.forward = partial(_unnormalised, layer)  # type: ignore[method-assign]
+
+    assert flops(leave_out) == flops(lambda layer: None)

@@ -531,10 +531,7 @@ def test_an_evaluation_on_a_store_that_is_fitted_alike_is_the_runs_own(
     [
         ([(32, 32), (640, 640), (178, 127), (500, 80)], None),  # faces, and no photo for sure
         ([(640, 480)], "0.png (640 x 480 pixels) is not square"),
-        (
-            [(32, 32), (128, 200), (640, 480), (900, 700)],
-            "1.png (128 x 200 pixels) and 2 other pictures are not square",
-        ),
+        ([(32, 32), (128, 200), (640, 480), (900, 700)], "1.png (128 x 200 pixels) and 2 more are not square"),
     ],
 )
 def test_whole_photos_are_noticed(run: Path, tmp_path: Path, sizes: list[tuple[int, int]], told: str | None) -> None:
